@@ -1,0 +1,56 @@
+"""Geometry of boxes, on plain numpy arrays: (N, 4) xyxy in pixels, width = x2 - x1 (no + 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from masa_cli.structures import BoolArray, FloatArray
+
+
+def xywh_to_xyxy(xywh: FloatArray) -> FloatArray:
+    """(N, 4) left, top, width, height to (N, 4) xyxy."""
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+
+def xyxy_to_xywh(boxes: FloatArray) -> FloatArray:
+    """(N, 4) xyxy to (N, 4) left, top, width, height."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def area(boxes: FloatArray) -> FloatArray:
+    """(N,) area in square pixels."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def centres(boxes: FloatArray) -> FloatArray:
+    """(N, 2) centre x, y."""
+    return (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
+
+
+def intersection(first: FloatArray, second: FloatArray) -> FloatArray:
+    """(N, M) area shared by each box of `first` with each of `second`, in square pixels."""
+    # One coordinate at a time: a (N, M, 2) temporary costs twice the time at 300 boxes.
+    width = np.minimum(first[:, None, 2], second[None, :, 2])
+    width -= np.maximum(first[:, None, 0], second[None, :, 0])
+    height = np.minimum(first[:, None, 3], second[None, :, 3])
+    height -= np.maximum(first[:, None, 1], second[None, :, 1])
+    np.maximum(width, 0, out=width)
+    np.maximum(height, 0, out=height)
+    return width * height
+
+
+def iou(first: FloatArray, second: FloatArray) -> FloatArray:
+    """(N, M) intersection over union; 0 where both boxes are empty."""
+    shared = intersection(first, second)
+    union = area(first)[:, None] + area(second)[None, :]
+    union -= shared
+    np.maximum(union, 1e-6, out=union)  # empty boxes have no union: 0 / 1e-6 = 0
+    shared /= union
+    return shared
+
+
+def wholly_outside(boxes: FloatArray, width: int, height: int) -> BoolArray:
+    """(N,) which boxes share no area with an image of this size."""
+    return (
+        (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
+    )

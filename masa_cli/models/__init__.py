@@ -1,0 +1,1 @@
+"""Neural networks: the only place, with training and detectors, that knows torch."""

@@ -1,0 +1,143 @@
+"""The values that flow through the tool: frames in, detections between, tracks out.
+
+All are frozen, and checked when made: a wrong shape is found where it is born, not ten calls later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+Image: TypeAlias = NDArray[np.uint8]
+
+# What a stage must remember to continue an interrupted run: names to arrays, ready for numpy.savez.
+State: TypeAlias = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a video before its frames are read.
+
+    Attributes:
+        name: stem for results ("street" for street.mp4, the sequence for <sequence>/img1).
+        width: pixels, after rotation; 0 when the frames have no pictures.
+        height: pixels, after rotation; 0 when the frames have no pictures.
+        frame_rate: frames per second, exact (30000/1001, not 29.97).
+        time_base: the unit all frame times are whole multiples of, in seconds.
+        num_frames: how many frames to expect. A hint for progress bars, never a promise.
+    """
+
+    name: str
+    width: int
+    height: int
+    frame_rate: Fraction
+    time_base: Fraction
+    num_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame_rate <= 0 or self.time_base <= 0:
+            raise ValueError(f"frame_rate and time_base must be positive, got {self}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        index: from 0, without gaps.
+        time: seconds since the start of the video, exact.
+        image: (H, W, 3) uint8 RGB, upright; (0, 0, 3) where only the time is known.
+    """
+
+    index: int
+    time: Fraction
+    image: Image
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(
+                f"image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The boxes a detector found in one frame.
+
+    Attributes:
+        boxes: (N, 4) float32 xyxy in source pixels.
+        scores: (N,) float32.
+        labels: (N,) int64, indices into the detector's `classes`.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+
+    def __post_init__(self) -> None:
+        _check_rows(self.boxes, scores=self.scores, labels=self.labels)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: IntArray | BoolArray | slice) -> Detections:
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows])
+
+    @staticmethod
+    def empty() -> Detections:
+        """No boxes."""
+        return Detections(
+            np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """The boxes of one frame that carry an identity.
+
+    Attributes:
+        boxes: (N, 4) float32 xyxy in source pixels.
+        scores: (N,) float32.
+        labels: (N,) int64, indices into the detector's `classes`.
+        ids: (N,) int64, from 1, each at most once in a frame.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    ids: IntArray
+
+    def __post_init__(self) -> None:
+        _check_rows(self.boxes, scores=self.scores, labels=self.labels, ids=self.ids)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: IntArray | BoolArray | slice) -> Tracks:
+        return Tracks(self.boxes[rows], self.scores[rows], self.labels[rows], self.ids[rows])
+
+    @staticmethod
+    def empty() -> Tracks:
+        """No boxes."""
+        return Tracks(
+            np.empty((0, 4), np.float32),
+            np.empty(0, np.float32),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+        )
+
+
+def _check_rows(boxes: FloatArray, **columns: NDArray[Any]) -> None:
+    """Raise ValueError unless boxes are (N, 4) and every column has N entries."""
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (N, 4), got {boxes.shape}")
+    for name, column in columns.items():
+        if column.shape != (len(boxes),):
+            raise ValueError(f"{name} must have shape ({len(boxes)},), got {column.shape}")
