@@ -24,7 +24,7 @@ def area(boxes: FloatArray) -> FloatArray:
 
 def centres(boxes: FloatArray) -> FloatArray:
     """(N, 2) centre x, y."""
-    return (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
+    return np.multiply(boxes[:, :2] + boxes[:, 2:], 0.5, dtype=np.float32)
 
 
 def intersection(first: FloatArray, second: FloatArray) -> FloatArray:
