@@ -24,7 +24,8 @@ def area(boxes: FloatArray) -> FloatArray:
 
 def centres(boxes: FloatArray) -> FloatArray:
     """(N, 2) centre x, y."""
-    return np.multiply(boxes[:, :2] + boxes[:, 2:], 0.5, dtype=np.float32)
+    middle: FloatArray = np.multiply(boxes[:, :2] + boxes[:, 2:], 0.5, dtype=np.float32)
+    return middle
 
 
 def intersection(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -1,0 +1,54 @@
+"""The named ways to associate: each name is a kind of tracker and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from masa_cli.association import PRESETS, Tracker
+from masa_cli.errors import SettingsError
+from masa_cli.motion import MotionSettings, MotionTracker
+from masa_cli.settings import with_changes
+from masa_cli.structures import Detections, FloatArray, State, Tracks
+
+MOTION = "motion"
+
+
+class Associator(Protocol):
+    """What the pipeline asks of a tracker."""
+
+    def update(
+        self, index: int, time: float, detections: Detections, embeddings: FloatArray
+    ) -> Tracks:
+        """The boxes of the next frame that carry an identity."""
+        ...
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        ...
+
+
+def build_tracker(
+    name: str, *, changes: Sequence[str] = (), temperature: float = 1.0
+) -> Associator:
+    """The tracker of that name.
+
+    Args:
+        name: a preset of `association`, or "motion" for motion alone.
+        changes: "name=value" texts that change single settings.
+        temperature: of the adapter's embeddings.
+
+    Raises:
+        SettingsError: for an unknown name or a change that cannot be made.
+    """
+    if name == MOTION:
+        return MotionTracker(with_changes(MotionSettings(), changes))
+    if name not in PRESETS:
+        raise SettingsError(
+            f'unknown association "{name}"', fix=f"use one of: {', '.join((*PRESETS, MOTION))}"
+        )
+    return Tracker(with_changes(PRESETS[name], changes), temperature=temperature)

@@ -1,0 +1,46 @@
+"""The names of the command line and the settings they stand for."""
+
+import pytest
+
+from masa_cli.association import PRESETS, Tracker
+from masa_cli.errors import SettingsError
+from masa_cli.motion import MotionTracker
+from masa_cli.trackers import build_tracker
+
+
+def test_every_preset_builds_its_tracker():
+    for name, settings in PRESETS.items():
+        tracker = build_tracker(name)
+        assert isinstance(tracker, Tracker)
+        assert tracker.settings == settings
+    assert isinstance(build_tracker("motion"), MotionTracker)
+
+
+def test_single_settings_can_be_changed():
+    tracker = build_tracker(
+        "masa-demo", changes=["memory_frames=30", "momentum = 0.2", "same_label=true"]
+    )
+    assert tracker.settings.memory_frames == 30
+    assert tracker.settings.momentum == 0.2
+    assert tracker.settings.same_label is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("memory=3", "memory_frames=10"),  # the fix lists what there is
+        ("memory_frames", "no setting to change"),
+        ("memory_frames=3.5", '"3.5" is no int'),
+        ("same_label=maybe", "true or false"),
+        ("momentum=7", "momentum is within"),
+    ],
+)
+def test_a_change_that_cannot_be_made_says_why(change, message):
+    with pytest.raises(SettingsError) as caught:
+        build_tracker("masa-demo", changes=[change])
+    assert message in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(SettingsError, match="masa-bdd, motion"):
+        build_tracker("sort")
