@@ -1,0 +1,157 @@
+"""Tracks drawn onto frames: a box, an identity and a name, in a colour that stays with the id."""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from masa_cli.structures import FloatArray, Frame, Image, Tracks
+
+Colour = tuple[int, int, int]
+
+GOLDEN_RATIO = 0.618033988749895
+
+
+@dataclass(frozen=True, slots=True)
+class DrawingSettings:
+    """What is shown of each track."""
+
+    names: bool = True  # the class, where the detector knows more than "object"
+    scores: bool = True
+    trail_frames: int = 0  # how long the path of the box's foot stays visible; 0: not at all
+
+
+class Annotator:
+    """Draws the tracks of one video, frame after frame (trails need the frames before).
+
+    Line width and letter size follow the size of the frame, so that 360p and 4K read alike.
+    """
+
+    def __init__(self, settings: DrawingSettings) -> None:
+        self.settings = settings
+        self._trails: deque[dict[int, tuple[int, int]]] = deque(maxlen=settings.trail_frames)
+
+    def draw(self, frame: Frame, tracks: Tracks, classes: Sequence[str]) -> Frame:
+        """The frame with its tracks on it; the one given stays as it is.
+
+        Args:
+            frame: RGB.
+            tracks: boxes in the frame's pixels; those outside are clipped.
+            classes: names that `tracks.labels` index.
+        """
+        image = frame.image.copy()
+        short_side = min(image.shape[:2])
+        width = max(1, round(short_side / 300))
+        self._trails.append(_feet(tracks))
+        if self.settings.trail_frames:
+            self._draw_trails(image, width)
+        for box, identity in zip(tracks.boxes, tracks.ids.tolist(), strict=True):
+            x1, y1, x2, y2 = _pixels(box)
+            cv2.rectangle(image, (x1, y1), (x2, y2), colour_of(identity), width)
+        # Text goes over all boxes: an identity is never hidden by a neighbour's frame.
+        letters = 8 + round(short_side / 90)
+        for row, box in enumerate(tracks.boxes):
+            text = self._text(tracks, row, classes)
+            _draw_label(image, text, _pixels(box), colour_of(int(tracks.ids[row])), letters, width)
+        return Frame(frame.index, frame.time, image)
+
+    def _text(self, tracks: Tracks, row: int, classes: Sequence[str]) -> str:
+        parts = [f"#{tracks.ids[row]}"]
+        if self.settings.names and (name := classes[tracks.labels[row]]) != "object":
+            parts.append(name)
+        if self.settings.scores:
+            parts.append(f"{tracks.scores[row]:.2f}")
+        return " ".join(parts)
+
+    def _draw_trails(self, image: Image, width: int) -> None:
+        """A line through the last feet of every track seen in this frame."""
+        for identity in self._trails[-1]:
+            path = [feet[identity] for feet in self._trails if identity in feet]
+            points = np.array(path, np.int32).reshape(-1, 1, 2)
+            cv2.polylines(image, [points], False, colour_of(identity), width, cv2.LINE_AA)
+
+
+@functools.lru_cache(maxsize=4096)
+def colour_of(identity: int) -> Colour:
+    """RGB of an identity: bright, always the same, and far from those of its neighbours."""
+    hue = identity * GOLDEN_RATIO % 1
+    value = (1.0, 0.85)[identity % 2]
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _feet(tracks: Tracks) -> dict[int, tuple[int, int]]:
+    """The middle of each box's lower edge, by identity."""
+    corners = (_pixels(box) for box in tracks.boxes)
+    return {
+        identity: ((x1 + x2) // 2, y2)
+        for identity, (x1, _, x2, y2) in zip(tracks.ids.tolist(), corners, strict=True)
+    }
+
+
+def _pixels(box: FloatArray) -> tuple[int, int, int, int]:
+    """Whole-pixel corners; far outside every image is far enough for OpenCV's 16-bit lines."""
+    x1, y1, x2, y2 = np.clip(np.round(box), -(2**14), 2**14).astype(int).tolist()
+    return x1, y1, x2, y2
+
+
+def _draw_label(
+    image: Image,
+    text: str,
+    corners: tuple[int, int, int, int],
+    colour: Colour,
+    letters: int,
+    width: int,
+) -> None:
+    """Text on a plate above the box; inside it where there is no room above; never cut off."""
+    stencil = _stencil(text, letters)
+    height, length = stencil.shape[0], stencil.shape[1]
+    frame_height, frame_width = image.shape[:2]
+    if height > frame_height or length > frame_width:
+        return  # a picture smaller than a line of text
+    x1, y1, x2, y2 = corners
+    if x2 < 0 or y2 < 0 or x1 >= frame_width or y1 >= frame_height:
+        return
+    left = min(max(x1 - width // 2, 0), frame_width - length)
+    top = y1 - height if y1 >= height else min(max(y1, 0), frame_height - height)
+    plate = image[top : top + height, left : left + length]
+    # Black on bright colours, white on dark ones (luma weights of BT.601).
+    bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
+    ink = np.float32(0 if bright else 255)
+    blend = np.array(colour, np.float32) + stencil[..., None] * (ink - np.array(colour, np.float32))
+    plate[:] = blend.astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1024)
+def _stencil(text: str, letters: int) -> NDArray[np.float32]:
+    """(H, W) how much ink covers each pixel of a line of text, 0 to 1, with a margin."""
+    font = _font(letters)
+    ascent, descent = _line_height(letters)
+    margin = max(2, letters // 5)
+    length = round(font.getlength(text)) + 2 * margin
+    plate = Pillow.new("L", (length, ascent + descent + margin), 0)
+    ImageDraw.Draw(plate).text(
+        (margin, margin // 2 + ascent), text, fill=255, font=font, anchor="ls"
+    )
+    stencil: NDArray[np.float32] = np.asarray(plate, np.float32) / np.float32(255)
+    return stencil
+
+
+@functools.lru_cache(maxsize=8)
+def _font(letters: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own typeface: nothing to find on the machine, the same picture everywhere."""
+    return ImageFont.load_default(letters)
+
+
+def _line_height(letters: int) -> tuple[int, int]:
+    """Pixels above and below the baseline that any letter needs."""
+    return letters, round(letters * 0.3)

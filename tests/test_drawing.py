@@ -1,0 +1,95 @@
+"""What must be visible on an annotated frame."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from masa_cli.drawing import Annotator, DrawingSettings, colour_of
+from masa_cli.structures import Frame, Tracks
+
+GREY = 90
+
+
+def blank(height=120, width=160, index=0):
+    return Frame(index, Fraction(index), np.full((height, width, 3), GREY, np.uint8))
+
+
+def track(box, identity=1, label=0, score=0.87):
+    return Tracks(
+        np.array([box], np.float32),
+        np.array([score], np.float32),
+        np.array([label]),
+        np.array([identity]),
+    )
+
+
+def changed(frame, drawn):
+    return (frame.image != drawn.image).any(axis=2)
+
+
+def test_the_box_is_drawn_in_the_colour_of_its_id():
+    frame = blank()
+    drawn = Annotator(DrawingSettings()).draw(frame, track((40, 60, 90, 110), 7), ["object"])
+    assert tuple(drawn.image[85, 40]) == colour_of(7)
+    assert tuple(drawn.image[110, 65]) == colour_of(7)
+    assert not changed(frame, drawn)[70:105, 50:80].any()  # the inside stays visible
+    assert (frame.image == GREY).all()
+
+
+def test_colours_are_stable_and_neighbours_differ():
+    colours = [np.array(colour_of(identity), int) for identity in range(1, 60)]
+    assert [tuple(colour) for colour in colours] == [colour_of(i) for i in range(1, 60)]
+    steps = [np.abs(one - two).sum() for one, two in pairwise(colours)]
+    assert min(steps) > 100
+
+
+def test_label_tells_id_name_and_score():
+    annotator = Annotator(DrawingSettings())
+    assert annotator._text(track((0, 0, 9, 9), 12, 1), 0, ["cat", "dog"]) == "#12 dog 0.87"
+    assert annotator._text(track((0, 0, 9, 9), 12), 0, ["object"]) == "#12 0.87"
+    bare = Annotator(DrawingSettings(names=False, scores=False))
+    assert bare._text(track((0, 0, 9, 9), 12), 0, ["cat"]) == "#12"
+
+
+@pytest.mark.parametrize("corner", [(-30, -20), (150, -20), (-30, 110), (150, 110), (60, 0)])
+def test_a_label_is_whole_wherever_the_box_is(corner):
+    x, y = corner
+    frame = blank()
+    inside = Annotator(DrawingSettings()).draw(frame, track((60, 60, 100, 100)), ["object"])
+    drawn = Annotator(DrawingSettings()).draw(frame, track((x, y, x + 40, y + 40)), ["object"])
+    black = [(image.image == 0).all(axis=2).sum() for image in (inside, drawn)]
+    assert black[1] >= 0.9 * black[0]  # as much ink as when there is room all around
+
+
+def test_boxes_outside_and_absurd_coordinates_do_no_harm():
+    frame = blank()
+    for box in ((500, 500, 600, 600), (-1e9, -1e9, 1e9, 1e9), (5, 5, 5, 5)):
+        Annotator(DrawingSettings()).draw(frame, track(box), ["object"])
+
+
+def test_lines_and_letters_grow_with_the_picture():
+    ink = {}
+    for height in (360, 2160):
+        frame = blank(height, height * 16 // 9)
+        box = np.array([0.3, 0.3, 0.6, 0.8]) * height
+        drawn = Annotator(DrawingSettings()).draw(frame, track(box), ["object"])
+        ink[height] = changed(frame, drawn).sum() / frame.image[..., 0].size
+    assert 0.3 < ink[2160] / ink[360] < 3  # the same share of the picture
+
+
+def test_a_picture_smaller_than_its_text_is_left_alone():
+    Annotator(DrawingSettings()).draw(blank(4, 4), track((0, 0, 3, 3)), ["object"])
+
+
+def test_trails_follow_the_foot_and_end():
+    annotator = Annotator(DrawingSettings(trail_frames=3))
+    for index in range(6):
+        frame = blank(120, 400, index)
+        x = 40 * index
+        drawn = annotator.draw(frame, track((x, 20, x + 20, 100)), ["object"])
+    # Feet at x = 130, 170, 210 remain; the line between them is drawn, the older ones are gone.
+    # Anti-aliasing shifts a colour by a few steps.
+    np.testing.assert_allclose(drawn.image[100, 150], colour_of(1), atol=16)
+    np.testing.assert_array_equal(drawn.image[100, 100], GREY)
