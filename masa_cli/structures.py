@@ -66,6 +66,11 @@ class Frame:
                 f"image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}"
             )
 
+    @staticmethod
+    def without_image(index: int, time: Fraction) -> Frame:
+        """A frame of which only its place in time is known."""
+        return Frame(index, time, np.empty((0, 0, 3), np.uint8))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:

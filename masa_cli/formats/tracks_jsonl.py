@@ -1,0 +1,222 @@
+"""tracks.jsonl, our own format: tracks out and in, detections in.
+
+One line of JSON per frame, in the order of the frames, frames without tracks included:
+
+    {"frame":0,"time":0.0,"boxes":[[x1,y1,x2,y2],…],"ids":[…],"labels":["person",…],"scores":[…]}
+
+frame   whole, from 0, increasing
+time    seconds since the start of the video
+boxes   source pixels; x2 and y2 are exclusive, so width = x2 - x1
+ids     whole, from 1, each at most once in a frame
+labels  names of the classes; where there are none, all are "object"
+scores  any finite number
+
+Boxes, labels, ids and scores of a line are equally many. Other keys are ignored. Lines may be in
+any order where only detections are read, and need neither ids nor time. Numbers are written with
+as many digits as bring the same float32 back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
+from masa_cli.formats.part_file import PartFile
+from masa_cli.formats.text_file import data_lines, shortened, wrong_line
+from masa_cli.structures import Detections, Frame, IntArray, Tracks
+
+
+def recognises(first_line: str) -> bool:
+    """Whether a line is, or at least begins like, one of ours."""
+    return first_line.lstrip().startswith("{") and all(
+        key in first_line for key in ('"frame"', '"boxes"')
+    )
+
+
+def read_detections(path: Path) -> DetectionTable:
+    """Read all lines, of any order; classes are numbered as they appear."""
+    classes: dict[str, int] = {}
+    frames, found = [], [Detections.empty()]
+    for record in _records(path):
+        found.append(record.detections(classes))
+        frames.append(record.frame())
+    counts = [len(detections) for detections in found[1:]]
+    return DetectionTable.from_rows(
+        np.repeat(np.array(frames, np.int64), counts),
+        np.concatenate([detections.boxes for detections in found]),
+        np.concatenate([detections.scores for detections in found]),
+        np.concatenate([detections.labels for detections in found]),
+        tuple(classes) or (NAMELESS,),
+    )
+
+
+class TracksReader:
+    """The frames of a tracks.jsonl, read line by line: iterate for (frame index, seconds, Tracks).
+
+    Iterating again starts again. A malformed line raises SourceError when it is reached.
+
+    Args:
+        path: the file.
+        classes: names to number first; others follow as they appear.
+    """
+
+    def __init__(self, path: Path, classes: Sequence[str] = ()) -> None:
+        self._path = path
+        self._classes = {name: label for label, name in enumerate(classes)}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that the labels read so far index; it only grows."""
+        return tuple(self._classes)
+
+    def __iter__(self) -> Iterator[tuple[int, float, Tracks]]:
+        last = -1
+        for record in _records(self._path):
+            frame = record.frame()
+            if frame <= last:
+                raise record.wrong(f"a frame after {last}", str(frame))
+            last = frame
+            yield frame, record.time(), record.tracks(self._classes)
+
+
+class TracksWriter:
+    """Writes tracks.jsonl, to `<path>.part` until it is closed without an exception.
+
+    Args:
+        path: replaced at a clean close.
+        classes: names that the labels index.
+        resume_at: the `offset` at which to go on with the `.part` file of an earlier run; what
+            is behind it is cut off.
+    """
+
+    def __init__(self, path: Path, classes: Sequence[str], *, resume_at: int | None = None) -> None:
+        self._file = PartFile(path, resume_at=resume_at)
+        self._classes = classes
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far, none of them waiting in a buffer: a place to resume at."""
+        return self._file.offset
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame."""
+        record = {
+            "frame": frame.index,
+            "time": float(frame.time),
+            "boxes": np.ascontiguousarray(tracks.boxes),
+            "ids": np.ascontiguousarray(tracks.ids),
+            "labels": [self._classes[label] for label in tracks.labels],
+            "scores": np.ascontiguousarray(tracks.scores),
+        }
+        self._file.write(
+            orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+        )
+
+    def close(self) -> None:
+        """Close the file, which stays `<path>.part`: there may be more to come."""
+        self._file.close()
+
+    def __enter__(self) -> TracksWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.__exit__(kind, error, traceback)
+
+
+def _records(path: Path) -> Iterator[_Record]:
+    for number, line in data_lines(path):
+        try:
+            fields = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise wrong_line(path, number, "JSON", error.msg, line) from None
+        if not isinstance(fields, dict):
+            raise wrong_line(path, number, "a JSON object", type(fields).__name__, line)
+        yield _Record(path, number, line, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One line, read but not trusted."""
+
+    path: Path
+    number: int
+    line: str
+    fields: dict[str, Any]
+
+    def wrong(self, expected: str, got: str) -> SourceError:
+        return wrong_line(self.path, self.number, expected, got, self.line)
+
+    def frame(self) -> int:
+        return int(self._whole("frame", (), least=0))
+
+    def time(self) -> float:
+        return float(self._numbers("time", ()))
+
+    def detections(self, classes: dict[str, int]) -> Detections:
+        """Boxes, scores and labels; new names are added to `classes`."""
+        count = len(self._list("boxes"))
+        return Detections(
+            self._numbers("boxes", (count, 4)).astype(np.float32),
+            self._numbers("scores", (count,)).astype(np.float32),
+            self._labels(count, classes),
+        )
+
+    def tracks(self, classes: dict[str, int]) -> Tracks:
+        """Detections with ids."""
+        found = self.detections(classes)
+        ids = self._whole("ids", (len(found),), least=1)
+        if len(np.unique(ids)) < len(ids):
+            raise self.wrong("each id once", shortened(str(ids.tolist())))
+        return Tracks(found.boxes, found.scores, found.labels, ids)
+
+    def _labels(self, count: int, classes: dict[str, int]) -> IntArray:
+        names = self._list("labels") if "labels" in self.fields else [NAMELESS] * count
+        if len(names) != count or not all(isinstance(name, str) for name in names):
+            raise self.wrong(f"{count} names as labels", shortened(str(names)))
+        return np.array([classes.setdefault(name, len(classes)) for name in names], np.int64)
+
+    def _list(self, key: str) -> list[Any]:
+        value = self._value(key)
+        if not isinstance(value, list):
+            raise self.wrong(f"a list of {key}", type(value).__name__)
+        return value
+
+    def _whole(self, key: str, shape: tuple[int, ...], least: int) -> IntArray:
+        numbers = self._numbers(key, shape)
+        if np.any(numbers != np.floor(numbers)) or np.any(numbers < least):
+            raise self.wrong(f"{key} whole and from {least}", shortened(str(numbers.tolist())))
+        return numbers.astype(np.int64)
+
+    def _numbers(self, key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        value = self._value(key)
+        try:
+            numbers = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            numbers = np.asarray(None)
+        if numbers.shape == (0,):
+            numbers = np.empty((0, *shape[1:]))  # [] says nothing of its second axis
+        # NaN cannot be written in JSON; strings and booleans are kinds of their own.
+        plain = numbers.shape == shape and numbers.dtype.kind in "iuf"
+        if not plain or np.any(np.abs(numbers) >= LARGEST):
+            amount = f"{' x '.join(map(str, shape))} numbers" if shape else "a number"
+            raise self.wrong(f"{amount} below {LARGEST:g} as {key}", shortened(str(value)))
+        return numbers.astype(np.float64)
+
+    def _value(self, key: str) -> object:
+        if key not in self.fields:
+            raise self.wrong(f'"{key}"', f"only {', '.join(self.fields) or 'an empty object'}")
+        return self.fields[key]

@@ -1,0 +1,110 @@
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.coco import read_detections
+
+IMAGES = [{"id": 10, "file_name": "v/9.jpg"}, {"id": 11, "file_name": "v/10.jpg"}]
+RESULT = {"image_id": 10, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_bytes(orjson.dumps(content))
+    return path
+
+
+def test_results_take_frames_and_names_from_a_second_file(tmp_path: Path):
+    categories = [{"id": 8, "name": "cat"}, {"id": 3, "name": "dog"}]
+    dets = read_detections(
+        write(tmp_path / "results.json", [RESULT | {"image_id": 11, "category_id": 9}, RESULT]),
+        write(tmp_path / "images.json", {"images": IMAGES, "categories": categories}),
+    )
+    assert dets.frames.tolist() == [0, 1]  # 9.jpg comes before 10.jpg
+    assert dets.boxes[0].tolist() == [1, 2, 4, 6]
+    assert dets.classes == ("cat", "dog", "9")
+    assert dets.labels.tolist() == [1, 2]
+
+
+def test_one_file_of_images_and_annotations_is_enough_and_needs_no_scores(tmp_path: Path):
+    annotation = {key: RESULT[key] for key in ("image_id", "category_id", "bbox")}
+    dets = read_detections(
+        write(tmp_path / "all.json", {"images": IMAGES, "annotations": [annotation]})
+    )
+    assert (dets.scores.tolist(), dets.classes) == ([1], ("3",))
+
+
+@pytest.mark.parametrize(
+    ("keys", "frame"),
+    [({"frame_index": 30, "frame_id": 20}, 30), ({"frame_id": 20}, 20), ({}, 1)],
+)
+def test_frame_index_goes_before_frame_id_before_file_names(
+    tmp_path: Path, keys: dict[str, int], frame: int
+):
+    images = [
+        {"id": 10, "file_name": "b.jpg", **keys},
+        {"id": 11, "file_name": "c.jpg", **dict.fromkeys(keys, 0)},
+        {"id": 12, "file_name": "a.jpg", **dict.fromkeys(keys, 1)},
+    ]
+    dets = read_detections(
+        write(tmp_path / "results.json", [RESULT]),
+        write(tmp_path / "images.json", {"images": images}),
+    )
+    assert dets.frames.tolist() == [frame]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"images":[],"annotations":[]}'])
+def test_a_file_without_results_is_an_empty_table(tmp_path: Path, text: str):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    assert len(read_detections(path)) == 0
+
+
+def test_results_alone_ask_for_the_images(tmp_path: Path):
+    with pytest.raises(SourceError, match=r"fix: .*--dets-images"):
+        read_detections(write(tmp_path / "results.json", [RESULT]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 99}, "entry 2: no image has the id 99"),
+        ({"image_id": [1]}, "entry 2: expected image_id"),
+        ({"bbox": [1, 2, 3]}, "entry 2: expected .* bbox of 4"),
+        ({"bbox": [1, 2, 3, "4"]}, "entry 2: expected .* bbox of 4"),
+        ({"bbox": [1, 2, 3, 1e30]}, "entry 2: expected .* bbox of 4"),
+        ({"score": None}, "entry 2: expected .* score"),
+        ({"category_id": None}, "entry 2: expected .* category_id"),
+    ],
+)
+def test_a_malformed_entry_is_named(tmp_path: Path, change: dict[str, Any], message: str):
+    results = write(tmp_path / "results.json", [RESULT, RESULT | change])
+    images = write(tmp_path / "images.json", {"images": IMAGES})
+    with pytest.raises(SourceError, match=message):
+        read_detections(results, images)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": [{"id": 1, "video_id": 1}, {"id": 2, "video_id": 2}]}, "images of 2 videos"),
+        ({"images": [{"id": 1, "frame_id": 0}, {"id": 2, "frame_id": 0}]}, "same frame number"),
+        ({"images": [{"id": 1}, {"id": 1}]}, 'an "id" of their own'),
+        ({"images": [{"id": 1, "frame_id": -1}]}, "a whole frame number from 0"),
+        ({"pictures": []}, 'no list of objects under "images"'),
+        ({"images": IMAGES, "categories": [{"id": 1}]}, 'an "id" and a "name"'),
+    ],
+)
+def test_an_unfit_list_of_images_is_refused(tmp_path: Path, content: Any, message: str):
+    images = write(tmp_path / "images.json", content)
+    with pytest.raises(SourceError, match=message):
+        read_detections(write(tmp_path / "results.json", [RESULT]), images)
+
+
+def test_broken_json_is_named_by_line_and_column(tmp_path: Path):
+    path = tmp_path / "results.json"
+    path.write_text('\n[\n {"image_id": NaN}]')
+    with pytest.raises(SourceError, match="line 3 column 15 is not JSON"):
+        read_detections(path)

@@ -1,0 +1,119 @@
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.detection_table import DetectionTable
+from masa_cli.formats.mot import MotWriter, read_detections
+from masa_cli.structures import Frame, Tracks
+
+
+def read(folder: Path, text: str) -> DetectionTable:
+    path = folder / "dets.txt"
+    path.write_text(text)
+    return read_detections(path)
+
+
+def test_a_row_becomes_a_box_of_a_frame_from_0(tmp_path: Path):
+    dets = read(tmp_path, "1,-1,10,20,30.5,40,0.9\n3, -1, 1, 2, 3, 4, 12\n")
+    assert dets.frames.tolist() == [0, 2]
+    assert dets.boxes.tolist() == [[10, 20, 40.5, 60], [1, 2, 4, 6]]
+    assert dets.scores.tolist() == [np.float32(0.9), 12]
+    assert dets.classes == ("object",)
+
+
+def test_column_8_is_the_class_and_columns_may_differ_by_line(tmp_path: Path):
+    dets = read(
+        tmp_path,
+        "1,-1,0,0,1,1,.5,7\n1,-1,0,0,1,1,.5\n1,-1,0,0,1,1,.5,3,-1,-1\n1,-1,0,0,1,1,.5,-1,-1\n",
+    )
+    assert [dets.classes[label] for label in dets.labels] == ["7", "object", "3", "object"]
+
+
+def test_a_file_without_rows_is_an_empty_table(tmp_path: Path):
+    assert len(read(tmp_path, "")) == 0
+    assert read(tmp_path, "# nothing\n").classes == ("object",)
+
+
+def test_boxes_without_area_are_counted(tmp_path: Path):
+    assert read(tmp_path, "1,-1,5,5,0,9,1\n1,-1,5,5,9,-1,1\n1,-1,5,5,9,9,1\n").num_empty == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,2,30,40", 'line 4: expected at least 7 columns, got 4: "1,2,30,40"'),
+        ("1,-1,1,1,1,1,1,1,1,1,1", "line 4: expected at most 10 columns, got 11"),
+        ("1,-1,1,x,1,1,1", r'line 4: expected a number in column 4 \(top\), got "x"'),
+        ("1,-1,1,1,,1,1", r'line 4: expected a number in column 5 \(width\), got ""'),
+        ("1,-1,1,1,nan,1,1", "line 4: expected a finite width .*, got nan"),
+        ("1,-1,1,1,1,1,inf", "line 4: expected a finite score .*, got inf"),
+        ("1,-1,1e30,1,1,1,1", "line 4: expected a finite left .*, got 1e"),
+        ("1.5,-1,1,1,1,1,1", "line 4: expected a whole frame number from 1, got 1.5"),
+        ("0,-1,1,1,1,1,1", "line 4: expected a whole frame number from 1, got 0"),
+        ("1,-1,1,1,1,1,1,2.5", "line 4: expected a whole class number from -1, got 2.5"),
+        ("1_0,-1,1,1,1,1,1", "line 4: expected plain numbers"),
+    ],
+)
+def test_the_first_bad_line_is_named(tmp_path: Path, line: str, message: str):
+    good = "1,-1,0,0,1,1,1\n"
+    with pytest.raises(SourceError, match=message):
+        read(tmp_path, f"# comment\n{good}\n{line}\n{good}{line}\n{good}")
+
+
+def frame(index: int) -> Frame:
+    return Frame.without_image(index, Fraction(index))
+
+
+def tracks(*rows: tuple[float, ...]) -> Tracks:
+    """Of rows (id, x1, y1, x2, y2, score, label)."""
+    columns = np.array(rows, np.float64).reshape(-1, 7)
+    return Tracks(
+        columns[:, 1:5].astype(np.float32),
+        columns[:, 5].astype(np.float32),
+        columns[:, 6].astype(np.int64),
+        columns[:, 0].astype(np.int64),
+    )
+
+
+def test_tracks_are_written_in_the_order_of_ids_with_frames_from_1(tmp_path: Path):
+    path = tmp_path / "seq.txt"
+    with MotWriter(path) as writer:
+        writer.write(
+            frame(0), tracks((7, 1, 2, 4, 6, 0.5, 0), (2, -0.001, 0.25, 10.125, 9.5, 1, 3))
+        )
+        writer.write(frame(1), Tracks.empty())
+        writer.write(frame(2), tracks((2, 0, 0, 1, 1, -0.00001, 0)))
+    assert path.read_text() == (
+        "1,2,0.00,0.25,10.13,9.25,1.0000,-1,-1,-1\n"
+        "1,7,1.00,2.00,3.00,4.00,0.5000,-1,-1,-1\n"
+        "3,2,0.00,0.00,1.00,1.00,0.0000,-1,-1,-1\n"
+    )
+
+
+def test_class_numbers_from_1_go_into_column_8(tmp_path: Path):
+    path = tmp_path / "seq.txt"
+    with MotWriter(path, with_classes=True) as writer:
+        writer.write(frame(0), tracks((1, 0, 0, 1, 1, 1, 4)))
+    assert path.read_text() == "1,1,0.00,0.00,1.00,1.00,1.0000,5,-1,-1\n"
+
+
+def test_what_is_written_reads_as_the_same_boxes(tmp_path: Path):
+    path = tmp_path / "seq.txt"
+    written = tracks((1, 3.14, 2.72, 1919.99, 1079.5, 0.1234, 0))
+    with MotWriter(path) as writer:
+        writer.write(frame(41), written)
+    dets = read_detections(path)
+    assert dets.frames.tolist() == [41]
+    # left and width are each rounded to 0.01
+    np.testing.assert_allclose(dets.boxes, written.boxes, atol=0.0101)
+
+
+def test_an_interrupted_file_stays_a_part(tmp_path: Path):
+    with suppress(KeyboardInterrupt), MotWriter(tmp_path / "seq.txt") as writer:
+        writer.write(frame(0), tracks((1, 0, 0, 1, 1, 1, 0)))
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["seq.txt.part"]
