@@ -24,7 +24,7 @@ class PartFile:
 
     def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
         self.path = path
-        self.part = path.with_name(path.name + ".part")
+        self.part = part_of(path)
         with self._explained():
             if resume_at is None:
                 self._file: BinaryIO = self.part.open("wb")
@@ -66,10 +66,20 @@ class PartFile:
         try:
             yield
         except OSError as error:
-            raise OutputError(
-                f"{self.part} cannot be written: {error.strerror}",
-                fix="choose a folder that exists, may be written to and has space left",
-            ) from error
+            raise unwritable(self.part, error.strerror) from error
+
+
+def part_of(path: Path) -> Path:
+    """Where a result is written until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+def unwritable(part: Path, reason: str | None) -> OutputError:
+    """The error for a file the system refuses to create or to extend."""
+    return OutputError(
+        f"{part} cannot be written: {reason}",
+        fix="choose a folder that exists, may be written to and has space left",
+    )
 
 
 def _cut(part: Path, length: int) -> BinaryIO:

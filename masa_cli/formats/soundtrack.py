@@ -1,0 +1,128 @@
+"""The sound of one video on its way into another: the same packets, in time with the pictures.
+
+Sound in a codec that mp4 players do not know (PCM, Vorbis) is encoded to AAC; nothing else is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+
+log = logging.getLogger(__name__)
+
+_COPIED = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
+_AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000})
+
+
+def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
+    """When the video starts on the clock of its own packets, in seconds.
+
+    That is the start of its first stream, as players count it, rounded down to a whole `tick` (the
+    time base of the pictures) so that times from there stay whole ticks. Pictures and sound both
+    count from here, which is what keeps them together.
+    """
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None and stream.time_base is not None
+    ]
+    return min(starts, default=Fraction(0)) // tick * tick
+
+
+class Soundtrack:
+    """Copies the sound of a video into an open mp4, piece by piece as the pictures are written.
+
+    Args:
+        path: the video with the sound. Without sound, nothing is written; sound that cannot be
+            read is logged and left out.
+        output: where the sound goes. Its header must not have been written yet.
+        tick: the time base of the pictures.
+    """
+
+    def __init__(self, path: Path, output: OutputContainer, tick: Fraction) -> None:
+        self._path = path
+        self._output = output
+        self._input: InputContainer | None = None
+        self._packets: Iterator[Packet[AudioStream]] = iter(())
+        try:
+            self._input = av.open(str(path.absolute()))
+            if self._input.streams.audio:
+                sound = self._input.streams.audio[0]
+                zero = time_zero(self._input, tick)
+                self._packets = _transfer(self._input, sound, output, zero)
+        except (FFmpegError, ValueError) as error:
+            self._give_up(error)
+        self._next: Packet[AudioStream] | None = None
+
+    def write_until(self, time: Fraction) -> None:
+        """Write the sound that begins before `time`, in seconds."""
+        while (packet := self._upcoming()) and _start(packet) < time:
+            self._output.mux(packet)
+            self._next = None
+
+    def close(self) -> None:
+        """Close the video the sound comes from."""
+        if self._input is not None:
+            self._input.close()
+
+    def _upcoming(self) -> Packet[AudioStream] | None:
+        """The packet to write next; None after the last."""
+        if self._next is None:
+            try:
+                self._next = next(self._packets, None)
+            except FFmpegError as error:
+                self._give_up(error)
+        return self._next
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("%s: its sound is left out from here on: %s", self._path, error)
+        self._packets = iter(())
+
+
+def _transfer(
+    source: InputContainer, sound: AudioStream, output: OutputContainer, zero: Fraction
+) -> Iterator[Packet[AudioStream]]:
+    """Add a stream for `sound` to `output`; its packets, counted from `zero`."""
+    if sound.codec_context is None:
+        raise ValueError("its codec is unknown")
+    if sound.codec_context.codec.canonical_name in _COPIED:
+        return _copied(source, sound, output.add_stream_from_template(sound), zero)
+    rate = sound.rate if sound.rate in _AAC_RATES else 48000
+    layout = "mono" if sound.channels == 1 else "stereo"
+    return _encoded(source, sound, output.add_stream("aac", rate=rate, layout=layout), zero)
+
+
+def _copied(
+    source: InputContainer, sound: AudioStream, target: AudioStream, zero: Fraction
+) -> Iterator[Packet[AudioStream]]:
+    for packet in source.demux(sound):
+        if packet.dts is None or packet.pts is None:
+            continue  # the end of the file, or a piece that belongs nowhere
+        shift = round(zero / packet.time_base)
+        packet.pts -= shift
+        packet.dts -= shift
+        packet.stream = target
+        yield packet
+
+
+def _encoded(
+    source: InputContainer, sound: AudioStream, target: AudioStream, zero: Fraction
+) -> Iterator[Packet[AudioStream]]:
+    for packet in source.demux(sound):
+        for samples in packet.decode():
+            if samples.pts is not None and samples.time_base is not None:
+                samples.pts -= round(zero / samples.time_base)
+            yield from target.encode(samples)
+    yield from target.encode(None)
+
+
+def _start(packet: Packet[AudioStream]) -> Fraction:
+    return (packet.pts or 0) * packet.time_base

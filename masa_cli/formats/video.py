@@ -1,0 +1,169 @@
+"""Frames into an mp4 that plays everywhere: H.264, each frame at its own exact time, with sound."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from masa_cli.errors import OutputError
+from masa_cli.formats.part_file import part_of, unwritable
+from masa_cli.formats.soundtrack import Soundtrack
+from masa_cli.structures import Frame, Image, VideoInfo
+
+log = logging.getLogger(__name__)
+
+_BT709 = 1  # for matrix, primaries and transfer alike (ITU-T H.273, tables 2 to 4)
+_THREADS = 8  # x264 makes other bytes of the same frames with another number of threads
+_LIMITED_RANGE = 1  # 16 to 235, what players expect (FFmpeg's AVCOL_RANGE_MPEG)
+
+
+class VideoWriter:
+    """Writes `<path>.part`, which becomes `path` when closed without an exception.
+
+    After an exception the video ends with the last frame written, plays, and stays `<path>.part`.
+    The same frames give the same bytes.
+
+    Args:
+        path: the mp4; replaced if it exists.
+        info: the video the frames come from. An odd width or height grows by one pixel, repeating
+            the last: H.264 stores colour for two pixels at a time.
+        sound_from: a video whose sound is copied, as far as the pictures go.
+        crf: quality of x264; 18 looks lossless, 28 is small.
+    """
+
+    def __init__(
+        self, path: Path, info: VideoInfo, *, sound_from: Path | None = None, crf: int = 20
+    ) -> None:
+        if info.width < 1 or info.height < 1:
+            raise ValueError(f"frames need pictures to become a video, got {info}")
+        self._path = path
+        self._part = part_of(path)
+        self._info = info
+        self._sound_from = sound_from
+        self._crf = crf
+        self._clock = _ticks_per_second(info.time_base)
+        self._usual_ticks = max(1, round(self._clock / info.frame_rate))
+        self._end = Fraction(0)  # of the last frame written, in seconds
+        self._sound: Soundtrack | None = None
+
+    def __enter__(self) -> VideoWriter:
+        with self._explained(), ExitStack() as files:
+            self._container = files.enter_context(self._new_container())
+            self._pictures = self._new_stream()
+            if self._sound_from is not None:
+                self._sound = Soundtrack(self._sound_from, self._container, self._info.time_base)
+                files.callback(self._sound.close)
+            self._container.start_encoding()
+            self._files = files.pop_all()
+        return self
+
+    def write(self, frame: Frame) -> None:
+        """Append a frame of the size in `info`, later than the one before."""
+        height, width, _ = frame.image.shape
+        if (width, height) != (self._info.width, self._info.height):
+            raise ValueError(f"expected a frame of the size in {self._info}, got {width}x{height}")
+        ticks = frame.time * self._clock
+        if ticks.denominator != 1:
+            raise ValueError(f"{frame.time} s is no multiple of {self._info.time_base} s")
+        picture = VideoFrame.from_ndarray(_even(frame.image), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE
+        )
+        picture.pts = int(ticks)
+        picture.time_base = Fraction(1, self._clock)
+        with self._explained():
+            self._mux(self._pictures.encode(picture))
+            if self._sound is not None:
+                self._sound.write_until(frame.time)
+        self._end = frame.time + Fraction(self._usual_ticks, self._clock)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with self._explained():
+                self._finish()
+                if kind is None:
+                    os.replace(self._part, self._path)
+        except OutputError as failure:
+            if kind is None:
+                raise
+            log.warning("%s", failure.problem)  # what stopped the writing is the error to show
+
+    def _new_container(self) -> OutputContainer:
+        return av.open(
+            str(self._part.absolute()),  # a relative "12:30.mp4" would name a protocol, 12
+            "w",
+            format="mp4",
+            container_options={
+                "movflags": "+faststart",
+                "movie_timescale": str(self._clock),  # of a late start; by default milliseconds
+            },
+        )
+
+    def _new_stream(self) -> VideoStream:
+        stream: VideoStream = self._container.add_stream(
+            "libx264",
+            rate=self._info.frame_rate,
+            options={"preset": "veryfast", "crf": str(self._crf)},
+        )
+        stream.width = self._info.width + self._info.width % 2
+        stream.height = self._info.height + self._info.height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.thread_type = "AUTO"  # whole frames in parallel; PyAV's default, slices, costs size
+        encoder = stream.codec_context
+        encoder.thread_count = _THREADS
+        encoder.time_base = Fraction(1, self._clock)
+        encoder.colorspace = encoder.color_primaries = encoder.color_trc = _BT709
+        encoder.color_range = _LIMITED_RANGE
+        return stream
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            packet.duration = self._usual_ticks  # counts for the last frame only: it has no next
+            self._container.mux(packet)
+
+    def _finish(self) -> None:
+        """Write what the encoder holds back, the sound up to the end, and the index."""
+        with self._files:
+            self._mux(self._pictures.encode(None))
+            if self._sound is not None:
+                self._sound.write_until(self._end)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            raise unwritable(self._part, error.strerror) from error
+
+
+def _ticks_per_second(time_base: Fraction) -> int:
+    """A clock on which all multiples of `time_base` are whole, fine enough to place the sound."""
+    ticks = time_base.denominator
+    while ticks < 10_000:
+        ticks *= 2
+    return ticks
+
+
+def _even(image: Image) -> Image:
+    """The image, its last column and row repeated where their number is odd."""
+    height, width, _ = image.shape
+    if height % 2 == 0 and width % 2 == 0:
+        return image
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

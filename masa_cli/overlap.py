@@ -1,0 +1,74 @@
+"""Work done ahead in another thread, so that reading frames and using them overlap in time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterable
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
+    """The same items in the same order, up to `depth` of them made ahead in a background thread.
+
+    Whatever `items` raises is raised here, after the items before it. When this generator is
+    closed, `items` is closed in its own thread and the thread has ended on return.
+    """
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
+    return _consume(_Producer(items, depth))
+
+
+class _Producer(Generic[T]):
+    """Iterates in its own thread: first a free slot, then an item, so `depth` is never exceeded."""
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self.slots = threading.Semaphore(depth)
+        self.results: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
+        self._items = items
+        self._stopped = False
+        # A daemon: a source that hangs must not keep the interpreter from exiting.
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the item it is at, and wait for it."""
+        self._stopped = True
+        self.slots.release()  # it may be waiting for a free slot
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            source = iter(self._items)
+            try:
+                while self._may_go_on():
+                    self.results.put((next(source),))
+            finally:
+                if close := getattr(source, "close", None):
+                    close()
+        except BaseException as error:  # noqa: BLE001 - StopIteration too: raised at the consumer
+            self.results.put(error)
+
+    def _may_go_on(self) -> bool:
+        self.slots.acquire()
+        return not self._stopped
+
+
+def _consume(producer: _Producer[T]) -> Generator[T, None, None]:
+    producer.start()
+    try:
+        while True:
+            match producer.results.get():
+                case (item,):
+                    producer.slots.release()
+                    yield item
+                case StopIteration():
+                    return
+                case error:
+                    raise error
+    finally:
+        producer.stop()

@@ -1,0 +1,204 @@
+"""A video file as frames: whatever FFmpeg decodes, upright, in RGB, each with its exact time.
+
+PyAV is used directly because OpenCV and imageio hand out neither: their times are floats or absent,
+and whether rotation is applied depends on the version.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.soundtrack import time_zero
+from masa_cli.structures import Frame, Image, VideoInfo
+
+log = logging.getLogger(__name__)
+
+_USUAL_FRAME_RATE = Fraction(30)
+_USUAL_GAP = Fraction(1, 2)  # seconds by which sound may outlast pictures
+_UNREADABLE = "check that it plays in a video player; if it does, convert it to mp4 (H.264)"
+
+
+class VideoFile:
+    """The frames of a video file.
+
+    Times count from the start of the file's first stream, pictures or sound. A frame without a
+    time follows the frame before by one frame of the frame rate; a frame that is not later than the
+    one before follows it by one tick of the time base. Rotation and size are those of the first
+    frame: later frames of another size are scaled to it. Pixels that are not square stay so.
+
+    Args:
+        path: the file. Its first frame is decoded here, to know the rotation.
+
+    Raises:
+        SourceError: it is no video, or not one frame of it can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _opened(path) as (container, stream):
+            first = next(_pictures(path, container, stream))
+            self._width, self._height = first.width, first.height
+            self._quarter_turns = round(first.rotation / 90) % 4  # counter-clockwise
+            self._info = self._describe(container, stream)
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file says of itself, and its first frame."""
+        return self._info
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """Every frame from number `start` on that decodes; damage is logged.
+
+        Frames before `start` are decoded as well: only counting them all gives the same numbers
+        and times as an earlier reading from 0.
+        """
+        tick = self._info.time_base
+        usual_ticks = max(1, round(1 / (self._info.frame_rate * tick)))
+        with _opened(self._path) as (container, stream):
+            zero = time_zero(container, tick) // tick
+            ticks = -usual_ticks  # of the frame before
+            for index, picture in enumerate(_pictures(self._path, container, stream)):
+                if picture.pts is None:
+                    ticks += usual_ticks
+                else:
+                    ticks = max(ticks + 1, picture.pts - zero, 0)
+                if index >= start:
+                    yield Frame(index, ticks * tick, self._upright(picture))
+
+    def _describe(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
+        frame_rate = _frame_rate(stream)
+        lies_on_its_side = self._quarter_turns % 2 == 1
+        return VideoInfo(
+            name=self._path.stem,
+            width=self._height if lies_on_its_side else self._width,
+            height=self._width if lies_on_its_side else self._height,
+            frame_rate=frame_rate,
+            time_base=stream.time_base or 1 / frame_rate,
+            num_frames=stream.frames or _expected_frames(container, stream, frame_rate),
+        )
+
+    def _upright(self, picture: VideoFrame) -> Image:
+        image = picture.to_ndarray(
+            format="rgb24",
+            width=self._width,
+            height=self._height,
+            src_color_range=picture.color_range,  # the matrix is the frame's own already
+        )
+        return np.ascontiguousarray(np.rot90(image, self._quarter_turns))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        # A relative "12:30.mp4" would name a protocol, 12.
+        container = av.open(str(path.absolute()))
+    except FFmpegError as error:
+        raise SourceError(
+            f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
+        ) from error
+    with container:
+        yield container, _picture_stream(path, container)
+
+
+def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
+    """The first stream of moving pictures; the cover of a song is none."""
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if stream.codec_context is None:
+            raise SourceError(f"{path} has pictures in an unknown codec", fix=_UNREADABLE)
+        # With more, the frames around damage are lost or depend on the number of threads.
+        stream.codec_context.thread_count = 1
+        return stream
+    raise SourceError(
+        f"{path} has no pictures, only {container.format.long_name} data",
+        fix="give a video file or a folder of images",
+    )
+
+
+def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Every frame that decodes; damage in between is logged when the end is reached.
+
+    Raises SourceError at the end when there was none.
+    """
+    num_read = num_damaged = 0
+    breaks_off = False
+    end = Fraction(0)
+    for packet in _packets(container, stream):
+        if packet is None:
+            breaks_off = True
+        elif packet.size:
+            breaks_off, end = packet.is_corrupt, max(end, _end(packet))
+        try:
+            pictures = stream.decode(packet)
+        except FFmpegError:
+            num_damaged += 1
+            continue
+        yield from pictures
+        num_read += len(pictures)
+    if num_read == 0:
+        raise SourceError(f"{path} has no frame that can be read", fix=_UNREADABLE)
+    if num_damaged:
+        log.warning("%s: damaged packets skipped: %d", path, num_damaged)
+    if breaks_off:
+        log.warning("%s is cut short: frame %d is the last that could be read", path, num_read - 1)
+    elif (stated := _stated_end(container, stream)) > end + _USUAL_GAP:
+        message = "%s lasts %.1f s by its header, but frame %d at %.1f s is its last picture"
+        log.warning(message, path, stated, num_read - 1, end)
+
+
+def _packets(
+    container: InputContainer, stream: VideoStream
+) -> Iterator[Packet[VideoStream] | None]:
+    """The packets of the stream, the last one empty: it asks for what the decoder holds back.
+
+    None in its place means that the container ends in an error, beyond which nothing can be found.
+    """
+    try:
+        yield from container.demux(stream)
+    except FFmpegError:
+        yield None
+
+
+def _end(packet: Packet[VideoStream]) -> Fraction:
+    start = packet.dts if packet.pts is None else packet.pts
+    return ((start or 0) + (packet.duration or 0)) * packet.time_base
+
+
+def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction:
+    """When the pictures end according to the header; 0 where it does not tell."""
+    if stream.duration is not None and stream.time_base is not None:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    return Fraction(container.duration or 0, av.time_base)
+
+
+def _frame_rate(stream: VideoStream) -> Fraction:
+    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    return next((rate for rate in rates if rate is not None and rate > 0), _USUAL_FRAME_RATE)
+
+
+def _expected_frames(
+    container: InputContainer, stream: VideoStream, frame_rate: Fraction
+) -> int | None:
+    """The duration in frames; None where the file does not state one (live recordings)."""
+    if stream.duration is not None and stream.time_base is not None:
+        duration = stream.duration * stream.time_base
+    elif container.duration is not None:
+        duration = Fraction(container.duration, av.time_base)
+    else:
+        return None
+    return round(duration * frame_rate)
