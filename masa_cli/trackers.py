@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from masa_cli.association import PRESETS, Tracker
 from masa_cli.errors import SettingsError
 from masa_cli.motion import MotionSettings, MotionTracker
 from masa_cli.settings import with_changes
-from masa_cli.structures import Detections, FloatArray, State, Tracks
+from masa_cli.structures import Detections, FloatArray, Frame, State, Tracks
 
 MOTION = "motion"
 
@@ -30,6 +32,20 @@ class Associator(Protocol):
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
         ...
+
+
+class NoAppearance:
+    """The embedder of those who do not look: embeddings without numbers."""
+
+    temperature = 1.0
+
+    def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        """(N, 0) float32 per frame."""
+        return [np.empty((len(rows), 0), np.float32) for rows in boxes]
+
+    def state(self) -> State:
+        """Nothing."""
+        return {}
 
 
 def build_tracker(

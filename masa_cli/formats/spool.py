@@ -1,0 +1,163 @@
+"""The file between the two passes: tracks as they are found, and what is needed to go on.
+
+`tracks.jsonl.part` grows by one line per frame; `checkpoint.part` beside it is replaced as a whole
+from time to time. A run that ends in any way can go on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from masa_cli.errors import OutputError, SettingsError
+from masa_cli.formats.tracks_jsonl import TracksWriter
+from masa_cli.structures import Frame, State, Tracks
+
+# What a run depends on, in words: a run goes on only with the same.
+Conditions = Mapping[str, str]
+
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a run stood.
+
+    Attributes:
+        conditions: what the run depends on.
+        next_frame: index of the first frame that is not in the spool.
+        offset: bytes of the spool that hold the frames before it.
+        complete: whether there are no more frames.
+        states: of everything that remembers, by name.
+    """
+
+    conditions: Conditions
+    next_frame: int
+    offset: int
+    complete: bool
+    states: Mapping[str, State]
+
+    def write(self, path: Path) -> None:
+        """Replace the file at `path`; a reader finds the old one or the new one, whole."""
+        arrays: dict[str, Any] = {  # Any, for numpy's types take every name for an option
+            f"{owner}/{key}": array
+            for owner, state in self.states.items()
+            for key, array in state.items()
+        }
+        meta = json.dumps(
+            [dict(self.conditions), self.next_frame, self.offset, self.complete, [*self.states]]
+        )
+        new = path.with_name(path.name + ".new")
+        try:
+            with new.open("wb") as file:
+                np.savez(file, meta=np.array(meta), **arrays)
+            os.replace(new, path)
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written: {error.strerror}",
+                fix="choose a folder that may be written to and has space left",
+            ) from error
+
+    @staticmethod
+    def read(path: Path) -> Checkpoint:
+        """Read what `write` wrote.
+
+        Raises:
+            OutputError: the file is missing or is no checkpoint.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                conditions, next_frame, offset, complete, owners = json.loads(str(file["meta"]))
+                states: dict[str, State] = {owner: {} for owner in owners}
+                for name in file.files:
+                    owner, slash, key = name.partition("/")
+                    if slash:
+                        states[owner][key] = file[name]
+        except FileNotFoundError:
+            raise OutputError(
+                f"{path} does not exist: there is no interrupted run to go on with",
+                fix="start without --resume",
+            ) from None
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            raise OutputError(
+                f"{path} is no checkpoint of this program: {error}",
+                fix="start again with --overwrite instead of --resume",
+            ) from error
+        return Checkpoint(conditions, next_frame, offset, complete, states)
+
+    def check(self, conditions: Conditions) -> None:
+        """Raise SettingsError unless a run under these conditions would go on as it began."""
+        names = sorted({*self.conditions, *conditions})
+        changed = [
+            f"{name} was {self.conditions.get(name)}, is {conditions.get(name)}"
+            for name in names
+            if self.conditions.get(name) != conditions.get(name)
+        ]
+        if changed:
+            raise SettingsError(
+                f"the interrupted run cannot go on with other settings: {'; '.join(changed)}",
+                fix="repeat the command of that run, or start again with --overwrite",
+            )
+
+
+class Spool:
+    """Takes the tracks of each frame as they are found; a context manager.
+
+    It is never renamed here: the second pass decides what becomes of `tracks.jsonl.part`.
+
+    Args:
+        tracks: where the tracks will finally be; the spool is `<tracks>.part`.
+        checkpoint: file of checkpoints.
+        classes: names that labels index.
+        conditions: what the run depends on.
+        resume: a checkpoint to go on from, checked.
+    """
+
+    def __init__(
+        self,
+        tracks: Path,
+        checkpoint: Path,
+        classes: Sequence[str],
+        conditions: Conditions,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        self.next_frame = resume.next_frame if resume else 0
+        self._checkpoint = checkpoint
+        self._conditions = conditions
+        self._writer = TracksWriter(tracks, classes, resume_at=resume.offset if resume else None)
+        self._saved_at = time.monotonic()
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame, the one with index `next_frame`."""
+        self._writer.write(frame, tracks)
+        self.next_frame = frame.index + 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is some seconds old."""
+        return time.monotonic() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS
+
+    def save(self, states: Mapping[str, State], *, complete: bool = False) -> None:
+        """Write a checkpoint: all frames up to here are done, and this is remembered of them."""
+        Checkpoint(self._conditions, self.next_frame, self._writer.offset, complete, states).write(
+            self._checkpoint
+        )
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file, which stays a `.part`."""
+        self._writer.close()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,169 @@
+"""The tool on one page.
+
+    frames ─▶ detect ─▶ embed ─▶ associate ─▶ spool        track(): the first pass
+    spool ─▶ clean up (on request) ─▶ video, MOT, JSON     deliver(): the second pass
+
+The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
+video and a run can be resumed. The second pass reads the spool, and the video again only if
+pictures are wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from masa_cli.detectors import Detector
+from masa_cli.errors import Interrupted
+from masa_cli.formats.spool import Spool
+from masa_cli.overlap import prefetch
+from masa_cli.smoothing import CleanUpSettings, clean_up
+from masa_cli.sources import Source
+from masa_cli.structures import FloatArray, Frame, State, Tracks
+from masa_cli.trackers import Associator
+from masa_cli.watch import Watch
+
+FRAMES_AHEAD = 4  # read while others are worked on; more cost memory and gain nothing
+
+logger = logging.getLogger(__name__)
+
+
+class Embedder(Protocol):
+    """Gives boxes the embeddings that tell objects apart."""
+
+    def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        """(N, D) float32 per frame, for (N, 4) boxes xyxy in source pixels."""
+        ...
+
+    def state(self) -> State:
+        """What it must be given back to go on with an interrupted run."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes the finished tracks of each frame."""
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Take one frame; frames come in order, each once."""
+        ...
+
+
+def track(
+    source: Source,
+    detector: Detector,
+    embedder: Embedder,
+    tracker: Associator,
+    spool: Spool,
+    *,
+    watch: Watch,
+    batch_size: int = 1,
+) -> None:
+    """The first pass: find the tracks of every frame that is not in the spool yet.
+
+    Raises:
+        Interrupted: the watch was asked to stop; the spool can be gone on with.
+    """
+
+    def checkpoint(*, complete: bool = False) -> None:
+        states = {"embedder": embedder.state(), "tracker": tracker.state()}
+        spool.save(states, complete=complete)
+
+    watch.on_pass("tracking", spool.next_frame)
+    checkpoint()  # at once: a run that is killed in its first seconds can be gone on with, too
+    frames = watch.timed("decode", source.frames(spool.next_frame))
+    with closing(prefetch(frames, FRAMES_AHEAD + batch_size)) as ahead:
+        for batch in _batches(ahead, batch_size):
+            with watch.stage("detect"):
+                found = detector.detect(batch)
+            with watch.stage("embed"):
+                looks = embedder.embed(batch, [detections.boxes for detections in found])
+            for frame, detections, embeddings in zip(batch, found, looks, strict=True):
+                with watch.stage("associate"):
+                    time = float(frame.time)
+                    tracks = tracker.update(frame.index, time, detections, embeddings)
+                with watch.stage("write tracks"):
+                    spool.write(frame, tracks)
+                watch.on_frame(spool.next_frame, len(tracks))
+            if watch.stop_requested or spool.is_due:
+                checkpoint()
+            if watch.stop_requested:
+                raise Interrupted(f"the tracks of {spool.next_frame} frames are kept")
+    checkpoint(complete=True)
+
+
+def deliver(
+    frames_and_tracks: Iterable[tuple[Frame, Tracks]], sinks: Sequence[Sink], *, watch: Watch
+) -> None:
+    """The second pass: give every frame and its tracks to all sinks.
+
+    Raises:
+        Interrupted: the watch was asked to stop.
+    """
+    watch.on_pass("writing", 0)
+    for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
+        for sink in sinks:
+            sink.write(frame, tracks)
+        watch.on_frame(done, len(tracks))
+        if watch.stop_requested:
+            raise Interrupted(f"all tracks are kept, the results up to frame {frame.index}")
+
+
+def with_pictures(
+    source: Source, tracks: Iterable[tuple[int, float, Tracks]], *, watch: Watch
+) -> Iterator[tuple[Frame, Tracks]]:
+    """All frames of the video, each with its tracks (none, where the tracks have no such frame)."""
+    lines = iter(tracks)
+    index, _, current = next(lines, (-1, 0.0, Tracks.empty()))
+    with closing(prefetch(watch.timed("decode", source.frames()), FRAMES_AHEAD)) as ahead:
+        for frame in ahead:
+            while index < frame.index:
+                line = next(lines, None)
+                if line is None:
+                    break
+                index, _, current = line
+            yield frame, current if index == frame.index else Tracks.empty()
+    if surplus := sum(1 for _ in lines):
+        logger.warning("%d frames of the tracks are past the end of the video", surplus)
+
+
+def without_pictures(
+    tracks: Iterable[tuple[int, float, Tracks]],
+) -> Iterator[tuple[Frame, Tracks]]:
+    """The frames that the tracks tell of, without their images."""
+    for index, time, current in tracks:
+        yield Frame.without_image(index, Fraction(time)), current
+
+
+def cleaned(
+    tracks: Iterable[tuple[int, float, Tracks]], width: int, height: int
+) -> Iterator[tuple[int, float, Tracks]]:
+    """The same frames after whole-video clean-up; all boxes are in memory meanwhile."""
+    lines = list(tracks)
+    rows = [current for _, _, current in lines] or [Tracks.empty()]
+    names = ("boxes", "scores", "labels", "ids")
+    columns = Tracks(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))
+    indices = np.array([index for index, _, _ in lines], np.int64)
+    frames, columns = clean_up(
+        np.repeat(indices, [len(current) for _, _, current in lines]),
+        columns,
+        width=width,
+        height=height,
+        settings=CleanUpSettings(),
+    )
+    starts = np.searchsorted(frames, indices)
+    stops = np.searchsorted(frames, indices, side="right")
+    for (index, time, _), start, stop in zip(lines, starts, stops, strict=True):
+        yield index, time, columns[start:stop]
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    """Lists of `size` frames, the last one shorter."""
+    iterator = iter(frames)
+    while batch := list(islice(iterator, size)):
+        yield batch
