@@ -26,8 +26,8 @@ class MotionSettings:
     confident_iou: float = 0.2  # least IoU with the prediction, for confident boxes
     weak_iou: float = 0.5  # least IoU with the prediction, for weak boxes
     memory_seconds: float = 2.0  # a track unseen for longer is forgotten
-    # Standard deviations, in box heights (and seconds). A pedestrian is 1.7 m tall, walks at 1.4 m/s
-    # and changes speed by some 0.4 m/s within a second.
+    # Standard deviations, in box heights (and seconds). A pedestrian is 1.7 m tall, walks at
+    # 1.4 m/s and changes speed by some 0.4 m/s within a second.
     position_noise: float = 0.08  # of a detector's box
     start_speed: float = 1.0  # of the unknown speed of a new track, heights per second
     acceleration: float = 0.25  # of the change of speed within one second

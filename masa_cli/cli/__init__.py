@@ -1,1 +1,1 @@
-"""The command line: reads options, calls the pipeline, shows what happened."""
+"""The command line: reads options, calls the rest, shows what happened. Nothing else prints."""

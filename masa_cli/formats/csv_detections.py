@@ -8,6 +8,8 @@ quoted, but may not go over several lines.
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ import numpy as np
 from masa_cli.errors import SourceError
 from masa_cli.formats.detection_table import NAMELESS, DetectionTable
 from masa_cli.formats.number_table import check_whole, read_numbers
+from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import HELP, TextFile
+from masa_cli.structures import Detections
 
 NUMBERS = ("frame", "x1", "y1", "x2", "y2", "score")
 LABEL = "label"
@@ -46,6 +50,20 @@ def read_detections(path: Path) -> DetectionTable:
         rows[:, 6].astype(np.int64) if LABEL in columns else np.zeros(len(rows), np.int64),
         tuple(classes),
     )
+
+
+def write_detections(path: Path, frames: Iterable[Detections], classes: Sequence[str]) -> None:
+    """Write the detections of all frames, in order; `path` is replaced once it is complete."""
+    with PartFile(path) as file:
+        file.write((",".join((*NUMBERS, LABEL)) + "\n").encode())
+        for index, found in enumerate(frames):
+            text = io.StringIO()
+            rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels, strict=True)
+            csv.writer(text, lineterminator="\n").writerows(
+                [index, *(f"{number:.9g}" for number in (*box, score)), classes[label]]
+                for box, score, label in rows
+            )
+            file.write(text.getvalue().encode())
 
 
 def _split_header(text: TextFile) -> tuple[dict[str, int], TextFile]:

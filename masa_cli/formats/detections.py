@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 DetectionFormat = Literal["auto", "mot", "csv", "jsonl", "coco"]
 
 DETECTION_RULES = """\
-The format is recognised by what the file holds:
-  mot    MOTChallenge: frame,-1,left,top,width,height,score[,class[,...]], frames from 1
-  csv    a header with frame,x1,y1,x2,y2,score and perhaps label, frames from 0
+Detections. The format is recognised by what the file holds:
+
+\b
+  mot    MOTChallenge: frame,-1,left,top,width,height,score[,class[,...]],
+         frames from 1
+  csv    a header with frame,x1,y1,x2,y2,score and perhaps label,
+         frames from 0
   jsonl  tracks.jsonl of this tool, ids not needed, frames from 0
-  coco   COCO results, with --dets-images, or one file with images and annotations
+  coco   COCO results, with --dets-images, or one file with images and
+         annotations
+
 Rows may be in any order. Blank lines, and in text those that start with #, are skipped.
 A line that is malformed, a number that is not finite and a frame that is not whole or below the
 first are errors that name the line. Boxes of no area, boxes wholly outside the image and boxes of

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/association.py
 
-Prints milliseconds per frame (median of the runs after a warm-up) and, in the same run, the ratio to
-a matrix product of the same size, which tells a slow machine from slow code. The reference's own
+Prints milliseconds per frame (median of the runs after a warm-up) and, in the same run, the ratio
+to a matrix product of the same size, which tells a slow machine from slow code. The reference's own
 figures on two cores, from a Python loop over torch tensors: 6.3 / 14.6 / 27 / 301 ms for the TAO
 tracker and 15.7 / 53 / 61 / 207 ms for the BDD tracker at 10 / 50 / 100 / 300 boxes.
 """
@@ -31,7 +31,7 @@ def make_frames(generator, looks, num_boxes, num_frames):
     for _ in range(num_frames):
         who = generator.permutation(len(looks))[:num_boxes]
         corner = corners[who] + generator.normal(0, 2, (num_boxes, 2))
-        boxes = np.concatenate([corner, corner + (20, 45)], axis=1).astype(np.float32)
+        boxes = np.concatenate([corner, corner + np.array((20, 45))], axis=1).astype(np.float32)
         scores = generator.uniform(0.3, BIRTH_SCORE, num_boxes).astype(np.float32)
         noise = generator.normal(0, 0.3, (num_boxes, DIM))
         yield (
@@ -63,12 +63,12 @@ def time_updates(preset, num_boxes, num_tracks):
 
 def main():
     print("preset            boxes  tracks   median ms   10-90 %        x product   reference x")
-    for preset in REFERENCE:
+    for preset, reference in REFERENCE.items():
         for num_boxes, num_tracks in SIZES:
             updates, products = time_updates(preset, num_boxes, num_tracks)
             low, median, high = np.percentile(updates * 1e3, (10, 50, 90))
             ratio = np.median(updates) / np.median(products)
-            known = REFERENCE[preset].get(num_boxes) if num_boxes == num_tracks else None
+            known = reference.get(num_boxes) if num_boxes == num_tracks else None
             versus = f"{known / median:10.0f}" if known else "         -"
             print(
                 f"{preset:16} {num_boxes:6} {num_tracks:7} {median:10.2f}  "

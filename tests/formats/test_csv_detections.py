@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.csv_detections import read_detections
+from masa_cli.formats.csv_detections import read_detections, write_detections
 from masa_cli.formats.detection_table import DetectionTable
+from masa_cli.structures import Detections
 
 
 def read(folder: Path, text: str) -> DetectionTable:
@@ -61,3 +63,20 @@ def test_the_first_bad_line_is_named(tmp_path: Path, line: str, message: str):
     good = "0,0,0,1,1,1,cat\n"
     with pytest.raises(SourceError, match=message):
         read(tmp_path, f"frame,x1,y1,x2,y2,score,label\n{good}{line}\n{good}")
+
+
+def test_what_is_written_is_read_back_exactly(tmp_path):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 500, (4, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 90, (4, 2))], axis=1)
+    found = Detections(
+        boxes.astype(np.float32), rng.random(4).astype(np.float32), np.array([1, 0, 1, 2])
+    )
+    classes = ("dog", 'a "big", cat', "bird")
+    path = tmp_path / "dets.csv"
+    write_detections(path, [Detections.empty(), found], classes)
+    back = read_detections(path)
+    assert back.frames.tolist() == [1, 1, 1, 1]
+    assert np.array_equal(back.boxes, found.boxes)
+    assert np.array_equal(back.scores, found.scores)
+    assert [back.classes[label] for label in back.labels] == [classes[i] for i in found.labels]

@@ -1,0 +1,46 @@
+"""The command `masa` and its subcommands. Nothing heavy is imported before one of them runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from masa_cli import __version__
+from masa_cli.cli.boundary import Boundary
+from masa_cli.cli.demo import demo
+from masa_cli.cli.render import render
+from masa_cli.cli.track import track
+from masa_cli.formats.detections import DETECTION_RULES
+
+app = typer.Typer(
+    cls=Boundary,
+    name="masa",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog=DETECTION_RULES)(track)
+app.command()(render)
+app.command()(demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"masa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def masa(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Match anything in any video: boxes in, identities that last out.
+
+    Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage, 130 interrupted.
+    """

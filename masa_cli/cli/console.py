@@ -1,0 +1,105 @@
+"""Everything that is printed: messages and progress to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import orjson
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from masa_cli.watch import Watch
+
+
+def error_console() -> Console:
+    """For messages; made anew each time, so that it follows a redirected stderr."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(kind: str, message: str, *, style: str = "") -> None:
+    """One message to stderr; user text in it is never taken for markup."""
+    error_console().print(Text.assemble((f"{kind}: ", style), message))
+
+
+class _Messages(logging.Handler):
+    """Log records of the library, as messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else ""
+        say(record.levelname.lower(), record.getMessage(), style=style)
+
+
+@contextmanager
+def messages(*, quiet: bool) -> Iterator[None]:
+    """Show what the library logs: warnings always, other messages unless `quiet`."""
+    logger = logging.getLogger("masa_cli")
+    handler, level = _Messages(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Rate(ProgressColumn):
+    """Frames per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} frames/s")
+
+
+@contextmanager
+def progress(watch: Watch, total: int | None, *, quiet: bool) -> Iterator[None]:
+    """Show the frames a watch sees as a live bar; nothing when stderr is no terminal."""
+    console = error_console()
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[tracks]} tracks", markup=False),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("loading", total=total, tracks=0)
+        watch.on_pass = lambda name, done: bar.reset(task, description=name, completed=done)
+        watch.on_frame = lambda done, tracks: bar.update(task, completed=done, tracks=tracks)
+        yield
+
+
+def show(line: str) -> None:
+    """One line of results on stdout."""
+    Console(soft_wrap=True, highlight=False).print(Text(line))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout: the first column left, the others right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for place, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def show_json(record: Mapping[str, object]) -> None:
+    """One line of JSON on stdout, for machines."""
+    sys.stdout.write(orjson.dumps(record).decode() + "\n")

@@ -1,0 +1,121 @@
+"""From what the user names (a video, a detections file, or only the latter) to frames and boxes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from masa_cli.errors import SettingsError, SourceError
+from masa_cli.formats.detection_table import DetectionTable
+from masa_cli.formats.mot_layout import MotSequence, find_sequence
+from masa_cli.sources import Source, open_source
+from masa_cli.sources.timeline import Timeline
+
+logger = logging.getLogger(__name__)
+
+USUAL_FRAME_RATE = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is tracked.
+
+    Attributes:
+        frames: with pictures, if there are any.
+        table: boxes, none of them wholly outside the image.
+        origin: where the pictures are.
+    """
+
+    frames: Source
+    table: DetectionTable
+    origin: Path | None
+
+
+def open_inputs(source: Path | None, dets: Path, table: DetectionTable, fps: str | None) -> Inputs:
+    """The frames that `table`, read from `dets`, belongs to.
+
+    Args:
+        source: the user's video or folder; None to look beside `dets`.
+        dets: the detections file.
+        table: what it holds.
+        fps: the user's frame rate, as text.
+
+    Raises:
+        SourceError: the pictures cannot be read, or there is nothing to track.
+        SettingsError: `fps` is no frame rate, or the video has one of its own.
+    """
+    frame_rate = parse_frame_rate(fps)
+    sequence = find_sequence(dets) if source is None else None
+    origin = source or (sequence.images if sequence else None)
+    if origin is not None:
+        frames = open_source(origin, frame_rate=frame_rate)
+        size = (frames.info.width, frames.info.height)
+        return Inputs(frames, _inside(dets, table, size), origin)
+    logger.warning(
+        "no frames were found beside %s: tracking by motion alone, appearance is not used", dets
+    )
+    timeline = _timeline(dets, table, sequence, frame_rate)
+    if sequence and sequence.width and sequence.height:
+        table = _inside(dets, table, (sequence.width, sequence.height))
+    return Inputs(timeline, table, None)
+
+
+def parse_frame_rate(text: str | None) -> Fraction | None:
+    """25, 29.97 or 30000/1001 as an exact fraction; SettingsError for anything else."""
+    if text is None:
+        return None
+    try:
+        frame_rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        frame_rate = Fraction(0)
+    if frame_rate <= 0:
+        raise SettingsError(
+            f'--fps expects frames per second above 0, got "{text}"',
+            fix="write a number such as 25, 29.97 or 30000/1001",
+        )
+    return frame_rate
+
+
+def warn_of_oddities(dets: Path, table: DetectionTable) -> None:
+    """Say what was dropped while reading, and what the trackers will stumble over."""
+    if table.num_empty:
+        logger.warning("%s: %d boxes without area were dropped", dets, table.num_empty)
+    if len(table) and (table.scores.min() < 0 or table.scores.max() > 1):
+        logger.warning(
+            "%s: scores run from %g to %g, but the thresholds of the association are made for "
+            "0 to 1; change them with --set if tracks are missing or too many",
+            dets,
+            table.scores.min(),
+            table.scores.max(),
+        )
+
+
+def _inside(dets: Path, table: DetectionTable, size: tuple[int, int]) -> DetectionTable:
+    inside, num_outside = table.inside(*size)
+    if num_outside:
+        logger.warning(
+            "%s: %d boxes wholly outside the image of %d x %d were dropped",
+            dets,
+            num_outside,
+            *size,
+        )
+    return inside
+
+
+def _timeline(
+    dets: Path, table: DetectionTable, sequence: MotSequence | None, frame_rate: Fraction | None
+) -> Timeline:
+    num_frames = max(table.num_frames, (sequence and sequence.num_frames) or 0)
+    if not num_frames:
+        raise SourceError(
+            f"{dets} holds no detections and no frames were found beside it: nothing to track",
+            fix="give the video or the folder of frames as well",
+        )
+    stated = sequence.frame_rate if sequence else None
+    return Timeline(
+        sequence.name if sequence else dets.stem,
+        num_frames,
+        frame_rate or stated or USUAL_FRAME_RATE,
+    )

@@ -1,0 +1,133 @@
+"""Every option that commands share, declared once. No imports of what the options control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from masa_cli.formats.detections import DetectionFormat
+
+AdapterName = Literal["raw"]
+AssociationName = Literal["masa-demo", "masa-benchmark", "masa-bdd", "motion"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A video file, or a folder of images. Without it, the frames are looked for beside "
+        "the detections, where MOTChallenge has them (<sequence>/img1 for "
+        "<sequence>/det/det.txt); if there are none, boxes are tracked by motion alone.",
+        show_default=False,
+    ),
+]
+Dets = Annotated[
+    Path,
+    typer.Option(
+        "--dets",
+        help="The boxes to track, in any of the formats described below.",
+        show_default=False,
+    ),
+]
+DetsFormat = Annotated[
+    DetectionFormat,
+    typer.Option("--dets-format", help="Format of the detections, if it is not recognised."),
+]
+DetsImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--dets-images",
+        help="For COCO results: a JSON file whose images tell the frame of each image_id.",
+        show_default=False,
+    ),
+]
+MinScore = Annotated[
+    float,
+    typer.Option("--min-score", help="Ignore detections below this score.", show_default=False),
+]
+FrameRate = Annotated[
+    str | None,
+    typer.Option(
+        "--fps",
+        help="Frames per second of a folder of images, such as 25 or 30000/1001 (default: from "
+        "seqinfo.ini, else 30).",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for the results (default: one named after the source, here).",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with an interrupted run, as if it had never been interrupted."
+    ),
+]
+Video = Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")]
+Mot = Annotated[bool, typer.Option("--mot/--no-mot", help="Write MOTChallenge results (.txt).")]
+Jsonl = Annotated[bool, typer.Option("--jsonl/--no-jsonl", help="Write tracks.jsonl.")]
+MotClasses = Annotated[
+    bool,
+    typer.Option(
+        "--mot-classes",
+        help="Put the number of the class, from 1, into column 8 of the MOTChallenge results.",
+    ),
+]
+Adapter = Annotated[
+    AdapterName,
+    typer.Option(
+        "--adapter",
+        help="What gives boxes the embeddings that are compared. raw: an ImageNet backbone as it "
+        "is.",
+    ),
+]
+Association = Annotated[
+    AssociationName | None,
+    typer.Option(
+        "--association",
+        help="How boxes are joined over time: MASA's own settings for its demo, for TAO, for BDD, "
+        "or motion alone (no pictures needed).",
+        show_default="masa-demo, or motion without pictures",
+    ),
+]
+Changes = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change one setting of the association; may be repeated. A wrong name lists all.",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Frames per forward pass of the network.")
+]
+DeviceName = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
+PrecisionName = Annotated[Precision, typer.Option("--precision", help="Numbers it computes with.")]
+CleanUp = Annotated[
+    bool,
+    typer.Option(
+        "--clean-up/--no-clean-up",
+        help="Clean up the whole video afterwards, as MASA's demo does: drop giant boxes, smooth "
+        "the others over 5 frames, average scores. Holds all boxes in memory.",
+    ),
+]
+Trails = Annotated[
+    int,
+    typer.Option("--trails", min=0, metavar="FRAMES", help="Draw the path of the last frames."),
+]
+Names = Annotated[bool, typer.Option("--names/--no-names", help="Draw the names of classes.")]
+Scores = Annotated[bool, typer.Option("--scores/--no-scores", help="Draw scores.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no table; warnings and errors only.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, for machines.")]

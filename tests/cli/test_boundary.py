@@ -1,0 +1,136 @@
+"""Errors, signals and what `masa --help` costs, in real processes where that matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from masa_cli import __version__
+from masa_cli.cli.app import app
+from masa_cli.cli.boundary import Boundary
+from masa_cli.errors import Interrupted, MasaError
+from tests.clips import boxes_at
+
+NUM_FRAMES = 40_000  # long enough to be interrupted on any machine
+
+
+def app_that_raises(error):
+    inner = typer.Typer(cls=Boundary)
+
+    @inner.command()
+    def fail() -> None:
+        raise error
+
+    @inner.command()
+    def other() -> None:
+        """A second command: only then is the first one called by its name."""
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (MasaError("a[red]b", fix="do [bold]c"), 1, ["error: a[red]b", "fix: do [bold]c"]),
+        (Interrupted("3 frames are kept"), 130, ["interrupted: 3 frames are kept"]),
+        (KeyboardInterrupt(), 130, ["interrupted: stopped at once"]),
+    ],
+)
+def test_errors_become_lines_and_exit_codes(error, code, lines):
+    result = CliRunner().invoke(app_that_raises(error), ["fail"])
+    assert (result.exit_code, result.stderr.splitlines(), result.stdout) == (code, lines, "")
+
+
+def test_long_messages_stay_on_one_line():
+    problem = "word " * 100 + "end"
+    result = CliRunner().invoke(app_that_raises(MasaError(problem, fix="x")), ["fail"])
+    assert result.stderr.splitlines() == [f"error: {problem}", "fix: x"]
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys; from masa_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'scipy', 'PIL', 'av', 'imageio'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    for arguments in (["--help"], ["--version"], ["track", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "masa" in done.stdout
+
+
+def test_version_is_printed():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"masa {__version__}\n"
+
+
+@pytest.fixture
+def detections(tmp_path):
+    lines = (
+        f"{index + 1},-1,{left},{top},{width},{height},0.9\n"
+        for index in range(NUM_FRAMES)
+        for left, top, width, height in boxes_at(index % 40)
+    )
+    path = tmp_path / "dets.txt"
+    path.write_text("".join(lines))
+    return path
+
+
+def start(folder, *arguments):
+    """`masa track` by motion alone, once it has begun to track."""
+    command = [sys.executable, "-m", "masa_cli", "track", "--dets", "dets.txt", *arguments]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    spool = folder / "dets/tracks.jsonl.part"
+    while process.poll() is None and not (spool.exists() and spool.stat().st_size > 100_000):
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_all_files_whole(tmp_path, detections, number):
+    process = start(tmp_path)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = errors.splitlines()[-1]
+    assert last.startswith("interrupted: the tracks of ")
+    assert "--resume" in last
+    lines = (tmp_path / "dets/tracks.jsonl.part").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
+    assert f"the tracks of {len(lines)} frames are kept" in last
+    assert 0 < len(lines) < NUM_FRAMES
+
+
+def test_a_killed_run_is_resumed_to_the_same_results(tmp_path, detections):
+    process = start(tmp_path)
+    process.kill()
+    process.communicate()
+    command = [sys.executable, "-m", "masa_cli", "track", "--dets", "dets.txt", "-q"]
+    subprocess.run([*command, "--resume"], cwd=tmp_path, check=True)
+    subprocess.run([*command, "-o", "whole"], cwd=tmp_path, check=True)
+    for name in ("dets.txt", "tracks.jsonl"):
+        assert (tmp_path / "dets" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(os.listdir(tmp_path / "dets")) == ["dets.txt", "tracks.jsonl"]
+
+
+def test_a_second_signal_stops_at_once(tmp_path, detections):
+    process = start(tmp_path)
+    # Held still, it gets both signals before it can finish the frame in hand.
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped at once" in errors

@@ -1,0 +1,64 @@
+import json
+
+import imageio.v3 as imageio
+import pytest
+from typer.testing import CliRunner
+
+from masa_cli.cli.app import app
+from tests.clips import write_clip
+
+
+@pytest.fixture
+def tracked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path)
+    assert masa("track", "street.mp4", "--dets", "dets.txt", "-o", "out", "-q").exit_code == 0
+    return tmp_path
+
+
+def masa(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_rendering_gives_the_video_of_the_run(tracked):
+    before = (tracked / "out/street.mp4").read_bytes()
+    (tracked / "out/street.mp4").unlink()
+    result = masa("render", "street.mp4", "out/tracks.jsonl")
+    assert result.exit_code == 0
+    assert "out/street.mp4" in result.stdout
+    assert (tracked / "out/street.mp4").read_bytes() == before
+
+
+def test_what_is_drawn_can_be_chosen(tracked):
+    named = tracked / "named.jsonl"
+    named.write_text((tracked / "out/tracks.jsonl").read_text().replace("object", "car"))
+    pictures = set()
+    for flags in ([], ["--trails", "20"], ["--no-names"], ["--no-scores"]):
+        masa("render", "street.mp4", "named.jsonl", "-o", "drawn.mp4", "--overwrite", *flags)
+        pictures.add(imageio.imread("drawn.mp4", index=20, plugin="pyav").tobytes())
+    assert len(pictures) == 4
+
+
+def test_an_interrupted_run_can_be_looked_at(tracked):
+    lines = (tracked / "out/tracks.jsonl").read_text().splitlines(keepends=True)
+    (tracked / "out/tracks.jsonl.part").write_text("".join(lines[:10]))
+    result = masa("render", "street.mp4", "out/tracks.jsonl.part", "-o", "part.mp4", "--json")
+    assert json.loads(result.stdout)["boxes"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.mp4", "out/tracks.jsonl"], "nowhere.mp4 does not exist"),
+        (["street.mp4", "nothing.jsonl", "-o", "new.mp4"], "nothing.jsonl"),
+        (["street.mp4", "dets.txt", "-o", "new.mp4"], "dets.txt line 1: expected"),
+        (["street.mp4", "out/tracks.jsonl"], "exists already"),
+        (["street.mp4", "out/tracks.jsonl", "-o", "a.avi"], "is no name of an mp4 file"),
+    ],
+)
+def test_bad_input_is_one_error_and_nothing_is_written(tracked, arguments, message):
+    before = sorted(tracked.rglob("*"))
+    result = masa("render", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr.splitlines()[0]
+    assert sorted(tracked.rglob("*")) == before
