@@ -87,11 +87,12 @@ def _mobilenet_v2() -> Backbone:
 def _folded(network: nn.Module) -> nn.Module:
     """An evaluating network with every normalisation worked into the convolution before it.
 
-    It computes the same in fewer steps: a third faster on the cpu.
+    It computes the same in fewer steps: a third faster on the cpu. Subclasses of normalisations
+    are left alone, as they may do more.
     """
     before: tuple[str, nn.Module] | None = None
     for name, module in list(network.named_children()):
-        if isinstance(module, nn.BatchNorm2d) and before and isinstance(before[1], nn.Conv2d):
+        if type(module) is nn.BatchNorm2d and before and isinstance(before[1], nn.Conv2d):
             setattr(network, before[0], fuse_conv_bn_eval(before[1], module))
             setattr(network, name, nn.Identity())
         before = name, _folded(module)

@@ -1,10 +1,10 @@
 """The running mean that embeddings are centred by.
 
 What all cells of a picture have in common says nothing about who is who, but makes every two
-embeddings alike. The mean is taken over whole pictures, not over boxes: a mean over boxes of a
-video with one object becomes that object, and centring then leaves nothing of it but noise
-(measured by tests/benchmarks/embedding_choice.py). For the same reason no made-up first value is
-needed: a box, even alone, is not the picture.
+embeddings alike. The mean is taken over whole pictures, not over boxes: over the boxes of a video
+with one object it becomes that object, and centring then leaves nothing of it but noise; in crowds
+it did no better (tests/benchmarks/embedding_choice.py). For the same reason no made-up first value
+is needed: a box, even alone, is not the picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_FRAMES = 1000
 class SceneMean:
     """Mean over frames of a vector, one frame after the other.
 
-    In float64, so that the order of magnitude of the count costs no digits and `state()` is exact.
+    In float64: steps of a thousandth of a small difference would be lost in float32.
     """
 
     def __init__(self, dim: int) -> None:
