@@ -11,7 +11,7 @@ pictures are wanted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from itertools import islice
@@ -98,25 +98,29 @@ def track(
 
 
 def deliver(
-    frames_and_tracks: Iterable[tuple[Frame, Tracks]], sinks: Sequence[Sink], *, watch: Watch
+    frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
+    sinks: Sequence[Sink],
+    *,
+    watch: Watch,
 ) -> None:
-    """The second pass: give every frame and its tracks to all sinks.
+    """The second pass: give every frame and its tracks to all sinks, then close their generator.
 
     Raises:
         Interrupted: the watch was asked to stop.
     """
     watch.on_pass("writing", 0)
-    for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
-        for sink in sinks:
-            sink.write(frame, tracks)
-        watch.on_frame(done, len(tracks))
-        if watch.stop_requested:
-            raise Interrupted(f"all tracks are kept, the results up to frame {frame.index}")
+    with closing(frames_and_tracks):
+        for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
+            for sink in sinks:
+                sink.write(frame, tracks)
+            watch.on_frame(done, len(tracks))
+            if watch.stop_requested:
+                raise Interrupted(f"all tracks are kept, the results up to frame {frame.index}")
 
 
 def with_pictures(
     source: Source, tracks: Iterable[tuple[int, float, Tracks]], *, watch: Watch
-) -> Iterator[tuple[Frame, Tracks]]:
+) -> Generator[tuple[Frame, Tracks], None, None]:
     """All frames of the video, each with its tracks (none, where the tracks have no such frame)."""
     lines = iter(tracks)
     index, _, current = next(lines, (-1, 0.0, Tracks.empty()))
@@ -134,7 +138,7 @@ def with_pictures(
 
 def without_pictures(
     tracks: Iterable[tuple[int, float, Tracks]],
-) -> Iterator[tuple[Frame, Tracks]]:
+) -> Generator[tuple[Frame, Tracks], None, None]:
     """The frames that the tracks tell of, without their images."""
     for index, time, current in tracks:
         yield Frame.without_image(index, Fraction(time)), current

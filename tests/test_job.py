@@ -1,5 +1,6 @@
 """Both passes together: interruption, resumption, and what is left on disk."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -86,6 +87,15 @@ def test_an_interrupted_run_says_what_it_kept(job):
         run(job, StopAfter("tracking", 11))
     assert names(job) == {"tracks.jsonl.part", "checkpoint.part"}
     assert len(job.results.spool.read_text().splitlines()) == 11
+
+
+@pytest.mark.parametrize("name", ["tracking", "writing"])
+def test_an_interrupted_run_leaves_no_thread_behind(job, name):
+    before = set(threading.enumerate())
+    with pytest.raises(Interrupted) as interruption:
+        run(job, StopAfter(name, 11))
+    assert interruption.value.kept
+    assert set(threading.enumerate()) <= before
 
 
 def test_frames_spooled_after_the_last_checkpoint_are_found_again(job):

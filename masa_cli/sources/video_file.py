@@ -111,6 +111,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
         ) from error
     with container:
+        if container.format.name == "tty":  # FFmpeg paints the letters of a .txt into pictures
+            raise SourceError(f"{path} is a text file, not a video", fix=_UNREADABLE)
         yield container, _picture_stream(path, container)
 
 
