@@ -122,7 +122,8 @@ def run(job: TrackJob, watch: Watch, *, overwrite: bool = False, resume: bool = 
         MasaError: of any stage; what was tracked so far stays in the spool.
         Interrupted: the watch was asked to stop.
     """
-    job.check()
+    with watch.stage("load"):
+        job.check()
     results = job.results
     results.prepare(inputs=job.inputs, overwrite=overwrite, resume=resume)
     checkpoint = _checkpoint(job) if resume else None
@@ -191,7 +192,10 @@ def _checkpoint(job: TrackJob) -> Checkpoint | None:
         return None
     checkpoint = Checkpoint.read(job.results.checkpoint)
     checkpoint.check(job.conditions)
-    logger.info("resuming at frame %d", checkpoint.next_frame)
+    if checkpoint.complete:
+        logger.info("resuming: all frames are tracked, the results are to be written")
+    else:
+        logger.info("resuming at frame %d", checkpoint.next_frame)
     return checkpoint
 
 
@@ -258,7 +262,8 @@ def _annotated_video(
     drawing: DrawingSettings,
     watch: Watch,
 ) -> AnnotatedVideo:
-    writer = VideoWriter(output, source.info, sound_from=origin)
+    sound_from = origin if origin and origin.is_file() else None  # folders of images are silent
+    writer = VideoWriter(output, source.info, sound_from=sound_from)
     return AnnotatedVideo(writer, Annotator(drawing), lambda: reader.classes, watch)
 
 

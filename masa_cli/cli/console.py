@@ -35,9 +35,16 @@ def say(kind: str, message: str, *, style: str = "") -> None:
 
 
 class _Messages(logging.Handler):
-    """Log records of the library, as messages."""
+    """Log records of the library, as messages; the second pass finds nothing worth repeating."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() in self._said:
+            return
+        self._said.add(record.getMessage())
         style = "yellow" if record.levelno >= logging.WARNING else ""
         say(record.levelname.lower(), record.getMessage(), style=style)
 

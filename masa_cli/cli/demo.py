@@ -24,11 +24,11 @@ def demo(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Render a short clip, detect its objects with noise, track them, and score the result.
+    """Make a short clip, track it, score the result: no video needed.
 
-    The objects are textured, cross and hide one another, leave the picture and come back; where
-    they are is known exactly. The clip, its detections and the truth go to <output>/input, the
-    results beside it.
+    Textured objects cross and hide one another, leave the picture and come back; where they are is
+    known exactly, and they are detected with noise. The clip, its detections and the truth go to
+    <output>/input, the results beside it.
     """
     from masa_cli.cli.console import show  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.track import track  # noqa: PLC0415

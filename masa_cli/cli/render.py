@@ -42,7 +42,10 @@ def render(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Draw tracks onto their video, as `masa track` does: its second pass alone, without models."""
+    """Draw tracks onto their video, as `masa track` does.
+
+    This is its second pass alone: it needs no models, and runs on any machine.
+    """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415

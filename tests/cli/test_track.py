@@ -101,7 +101,7 @@ def test_folder_of_frames_takes_the_name_of_its_sequence(tmp_path):
     make_sequence(tmp_path)
     out = tmp_path / "out"
     result = masa("track", tmp_path / "seq/img1", "--dets", tmp_path / "seq/det/det.txt", "-o", out)
-    assert result.exit_code == 0, result.output
+    assert (result.exit_code, result.stderr) == (0, "")
     assert (out / "seq.mp4").exists()
     with av.open(str(out / "seq.mp4")) as written:
         assert (written.streams.video[0].average_rate, written.streams.video[0].frames) == (10, 6)
@@ -257,3 +257,19 @@ def test_settings_of_the_association_can_be_changed(clip):
     video, dets = clip
     result = masa("track", video, "--dets", dets, "--set", "birth_score=0.95", "--json")
     assert json.loads(result.stdout)["tracks"] == 0
+
+
+def test_a_warning_of_both_passes_is_said_once(clip):
+    video, dets = clip
+    whole = video.with_suffix(".avi")
+    with av.open(str(video)) as source, av.open(str(whole), "w") as copy:
+        stream = copy.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for frame in source.decode(video=0):
+            copy.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        copy.mux(stream.encode(None))
+    cut = video.with_name("cut.avi")
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = masa("track", cut, "--dets", dets, "--association", "motion", "-q")
+    assert result.exit_code == 0
+    assert result.stderr.count("is the last that could be read") == 1
