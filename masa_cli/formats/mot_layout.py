@@ -40,8 +40,8 @@ class MotSequence:
     height: int | None
 
 
-def find_sequence(dets: Path) -> MotSequence | None:
-    """The sequence a detections file belongs to.
+def find_sequence(file: Path) -> MotSequence | None:
+    """The sequence a detections file or an image belongs to.
 
     The nearest of the two folders above the file with a seqinfo.ini or img1 is the sequence; so
     `<sequence>/det/det.txt` is found, and a det.txt beside its seqinfo.ini. None if there is none.
@@ -49,7 +49,7 @@ def find_sequence(dets: Path) -> MotSequence | None:
     Raises:
         SourceError: seqinfo.ini is malformed.
     """
-    for folder in dets.absolute().parents[:2]:
+    for folder in file.absolute().parents[:2]:
         if (folder / INFO).is_file() or (folder / IMAGES).is_dir():
             return _sequence(folder)
     return None

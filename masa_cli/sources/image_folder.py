@@ -5,7 +5,6 @@ Decoded through imageio's Pillow plugin, which knows EXIF orientation and every 
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,6 +15,7 @@ import imageio.v3 as imageio
 import numpy as np
 
 from masa_cli.errors import SourceError
+from masa_cli.formats.mot_layout import find_sequence
 from masa_cli.structures import Frame, Image, VideoInfo
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -38,7 +38,7 @@ class ImageFolder:
     def __init__(self, path: Path, frame_rate: Fraction | None = None) -> None:
         self._files = _image_files(path)
         height, width, _ = _read_image(self._files[0]).shape
-        frame_rate = frame_rate or _stated_frame_rate(path) or _USUAL_FRAME_RATE
+        frame_rate = frame_rate or _stated_frame_rate(self._files[0]) or _USUAL_FRAME_RATE
         frame_rate = frame_rate.limit_denominator(_FINEST)
         folder = path.resolve()
         self._info = VideoInfo(
@@ -109,24 +109,7 @@ def _read_image(file: Path) -> Image:
         ) from error
 
 
-def _stated_frame_rate(folder: Path) -> Fraction | None:
-    """The frame rate in the sequence's seqinfo.ini (MOTChallenge), or None without such a file."""
-    for file in (folder / "seqinfo.ini", folder.resolve().parent / "seqinfo.ini"):
-        if file.is_file():
-            return _read_frame_rate(file)
-    return None
-
-
-def _read_frame_rate(file: Path) -> Fraction:
-    settings = configparser.ConfigParser(interpolation=None)
-    try:
-        settings.read(file, encoding="utf-8-sig")
-        frame_rate = Fraction(settings.get("Sequence", "frameRate"))
-        if frame_rate <= 0:
-            raise ValueError(f"frameRate={frame_rate} is not positive")
-    except (configparser.Error, ValueError, ZeroDivisionError) as error:
-        raise SourceError(
-            f"{file} has no usable frame rate: {error}",
-            fix="write frameRate=<frames per second> under [Sequence], or give a frame rate",
-        ) from error
-    return frame_rate
+def _stated_frame_rate(file: Path) -> Fraction | None:
+    """The frame rate of the MOTChallenge sequence an image belongs to, if it says so."""
+    sequence = find_sequence(file)
+    return sequence.frame_rate if sequence else None

@@ -90,14 +90,19 @@ def test_a_frame_rate_has_a_denominator_that_videos_can_count_in(tmp_path: Path)
         assert info.frame_rate == 1 / info.time_base == Fraction(30000, 1001)
 
 
+def test_a_seqinfo_that_is_silent_leaves_the_usual_frame_rate(tmp_path: Path):
+    folder = folder_of(tmp_path, ["1.jpg"])
+    (folder / "seqinfo.ini").write_text("[Sequence]\nname=x\n")
+    assert ImageFolder(folder).info.frame_rate == 30
+
+
 @pytest.mark.parametrize(
-    "content",
-    ["frameRate=30", "[Sequence]\n", "[Sequence]\nframeRate=fast", "[Sequence]\nframeRate=0"],
+    "content", ["frameRate=30", "[Sequence]\nframeRate=fast", "[Sequence]\nframeRate=0"]
 )
 def test_a_seqinfo_without_a_usable_rate_is_named(tmp_path: Path, content: str):
     folder = folder_of(tmp_path, ["1.jpg"])
     (folder / "seqinfo.ini").write_text(content)
-    with pytest.raises(SourceError, match=r"seqinfo\.ini has no usable frame rate"):
+    with pytest.raises(SourceError, match=r"seqinfo\.ini"):
         ImageFolder(folder)
 
 
