@@ -16,25 +16,12 @@ from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
+from masa_cli.formats.clock import exact, time_zero
+
 log = logging.getLogger(__name__)
 
 _COPIED = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 _AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000})
-
-
-def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
-    """When the video starts on the clock of its own packets, in seconds.
-
-    That is the start of its first stream, as players count it, rounded down to a whole `tick` (the
-    time base of the pictures) so that times from there stay whole ticks. Pictures and sound both
-    count from here, which is what keeps them together.
-    """
-    starts = [
-        stream.start_time * stream.time_base
-        for stream in (*container.streams.video, *container.streams.audio)
-        if stream.start_time is not None and stream.time_base is not None
-    ]
-    return min(starts, default=Fraction(0)) // tick * tick
 
 
 class Soundtrack:
@@ -106,7 +93,7 @@ def _copied(
     for packet in source.demux(sound):
         if packet.dts is None or packet.pts is None:
             continue  # the end of the file, or a piece that belongs nowhere
-        shift = round(zero / packet.time_base)
+        shift = round(zero / exact(packet.time_base))
         packet.pts -= shift
         packet.dts -= shift
         packet.stream = target
@@ -119,10 +106,10 @@ def _encoded(
     for packet in source.demux(sound):
         for samples in packet.decode():
             if samples.pts is not None and samples.time_base is not None:
-                samples.pts -= round(zero / samples.time_base)
+                samples.pts -= round(zero / exact(samples.time_base))
             yield from target.encode(samples)
     yield from target.encode(None)
 
 
 def _start(packet: Packet[AudioStream]) -> Fraction:
-    return (packet.pts or 0) * packet.time_base
+    return (packet.pts or 0) * exact(packet.time_base)

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.soundtrack import time_zero
+from masa_cli.formats.clock import exact, time_zero
 from masa_cli.structures import Frame, Image, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class VideoFile:
             width=self._height if lies_on_its_side else self._width,
             height=self._width if lies_on_its_side else self._height,
             frame_rate=frame_rate,
-            time_base=stream.time_base or 1 / frame_rate,
+            time_base=exact(stream.time_base) if stream.time_base else 1 / frame_rate,
             num_frames=stream.frames or _expected_frames(container, stream, frame_rate),
         )
 
@@ -178,19 +178,19 @@ def _packets(
 
 def _end(packet: Packet[VideoStream]) -> Fraction:
     start = packet.dts if packet.pts is None else packet.pts
-    return ((start or 0) + (packet.duration or 0)) * packet.time_base
+    return ((start or 0) + (packet.duration or 0)) * exact(packet.time_base)
 
 
 def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction:
     """When the pictures end according to the header; 0 where it does not tell."""
     if stream.duration is not None and stream.time_base is not None:
-        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+        return ((stream.start_time or 0) + stream.duration) * exact(stream.time_base)
     return Fraction(container.duration or 0, av.time_base)
 
 
 def _frame_rate(stream: VideoStream) -> Fraction:
     rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    return next((rate for rate in rates if rate is not None and rate > 0), _USUAL_FRAME_RATE)
+    return next((exact(rate) for rate in rates if rate and exact(rate) > 0), _USUAL_FRAME_RATE)
 
 
 def _expected_frames(
@@ -198,7 +198,7 @@ def _expected_frames(
 ) -> int | None:
     """The duration in frames; None where the file does not state one (live recordings)."""
     if stream.duration is not None and stream.time_base is not None:
-        duration = stream.duration * stream.time_base
+        duration = stream.duration * exact(stream.time_base)
     elif container.duration is not None:
         duration = Fraction(container.duration, av.time_base)
     else:
