@@ -22,6 +22,7 @@ class Results:
         wants_video: annotated video, `<stem>.mp4`.
         wants_mot: MOTChallenge results, `<stem>.txt`.
         wants_tracks: `tracks.jsonl`.
+        also: names of further formats, `<stem>.<name>.json`.
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class Results:
     wants_video: bool = True
     wants_mot: bool = True
     wants_tracks: bool = True
+    also: tuple[str, ...] = ()
 
     @property
     def video(self) -> Path:
@@ -44,6 +46,10 @@ class Results:
     def tracks(self) -> Path:
         """Everything that is known of the tracks; `.part` of it is the spool."""
         return self.folder / "tracks.jsonl"
+
+    def in_format(self, name: str) -> Path:
+        """The file of one of the formats in `also`."""
+        return self.folder / f"{self.stem}.{name}.json"
 
     @property
     def spool(self) -> Path:
@@ -67,7 +73,8 @@ class Results:
             (self.mot, self.wants_mot),
             (self.tracks, self.wants_tracks),
         )
-        return [path for path, is_wanted in choices if is_wanted]
+        own = [path for path, is_wanted in choices if is_wanted]
+        return own + [self.in_format(name) for name in self.also]
 
     def prepare(
         self, *, inputs: Sequence[Path], overwrite: bool = False, resume: bool = False

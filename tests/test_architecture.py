@@ -23,7 +23,7 @@ FLOORS = (
     },
     {"models", "formats", "trackers"},
     {"detectors", "sources", "annotation"},
-    {"pipeline", "job", "training", "evaluation"},
+    {"pipeline", "job", "runner", "training", "evaluation"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -32,7 +32,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SIDEWAYS = {
     ("boxes", "structures"),
     ("settings", "errors"),
-    ("job", "pipeline"),  # a job is the pipeline's two passes with all that surrounds them
+    ("runner", "job"),
+    ("runner", "pipeline"),
     ("__main__", "cli"),
 }
 

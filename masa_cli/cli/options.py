@@ -75,6 +75,16 @@ Resume = Annotated[
 Video = Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")]
 Mot = Annotated[bool, typer.Option("--mot/--no-mot", help="Write MOTChallenge results (.txt).")]
 Jsonl = Annotated[bool, typer.Option("--jsonl/--no-jsonl", help="Write tracks.jsonl.")]
+Also = Annotated[
+    str,
+    typer.Option(
+        "--also",
+        metavar="FORMATS",
+        help="Further formats to write, such as tao,coco: tao (TAO results), coco (COCO with "
+        "videos and track ids), bdd (BDD100K, scalabel).",
+        show_default=False,
+    ),
+]
 MotClasses = Annotated[
     bool,
     typer.Option(

@@ -50,7 +50,7 @@ def render(
     from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
-    from masa_cli.job import render as draw  # noqa: PLC0415
+    from masa_cli.runner import render as draw  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415
 
     with messages(quiet=quiet or json):

@@ -27,6 +27,7 @@ def track(
     mot: options.Mot = True,
     jsonl: options.Jsonl = True,
     mot_classes: options.MotClasses = False,
+    also: options.Also = "",
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
@@ -50,9 +51,11 @@ def track(
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.detectors.from_file import FromFile  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
+    from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.formats.detections import read_detections  # noqa: PLC0415
-    from masa_cli.job import TrackJob, run  # noqa: PLC0415
+    from masa_cli.job import TrackJob  # noqa: PLC0415
     from masa_cli.results import Results  # noqa: PLC0415
+    from masa_cli.runner import run  # noqa: PLC0415
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
@@ -71,6 +74,7 @@ def track(
                 wants_video=video and info.width > 0,
                 wants_mot=mot,
                 wants_tracks=jsonl,
+                also=parse_names(also),
             ),
             origin=inputs.origin,
             adapter=adapter,

@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from masa_cli.job import TrackJob, run
+from masa_cli.job import TrackJob
 from masa_cli.results import Results
+from masa_cli.runner import run
 from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
 from masa_cli.watch import Watch
 

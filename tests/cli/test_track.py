@@ -273,3 +273,16 @@ def test_a_warning_of_both_passes_is_said_once(clip):
     result = masa("track", cut, "--dets", dets, "--association", "motion", "-q")
     assert result.exit_code == 0
     assert result.stderr.count("is the last that could be read") == 1
+
+
+def test_further_formats_are_written_on_request(clip):
+    video, dets = clip
+    result = masa("track", video, "--dets", dets, "--also", "tao,coco,bdd", "--no-video", "--json")
+    assert result.exit_code == 0, result.stderr
+    for name in ("tao", "coco", "bdd"):
+        assert f"street/street.{name}.json" in json.loads(result.stdout)["written"]
+    boxes = json.loads(Path("street/street.tao.json").read_text())
+    assert len(boxes) == 2 * NUM_FRAMES
+    assert sorted({box["track_id"] for box in boxes}) == [1, 2]
+    again = masa("track", video, "--dets", dets, "--also", "tao", "--no-mot", "-o", "street")
+    assert again.exit_code == 1

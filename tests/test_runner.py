@@ -8,8 +8,9 @@ import pytest
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.detections import read_detections
-from masa_cli.job import TrackJob, render, run
+from masa_cli.job import TrackJob
 from masa_cli.results import Results
+from masa_cli.runner import render, run
 from masa_cli.sources import open_source
 from masa_cli.watch import Watch
 from tests.clips import write_clip

@@ -1,0 +1,244 @@
+"""TAO json: videos with ground truth, and results as a flat list of boxes with identities.
+
+Boxes are [left, top, width, height] in these files. Categories marked as merged count as the one
+they were merged into, in the ground truth and in results alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
+from masa_cli.formats.coco_video import CocoWriter
+from masa_cli.formats.part_file import PartFile
+from masa_cli.formats.tao_columns import Columns, columns_of, read_json
+from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
+
+__all__ = ["CocoWriter", "TaoBoxes", "TaoSet", "TaoVideo", "TaoWriter", "read_annotations"]
+
+_OTHER_SET = "compare results with the annotation file they were made for"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaoBoxes:
+    """Boxes with identities, in the order of the file.
+
+    Attributes:
+        images: (M,) places in TaoSet.image_ids.
+        tracks: (M,) as in the file; unique within a video, perhaps not beyond.
+        classes: (M,) category ids.
+        boxes: (M, 4) float64 xyxy in pixels.
+        scores: (M,) float64; 1 in ground truth.
+    """
+
+    images: IntArray
+    tracks: IntArray
+    classes: IntArray
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: IntArray | BoolArray | slice) -> TaoBoxes:
+        return TaoBoxes(
+            self.images[rows],
+            self.tracks[rows],
+            self.classes[rows],
+            self.boxes[rows],
+            self.scores[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaoVideo:
+    """One video of a set.
+
+    Attributes:
+        id: its number in the file.
+        name: such as "val/YFCC100M/v_xxx".
+        negative: categories known to be absent.
+        not_exhaustive: categories of which not all objects are annotated.
+    """
+
+    id: int
+    name: str
+    negative: frozenset[int]
+    not_exhaustive: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaoSet:
+    """Videos with ground truth.
+
+    Attributes:
+        path: the file it was read from.
+        names: of the categories, by id.
+        frequencies: "r", "c" or "f" by category id, where the file tells.
+        merged: by the id of a merged category, the one it counts as.
+        videos: in the order of the file.
+        image_ids: (I,) video by video, each in time order.
+        image_videos: (I,) places in `videos`.
+        truth: the boxes.
+    """
+
+    path: Path
+    names: Mapping[int, str]
+    frequencies: Mapping[int, str]
+    merged: Mapping[int, int]
+    videos: tuple[TaoVideo, ...]
+    image_ids: IntArray
+    image_videos: IntArray
+    truth: TaoBoxes
+
+
+def read_annotations(path: Path) -> TaoSet:
+    """Read ground truth; raises SourceError where it is incomplete or contradicts itself."""
+    content = read_json(path)
+    categories = columns_of(content, path, "categories")
+    ids = categories.own_ids().tolist()
+    names = dict(zip(ids, map(str, categories.of("name")), strict=True))
+    videos = _videos(columns_of(content, path, "videos"))
+    image_ids, image_videos = _images(columns_of(content, path, "images"), videos)
+    empty = np.empty(0, np.int64)
+    read = TaoSet(
+        path,
+        names,
+        {
+            id_: row["frequency"]
+            for id_, row in zip(ids, categories.rows, strict=True)
+            if "frequency" in row
+        },
+        _merged(categories, ids),
+        videos,
+        image_ids,
+        image_videos,
+        truth=TaoBoxes(empty, empty, empty, np.empty((0, 4)), np.empty(0)),
+    )
+    return replace(read, truth=_boxes(columns_of(content, path, "annotations"), read, scored=False))
+
+
+def read_results(path: Path, tao: TaoSet) -> TaoBoxes:
+    """Read results for a set; raises SourceError where they are malformed or for another set."""
+    return _boxes(columns_of(read_json(path), path), tao, scored=True)
+
+
+class TaoWriter:
+    """Writes the tracks of one video as TAO results: a list with one box a line.
+
+    The image of frame 0 is 1, the video is 1, and the category of label 0 is 1.
+
+    Args:
+        path: replaced at a clean close; until then `<path>.part`.
+        classes: names of the labels; their number bounds the category ids.
+    """
+
+    def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
+        self._file = PartFile(path)
+        self._num_classes = len(classes)
+        self._separator = b"[\n"
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame; a frame without tracks leaves no line."""
+        if len(tracks) and tracks.labels.max() >= self._num_classes:
+            raise ValueError(f"labels must be below {self._num_classes}, got {tracks.labels}")
+        # As fine as in MOT files. Adding 0 turns -0.0 into 0.0.
+        boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
+        scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
+        columns = (tracks.ids, tracks.labels, boxes, scores)
+        entries = [
+            {
+                "image_id": frame.index + 1,
+                "video_id": 1,
+                "category_id": label + 1,
+                "bbox": box,
+                "score": score,
+                "track_id": id_,
+            }
+            for id_, label, box, score in zip(*(c.tolist() for c in columns), strict=True)
+        ]
+        if entries:
+            self._file.write(self._separator + b",\n".join(map(orjson.dumps, entries)))
+            self._separator = b",\n"
+
+    def __enter__(self) -> TaoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._file.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
+        self._file.__exit__(kind, error, traceback)
+
+
+def _merged(categories: Columns, ids: Sequence[int]) -> dict[int, int]:
+    owners: dict[int, int] = {}
+    for owner, row in zip(ids, categories.rows, strict=True):
+        parts = columns_of(row.get("merged") or [], Path(f"{categories.place} merged"))
+        owners.update(dict.fromkeys(parts.whole("id").tolist(), owner))
+    return owners
+
+
+def _videos(rows: Columns) -> tuple[TaoVideo, ...]:
+    lists = ("neg_category_ids", "not_exhaustive_category_ids")
+    for key in lists:
+        for number, value in enumerate(rows.of(key)):
+            if not isinstance(value, list):
+                raise rows.wrong(number, f"a list as {key}", value)
+    columns = (rows.own_ids().tolist(), rows.of("name"), *map(rows.of, lists))
+    return tuple(
+        TaoVideo(id_, str(name), frozenset(negative), frozenset(not_exhaustive))
+        for id_, name, negative, not_exhaustive in zip(*columns, strict=True)
+    )
+
+
+def _images(rows: Columns, videos: Sequence[TaoVideo]) -> tuple[IntArray, IntArray]:
+    """Ids and videos of the images, sorted by video and time."""
+    ids = rows.own_ids()
+    places = rows.places("video_id", np.array([video.id for video in videos], np.int64))
+    order = np.lexsort((rows.whole("frame_index"), places))
+    return ids[order], places[order]
+
+
+def _boxes(rows: Columns, tao: TaoSet, *, scored: bool) -> TaoBoxes:
+    images = rows.places("image_id", tao.image_ids, _OTHER_SET)
+    known = np.array(sorted({*tao.names, *tao.merged}), np.int64)
+    counts_as = np.array([tao.merged.get(id_, id_) for id_ in known.tolist()], np.int64)
+    classes = counts_as[rows.places("category_id", known, _OTHER_SET)]
+    xywh = rows.numbers("bbox", 4)
+    negative = (xywh[:, 2:] < 0).any(axis=1)
+    if negative.any():
+        number = int(np.argmax(negative))
+        raise rows.wrong(number, "a width and height of at least 0", rows.rows[number]["bbox"])
+    tracks = rows.whole("track_id")
+    _check_videos(rows, tao, images)
+    order = np.lexsort((tracks, images))
+    again = (np.diff(images[order]) == 0) & (np.diff(tracks[order]) == 0)
+    if again.any():
+        number = int(order[1:][again].min())
+        image = tao.image_ids[images[number]]
+        raise rows.wrong(
+            number, f"each track once in image {image}", f"track {tracks[number]} again"
+        )
+    scores = rows.numbers("score") if scored else np.ones(len(rows))
+    return TaoBoxes(images, tracks, classes, xywh_to_xyxy(xywh), scores)
+
+
+def _check_videos(rows: Columns, tao: TaoSet, images: IntArray) -> None:
+    """Raise SourceError where a box names another video than its image does."""
+    expected = [tao.videos[place].id for place in tao.image_videos[images].tolist()]
+    for number, (row, video) in enumerate(zip(rows.rows, expected, strict=True)):
+        if row.get("video_id", video) != video:
+            image = row["image_id"]
+            raise rows.wrong(number, f"video_id {video}, that of image {image}", row["video_id"])

@@ -1,0 +1,137 @@
+"""Lists of objects in a JSON file, taken apart into columns; errors name the file and the entry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.detection_table import LARGEST
+from masa_cli.formats.text_file import explained, shortened
+from masa_cli.structures import IntArray
+
+HELP = "see masa eval --help, format tao"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A list of objects.
+
+    Attributes:
+        rows: the objects.
+        place: file and key, as errors name it ("gt.json annotations").
+    """
+
+    rows: Sequence[dict[str, Any]]
+    place: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, key: str) -> list[Any]:
+        """The values as they are; raises SourceError where one is missing."""
+        try:
+            return [row[key] for row in self.rows]
+        except KeyError:
+            number = next(number for number, row in enumerate(self.rows) if key not in row)
+            given = ", ".join(self.rows[number]) or "an empty object"
+            raise self.wrong(number, f'"{key}"', f"only {given}") from None
+
+    def whole(self, key: str) -> IntArray:
+        """(N,) whole numbers."""
+        values = self.of(key)
+        self._check([type(value) is int for value in values], f"a whole number as {key}", values)
+        return np.array(values, np.int64)
+
+    def numbers(self, key: str, *shape: int) -> NDArray[np.float64]:
+        """(N, *shape) finite numbers below LARGEST."""
+        values = self.of(key)
+        columns = _plain(values, (len(values), *shape))
+        if columns is None:
+            amount = f"{shape[0]} numbers" if shape else "a number"
+            is_plain = [_plain(value, shape) is not None for value in values]
+            self._check(is_plain, f"{amount} below {LARGEST:g} as {key}", values)
+            raise AssertionError  # one of them was wrong
+        return columns
+
+    def own_ids(self) -> IntArray:
+        """(N,) the ids; raises SourceError where one is there twice."""
+        ids = self.whole("id")
+        _, first = np.unique(ids, return_index=True)
+        if len(first) < len(ids):
+            number = int(np.setdiff1d(np.arange(len(ids)), first)[0])
+            raise self.wrong(number, "an id of its own", ids[number])
+        return ids
+
+    def places(self, key: str, known: IntArray, fix: str = HELP) -> IntArray:
+        """(N,) where in `known` the values are; raises SourceError for one that is not there."""
+        values = self.whole(key)
+        order = np.argsort(known)
+        places = np.searchsorted(known, values, sorter=order)
+        found = places < len(known)
+        found[found] = known[order[places[found]]] == values[found]
+        if not found.all():
+            number = int(np.argmin(found))
+            expected = f"a {key} that the ground truth has"
+            raise self.wrong(number, expected, values[number], fix)
+        return order[places]
+
+    def wrong(self, number: int, expected: str, got: object, fix: str = HELP) -> SourceError:
+        """The error that blames one object, counted from 0 here and from 1 in the message."""
+        return SourceError(
+            f"{self.place} entry {number + 1}: expected {expected}, got {shortened(str(got))}",
+            fix=fix,
+        )
+
+    def _check(self, is_right: list[bool], expected: str, values: list[Any]) -> None:
+        if not all(is_right):
+            number = is_right.index(False)
+            raise self.wrong(number, expected, values[number])
+
+
+def read_json(path: Path) -> object:
+    """What the file holds; raises SourceError where it is no JSON."""
+    with explained(path):
+        text = path.read_bytes()
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        rest = text.decode(errors="replace")[error.pos :]
+        nan = re.match("NaN|Infinity", rest)
+        reason = f"{nan[0]} is no number" if nan else error.msg
+        raise SourceError(
+            f"{path} line {error.lineno} column {error.colno} is not JSON: {reason}", fix=HELP
+        ) from None
+
+
+def columns_of(content: object, path: Path, key: str | None = None) -> Columns:
+    """The list of objects under a key, or which the file is if there is no key."""
+    place = str(path) if key is None else f"{path} {key}"
+    found = content if key is None else (content.get(key) if isinstance(content, dict) else None)
+    if not isinstance(found, list):
+        under = "is no list of results" if key is None else f'has no list under "{key}"'
+        raise SourceError(f"{path} {under}", fix=HELP)
+    for number, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise Columns((), place).wrong(number, "an object", row)
+    return Columns(found, place)
+
+
+def _plain(values: object, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """The numbers as float64; None where they are anything else or of another shape."""
+    try:
+        numbers = np.array(values)
+    except ValueError:  # rows of different lengths
+        return None
+    if 0 in shape and numbers.size == 0:
+        return np.empty(shape)
+    if numbers.shape != shape or numbers.dtype.kind not in "if":
+        return None
+    return numbers.astype(np.float64) if np.all(np.abs(numbers) < LARGEST) else None
