@@ -14,6 +14,7 @@ FLOORS = (
     {
         "association",
         "motion",
+        "kalman",
         "smoothing",
         "drawing",
         "overlap",
@@ -32,6 +33,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SIDEWAYS = {
     ("boxes", "structures"),
     ("settings", "errors"),
+    ("motion", "kalman"),
     ("runner", "job"),
     ("runner", "pipeline"),
     ("__main__", "cli"),
@@ -39,7 +41,7 @@ SIDEWAYS = {
 
 # Rooms that may load a neural network.
 TORCH_ROOMS = {"models", "training", "detectors"}
-NUMPY_ONLY = {"association", "motion", "smoothing", "boxes", "structures"}
+NUMPY_ONLY = {"association", "motion", "kalman", "smoothing", "boxes", "structures"}
 
 
 def modules():
