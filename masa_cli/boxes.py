@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 
 from masa_cli.structures import BoolArray, FloatArray
 
+# Trackers work in float32, metrics in float64; the result is of the precision that was given.
+Numbers = TypeVar("Numbers", FloatArray, NDArray[np.float64])
 
-def xywh_to_xyxy(xywh: FloatArray) -> FloatArray:
+
+def xywh_to_xyxy(xywh: Numbers) -> Numbers:
     """(N, 4) left, top, width, height to (N, 4) xyxy."""
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
@@ -17,7 +23,7 @@ def xyxy_to_xywh(boxes: FloatArray) -> FloatArray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def area(boxes: FloatArray) -> FloatArray:
+def area(boxes: Numbers) -> Numbers:
     """(N,) area in square pixels."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
@@ -28,7 +34,7 @@ def centres(boxes: FloatArray) -> FloatArray:
     return middle
 
 
-def intersection(first: FloatArray, second: FloatArray) -> FloatArray:
+def intersection(first: Numbers, second: Numbers) -> Numbers:
     """(N, M) area shared by each box of `first` with each of `second`, in square pixels."""
     # One coordinate at a time: a (N, M, 2) temporary costs twice the time at 300 boxes.
     width = np.minimum(first[:, None, 2], second[None, :, 2])
@@ -40,7 +46,7 @@ def intersection(first: FloatArray, second: FloatArray) -> FloatArray:
     return width * height
 
 
-def iou(first: FloatArray, second: FloatArray) -> FloatArray:
+def iou(first: Numbers, second: Numbers) -> Numbers:
     """(N, M) intersection over union; 0 where both boxes are empty."""
     shared = intersection(first, second)
     union = area(first)[:, None] + area(second)[None, :]

@@ -1,4 +1,4 @@
-"""MOTChallenge text: detections in, tracks out.
+"""MOTChallenge text: detections in, tracks out; and both tracks and truth in, to be compared.
 
 Comma separated, no header: `frame, id, left, top, width, height, score[, class[, …]]`. Frames count
 from 1 in these files, and only here: the 1 is taken off and added in this module alone. Detections
@@ -7,23 +7,62 @@ have the id -1, which is not read; so a gt.txt is read as detections too, its fl
 
 from __future__ import annotations
 
+from array import array
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.formats.detection_table import NAMELESS, DetectionTable
 from masa_cli.formats.number_table import check_whole, read_numbers
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import TextFile
-from masa_cli.structures import Frame, Tracks
+from masa_cli.structures import Frame, IntArray, Tracks
 
 FIRST_FRAME = 1
 
-# Where the columns that are read stand, from 0. The id (1) and those after the class are not.
+# Where the columns that are read stand, from 0; those after the class are not. Nor is the id of
+# detections, which is -1.
 _COLUMNS = {"frame": 0, "left": 2, "top": 3, "width": 4, "height": 5, "score": 6, "class": 7}
+_TRACK_COLUMNS = {"id": 1} | _COLUMNS
 _NO_CLASS = -1
+
+# Classes of MOT16, MOT17 and MOT20, from 1 (pedestrian) to 13 (crowd).
+_MOST_CLASS = 13
+# A gt.txt of MOT15 has 10 columns, the last three for the place in the world; later ones have 9,
+# the last two for class and visibility.
+_TRUTH_WIDTHS = {7: False, 8: True, 9: True, 10: False}  # number of columns: is 8 the class?
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotRows:
+    """Rows of tracks or truth, in the order of the file.
+
+    Attributes:
+        text: the lines they come from, for errors.
+        frames: (N,) int64, from 0.
+        ids: (N,) int64.
+        boxes: (N, 4) float64 xyxy.
+        scores: (N,) float64; of truth: 0 where the row is not to be scored.
+        classes: (N,) int64, -1 where there is none; None for truth without classes (MOT15).
+    """
+
+    text: TextFile
+    frames: IntArray
+    ids: IntArray
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    classes: IntArray | None
+
+    @staticmethod
+    def empty() -> MotRows:
+        """No rows, of no file."""
+        none = np.empty(0, np.int64)
+        boxes, scores = np.empty((0, 4)), np.empty(0)
+        return MotRows(TextFile(Path(), [], array("q")), none, none, boxes, scores, none)
 
 
 def recognises(first_line: str) -> bool:
@@ -54,6 +93,32 @@ def read_detections(path: Path) -> DetectionTable:
         labels.astype(np.int64),
         tuple(NAMELESS if number == _NO_CLASS else str(number) for number in found) or (NAMELESS,),
     )
+
+
+def read_tracks(path: Path) -> MotRows:
+    """Read the results of one sequence, of at least 7 columns, which may differ by line."""
+    text = TextFile.read(path)
+    numbers = read_numbers(_with_class(text, most=None), _TRACK_COLUMNS)
+    return _rows(text, numbers, has_classes=True)
+
+
+def read_truth(path: Path) -> MotRows:
+    """Read a gt.txt of 7 to 10 columns, the same in all lines.
+
+    Column 8 is the class if there are 8 or 9 columns and any row has another number than -1 there.
+    """
+    text = TextFile.read(path)
+    width = _width(text)
+    numbers = read_numbers(_with_class(text), _TRACK_COLUMNS)
+    classes = numbers[:, -1]
+    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
+    if has_classes:
+        check_whole(text, classes, "class number", least=1)
+        beyond = np.flatnonzero(classes > _MOST_CLASS)
+        if len(beyond):
+            row = int(beyond[0])
+            raise text.wrong(row, f"a class from 1 to {_MOST_CLASS}", f"{classes[row]:g}")
+    return _rows(text, numbers, has_classes=has_classes)
 
 
 class MotWriter:
@@ -98,13 +163,39 @@ class MotWriter:
         self._file.__exit__(kind, error, traceback)
 
 
-def _with_class(text: TextFile) -> TextFile:
+def _rows(text: TextFile, numbers: NDArray[np.float64], *, has_classes: bool) -> MotRows:
+    """Rows out of the columns id, frame, left, top, width, height, score, class."""
+    ids, frames = numbers[:, 0], numbers[:, 1]
+    check_whole(text, frames, "frame number", least=FIRST_FRAME)
+    check_whole(text, ids, "id", least=0)
+    return MotRows(
+        text,
+        frames.astype(np.int64) - FIRST_FRAME,
+        ids.astype(np.int64),
+        xywh_to_xyxy(numbers[:, 2:6]),
+        numbers[:, 6],
+        numbers[:, 7].astype(np.int64) if has_classes else None,
+    )
+
+
+def _width(text: TextFile) -> int:
+    """How many columns all lines have; 10 if there is no line."""
+    counts = [line.count(",") + 1 for line in text.lines]
+    width = counts[0] if counts else 10
+    for row, count in enumerate(counts):
+        if count != width:
+            raise text.wrong(row, f"{width} columns as in the lines before", str(count))
+    return width
+
+
+def _with_class(text: TextFile, most: int | None = 10) -> TextFile:
     """The same rows, where those of 7 columns got -1 as their class."""
     counts = [line.count(",") + 1 for line in text.lines]
     for row, count in enumerate(counts):
-        if not 7 <= count <= 10:
-            limit = "at least 7" if count < 7 else "at most 10"
-            raise text.wrong(row, f"{limit} columns", str(count))
+        if count < 7:
+            raise text.wrong(row, "at least 7 columns", str(count))
+        if most is not None and count > most:
+            raise text.wrong(row, f"at most {most} columns", str(count))
     if 7 not in counts:
         return text
     lines = [
