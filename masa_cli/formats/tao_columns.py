@@ -18,6 +18,7 @@ from masa_cli.formats.text_file import explained, shortened
 from masa_cli.structures import IntArray
 
 HELP = "see masa eval --help, format tao"
+_TOO_LARGE = 2**63  # for int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Columns:
     def whole(self, key: str) -> IntArray:
         """(N,) whole numbers."""
         values = self.of(key)
-        self._check([type(value) is int for value in values], f"a whole number as {key}", values)
+        is_whole = [type(value) is int and -_TOO_LARGE < value < _TOO_LARGE for value in values]
+        self._check(is_whole, f"a whole number as {key}", values)
         return np.array(values, np.int64)
 
     def numbers(self, key: str, *shape: int) -> NDArray[np.float64]:
@@ -79,7 +81,7 @@ class Columns:
         found[found] = known[order[places[found]]] == values[found]
         if not found.all():
             number = int(np.argmin(found))
-            expected = f"a {key} that the ground truth has"
+            expected = f"one of the ground truth as {key}"
             raise self.wrong(number, expected, values[number], fix)
         return order[places]
 

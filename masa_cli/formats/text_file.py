@@ -14,7 +14,7 @@ from pathlib import Path
 
 from masa_cli.errors import SourceError
 
-HELP = "see the formats at the end of masa track --help"
+HELP = "see the formats in the README, or at the end of masa track --help"
 
 
 @dataclass(frozen=True, slots=True)
