@@ -1,0 +1,140 @@
+"""Truth and results of BDD100K frame by frame, proved to belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from masa_cli.errors import SourceError
+from masa_cli.evaluation.regions import mask_area, separate
+from masa_cli.formats.bdd import BddFrame, BddVideos, read_bdd
+
+# Of each video by its name, the truth and the results of its frames, in order.
+Pairs: TypeAlias = Mapping[str, list[tuple[BddFrame, BddFrame]]]
+
+
+@dataclass(frozen=True, slots=True)
+class BddInputs:
+    """What is to be compared.
+
+    Attributes:
+        pairs: every frame of the truth.
+        notes: sentences on what was done to the results.
+    """
+
+    pairs: Pairs
+    notes: tuple[str, ...]
+
+
+def read_inputs(gt: Path, results: Path, *, masks: bool, allow_missing: bool) -> BddInputs:
+    """Read both.
+
+    Args:
+        gt: one json or a folder of them.
+        results: one json or a folder of them.
+        masks: read masks in place of boxes.
+        allow_missing: frames that the results lack count as empty.
+
+    Raises:
+        SourceError: a file is malformed, or the two do not belong together.
+    """
+    truth, given = read_bdd(gt, masks=masks), read_bdd(results, masks=masks)
+    if not truth:
+        raise SourceError(f"{gt} has no frames", fix="name the file with the truth")
+    _refuse_strangers(truth, given, gt)
+    missing = list(_missing(truth, given))
+    if missing and not allow_missing:
+        raise SourceError(
+            f"{results} lacks {_some(missing)} of {gt}",
+            fix='write every frame, with "labels": [] where there is nothing, or --allow-missing',
+        )
+    pairs = {
+        video: [(frame, given.get(video, {}).get(i) or _empty(frame)) for i, frame in rows.items()]
+        for video, rows in truth.items()
+    }
+    notes = []
+    if missing:
+        notes.append(f"{_some(missing)} of the truth had no results and counted as empty")
+    for change in (_without_marked, *((_separated,) if masks else ())):
+        pairs, note = change(pairs)
+        notes += note
+    return BddInputs(pairs, tuple(notes))
+
+
+def _refuse_strangers(truth: BddVideos, given: BddVideos, gt: Path) -> None:
+    """Raise SourceError for results of a frame that the truth does not have."""
+    for video, frames in given.items():
+        for index, frame in frames.items():
+            if index not in truth.get(video, {}):
+                what = f"frameIndex {index} of " if video in truth else ""
+                raise SourceError(
+                    f'{frame.file} frame {frame.name}: {gt} has no {what}videoName "{video}"',
+                    fix="compare results with the truth of the same videos",
+                )
+
+
+def _missing(truth: BddVideos, given: BddVideos) -> Iterator[str]:
+    """Names of the frames without results."""
+    for video, frames in truth.items():
+        found = given.get(video, {})
+        yield from (frame.name for index, frame in frames.items() if index not in found)
+
+
+def _some(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"frame {names[0]}"
+    return f"{len(names)} frames (the first is {names[0]})"
+
+
+def _empty(frame: BddFrame) -> BddFrame:
+    return frame[np.zeros(len(frame), bool)]
+
+
+def _without_marked(pairs: Pairs) -> tuple[Pairs, list[str]]:
+    """Without results that are called crowd or ignored, as when a truth is taken for results."""
+    dropped = 0
+    kept: dict[str, list[tuple[BddFrame, BddFrame]]] = {}
+    for video, rows in pairs.items():
+        kept[video] = []
+        for truth, given in rows:
+            is_marked = given.is_crowd | given.is_ignored
+            dropped += int(is_marked.sum())
+            kept[video].append((truth, given[~is_marked] if is_marked.any() else given))
+    return kept, [f"{dropped} results marked crowd or ignored were left out"] if dropped else []
+
+
+def _separated(pairs: Pairs) -> tuple[Pairs, list[str]]:
+    """The same with no pixel in two masks of the results, and none of them empty."""
+    changed = 0
+    separated: dict[str, list[tuple[BddFrame, BddFrame]]] = {}
+    for video, rows in pairs.items():
+        separated[video] = []
+        for truth, given in rows:
+            _check_sizes(truth, given)
+            masks = separate(given.rles, given.scores)
+            changed += any(new is not old for new, old in zip(masks, given.rles, strict=True))
+            frame = given.with_masks(masks)
+            separated[video].append((truth, frame[mask_area(masks) > 0]))
+    note = (
+        f"masks overlapped in {changed} of the frames; each pixel went to the mask with the "
+        "highest score"
+    )
+    return separated, [note] if changed else []
+
+
+def _check_sizes(truth: BddFrame, given: BddFrame) -> None:
+    """Raise SourceError unless all masks are of one size."""
+    size = None
+    for frame in (truth, given):
+        for id_, rle in zip(frame.ids, frame.rles, strict=True):
+            size = size or rle["size"]
+            if rle["size"] != size:
+                raise SourceError(
+                    f'{frame.file} frame {frame.name} id "{id_}": the mask is of size '
+                    f"{rle['size']}, others of this frame of {size}",
+                    fix="write all masks in the size of the picture",
+                )
