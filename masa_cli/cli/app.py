@@ -9,6 +9,7 @@ import typer
 from masa_cli import __version__
 from masa_cli.cli.boundary import Boundary
 from masa_cli.cli.demo import demo
+from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.track import track
 from masa_cli.formats.detections import DETECTION_RULES
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command(epilog=DETECTION_RULES)(track)
 app.command()(render)
+app.command(name="eval")(eval_)
 app.command()(demo)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import orjson
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -98,13 +98,35 @@ def show(line: str) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: the first column left, the others right."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for place, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if place else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    """A table on stdout: the first column left, the others right.
+
+    Columns that a terminal has no room for follow below, again beside the first one.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000  # a file, or another program, has room
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    for block in _blocks(widths, console.width):
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for place in block:
+            justify: JustifyMethod = "right" if place else "left"
+            table.add_column(Text(columns[place]), justify=justify, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(row[place]) for place in block))
+        console.print(table)
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns in blocks that fit, each beginning with column 0; at least one other column each."""
+    blocks: list[list[int]] = []
+    left = 0
+    for place, width in enumerate(widths[1:], start=1):
+        if not blocks or width + 2 > left:
+            blocks.append([0])
+            left = room - widths[0]
+        blocks[-1].append(place)
+        left -= width + 2  # two spaces between columns
+    return blocks
 
 
 def show_json(record: Mapping[str, object]) -> None:

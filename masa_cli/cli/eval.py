@@ -1,0 +1,150 @@
+"""`masa eval`: results against their truth, in the numbers of the field."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from masa_cli.cli import options
+
+if TYPE_CHECKING:
+    from masa_cli.evaluation.protocols import EvalSettings
+    from masa_cli.evaluation.report import Report
+
+logger = logging.getLogger(__name__)
+
+Format = Literal["mot", "mot20", "mots", "kitti-mots", "tao", "bdd", "bdd-mots"]
+
+Truth = Annotated[
+    Path,
+    typer.Option(
+        "--gt",
+        help="The truth: a file, or a folder of sequences (<sequence>/gt/gt.txt).",
+        show_default=False,
+    ),
+]
+Results = Annotated[
+    Path,
+    typer.Option(
+        "--results",
+        help="The results: a file, or a folder with one file per sequence. More may follow, to be "
+        "shown side by side.",
+        show_default=False,
+    ),
+]
+MoreResults = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="results", help="Further results on the same truth.", show_default=False
+    ),
+]
+FormatName = Annotated[Format, typer.Option("--format", help="Format and protocol.")]
+PerSequence = Annotated[bool, typer.Option("--per-sequence", help="Show every sequence.")]
+PerClass = Annotated[bool, typer.Option("--per-class", help="Show every class.")]
+Seqmap = Annotated[
+    Path | None,
+    typer.Option(
+        "--seqmap", help="A file that names the sequences to evaluate.", show_default=False
+    ),
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option("--allow-missing", help="Count sequences without results as empty results."),
+]
+ClassVote = Annotated[
+    bool,
+    typer.Option(
+        "--class-vote/--no-class-vote",
+        help="tao: give each track the class most of its boxes have.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="bdd: ignore the classes to be ignored in TETA and HOTA, too; published numbers count "
+        "them.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", help="Folder for scores.json, scores.csv and charts.", show_default=False
+    ),
+]
+
+
+def eval_(
+    gt: Truth,
+    results: Results,
+    more: MoreResults = None,
+    format_: FormatName = "mot",
+    per_sequence: PerSequence = False,
+    per_class: PerClass = False,
+    seqmap: Seqmap = None,
+    allow_missing: AllowMissing = False,
+    class_vote: ClassVote = True,
+    strict: Strict = False,
+    out: Out = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Score results against their truth: HOTA, MOTA, IDF1, TETA, Track mAP.
+
+    mot is MOTChallenge (MOT15 to 17, DanceTrack, SportsMOT), mot20 knows one more class to leave
+    out, mots and kitti-mots compare masks. tao gives TETA and Track mAP, bdd and bdd-mots what
+    BDD100K's tracking papers report. Needs pip install 'masa[eval]'.
+    """
+    from masa_cli.cli.console import messages, show, show_json  # noqa: PLC0415 - only to run
+    from masa_cli.cli.scores import show_reports  # noqa: PLC0415
+    from masa_cli.evaluation.protocols import EvalSettings  # noqa: PLC0415
+    from masa_cli.evaluation.score_files import record_of  # noqa: PLC0415
+
+    settings = EvalSettings(allow_missing, seqmap, class_vote, strict)
+    with messages(quiet=quiet or json):
+        _check_out(out, overwrite)
+        reports = _evaluate(format_, gt, [results, *(more or [])], settings)
+        written = _write(out, reports) if out else []
+    if json:
+        show_json({"format": format_, "results": {n: record_of(r) for n, r in reports.items()}})
+    elif not quiet:
+        show_reports(reports, per_sequence=per_sequence, per_class=per_class)
+        for path in written:
+            show(f"written: {path}")
+
+
+def _evaluate(
+    format_: Format, gt: Path, paths: list[Path], settings: EvalSettings
+) -> dict[str, Report]:
+    """A report for each path, by the path; what the reports note is logged."""
+    from masa_cli.evaluation.protocols import check_settings, evaluate  # noqa: PLC0415
+
+    check_settings(format_, settings)
+    reports = {str(path): evaluate(format_, gt, path, settings) for path in paths}
+    for name, report in reports.items():
+        for note in report.notes:
+            logger.info("%s: %s", name, note)
+    return reports
+
+
+def _check_out(out: Path | None, overwrite: bool) -> None:
+    from masa_cli.results import make_folder, refuse_existing  # noqa: PLC0415
+
+    if out is None:
+        return
+    if not overwrite:
+        refuse_existing([out / "scores.json", out / "scores.csv"])
+    make_folder(out)
+
+
+def _write(out: Path, reports: dict[str, Report]) -> list[Path]:
+    from masa_cli.evaluation.charts import draw_charts  # noqa: PLC0415
+    from masa_cli.evaluation.score_files import write_csv, write_json  # noqa: PLC0415
+
+    write_json(out / "scores.json", reports)
+    write_csv(out / "scores.csv", reports)
+    return [out / "scores.json", out / "scores.csv", *draw_charts(out, reports)]
