@@ -42,7 +42,7 @@ class TrackJob:
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
-    association: str = "masa-demo"
+    association: str = "hybrid"
     changes: tuple[str, ...] = ()
     device: str = "auto"
     precision: str = "float32"

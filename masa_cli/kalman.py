@@ -33,6 +33,10 @@ class Noise(Protocol):
         ...
 
 
+# The fields that predictions and corrections change.
+_MOVING = ("position", "velocity", "position_variance", "covariance", "velocity_variance")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxFilters:
     """One Kalman filter per track and coordinate (centre x, centre y, width, height).
@@ -74,6 +78,12 @@ class BoxFilters:
     def __add__(self, other: BoxFilters) -> BoxFilters:
         pairs = ((getattr(self, name), getattr(other, name)) for name in self.__slots__)
         return BoxFilters(*(np.concatenate(pair) for pair in pairs))
+
+    def start_again(self, row: int, box: FloatArray, noise: Noise) -> None:
+        """Put the filter of one track to rest on a box, in place: it came back from elsewhere."""
+        fresh = BoxFilters.start(self.ids[[row]], box[None], 0.0, noise)
+        for name in _MOVING:
+            getattr(self, name)[row] = getattr(fresh, name)[0]
 
     def predict(self, seconds: float, noise: Noise) -> None:
         """Move all filters forward in time, in place (white-noise acceleration)."""

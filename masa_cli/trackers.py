@@ -9,11 +9,14 @@ import numpy as np
 
 from masa_cli.association import PRESETS, Tracker
 from masa_cli.errors import SettingsError
+from masa_cli.hybrid import HybridSettings, HybridTracker
 from masa_cli.motion import MotionSettings, MotionTracker
 from masa_cli.settings import with_changes
 from masa_cli.structures import Detections, FloatArray, Frame, State, Tracks
 
 MOTION = "motion"
+HYBRID = "hybrid"
+NAMES = (HYBRID, *PRESETS, MOTION)
 
 
 class Associator(Protocol):
@@ -54,17 +57,17 @@ def build_tracker(
     """The tracker of that name.
 
     Args:
-        name: a preset of `association`, or "motion" for motion alone.
+        name: a preset of `association`, "hybrid", or "motion" for motion alone.
         changes: "name=value" texts that change single settings.
-        temperature: of the adapter's embeddings.
+        temperature: of the adapter's embeddings; hybrid finds its own scale.
 
     Raises:
         SettingsError: for an unknown name or a change that cannot be made.
     """
     if name == MOTION:
         return MotionTracker(with_changes(MotionSettings(), changes))
+    if name == HYBRID:
+        return HybridTracker(with_changes(HybridSettings(), changes))
     if name not in PRESETS:
-        raise SettingsError(
-            f'unknown association "{name}"', fix=f"use one of: {', '.join((*PRESETS, MOTION))}"
-        )
+        raise SettingsError(f'unknown association "{name}"', fix=f"use one of: {', '.join(NAMES)}")
     return Tracker(with_changes(PRESETS[name], changes), temperature=temperature)

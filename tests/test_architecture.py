@@ -15,6 +15,9 @@ FLOORS = (
         "association",
         "motion",
         "kalman",
+        "hybrid",
+        "likeness",
+        "camera",
         "smoothing",
         "drawing",
         "overlap",
@@ -34,6 +37,8 @@ SIDEWAYS = {
     ("boxes", "structures"),
     ("settings", "errors"),
     ("motion", "kalman"),
+    ("hybrid", "kalman"),
+    ("hybrid", "likeness"),
     ("runner", "job"),
     ("runner", "pipeline"),
     ("__main__", "cli"),
@@ -41,7 +46,16 @@ SIDEWAYS = {
 
 # Rooms that may load a neural network.
 TORCH_ROOMS = {"models", "training", "detectors"}
-NUMPY_ONLY = {"association", "motion", "kalman", "smoothing", "boxes", "structures"}
+NUMPY_ONLY = {
+    "association",
+    "motion",
+    "kalman",
+    "hybrid",
+    "likeness",
+    "smoothing",
+    "boxes",
+    "structures",
+}
 
 
 def modules():
@@ -96,7 +110,12 @@ def test_torch_stays_in_its_rooms(file):
 @pytest.mark.parametrize("room", sorted(NUMPY_ONLY))
 def test_the_heart_needs_numpy_only(room):
     outside = {name.split(".")[0] for name in imported_names(ROOT / f"{room}.py")}
-    allowed = {"__future__", "numpy", "masa_cli", "scipy" if room == "motion" else "numpy"}
+    allowed = {
+        "__future__",
+        "numpy",
+        "masa_cli",
+        "scipy" if room in {"motion", "hybrid"} else "numpy",
+    }
     known = {"collections", "dataclasses", "fractions", "math", "typing", "types", "itertools"}
     assert outside <= allowed | known
 

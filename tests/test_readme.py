@@ -9,11 +9,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from masa_cli.association import PRESETS
 from masa_cli.cli import options
 from masa_cli.cli.app import app
 from masa_cli.models.variants import VARIANTS
-from masa_cli.trackers import MOTION
+from masa_cli.trackers import NAMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -62,9 +61,9 @@ def test_each_option_has_a_help_text(name):
 
 
 def test_choices_of_options_are_the_names_of_the_tables():
-    assert set(get_args(options.AssociationName)) == {*PRESETS, MOTION}
+    assert set(get_args(options.AssociationName)) == set(NAMES)
     assert set(get_args(options.AdapterName)) == set(VARIANTS)
-    for name in (*PRESETS, MOTION, *VARIANTS):
+    for name in (*NAMES, *VARIANTS):
         assert f"`{name}`" in README
 
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for clip and results.")]
 
-# MASA's demo forgets an object after 10 frames and looks for it nearby; these stay away for 2 s.
-_CHANGES = ("memory_frames=60", "max_distance=inf")
-
 
 def demo(
     output: Folder = Path("masa-demo"),
@@ -42,7 +39,7 @@ def demo(
     make_folder(inputs)
     video = SyntheticVideo(SyntheticSettings())
     _write_inputs(video, clip, dets, truth)
-    track(dets, clip, output, changes=list(_CHANGES), overwrite=overwrite, quiet=quiet, trails=25)
+    track(dets, clip, output, overwrite=overwrite, quiet=quiet, trails=25)
     if quiet:
         return
     scores = _scores(video, output / "tracks.jsonl")
@@ -52,8 +49,7 @@ def demo(
         f"against the truth: IDF1 {scores.idf1:.1%}, {scores.num_switches} identity switches, "
         f"recall {scores.recall:.1%}, MOTA {scores.mota:.1%}"
     )
-    changes = " ".join(f"--set {change}" for change in _CHANGES)
-    show(f"the same by hand: masa track {clip} --dets {dets} {changes}")
+    show(f"the same by hand: masa track {clip} --dets {dets}")
 
 
 def _write_inputs(video: SyntheticVideo, clip: Path, dets: Path, truth: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from masa_cli.formats.detections import DetectionFormat
 
 AdapterName = Literal["raw"]
-AssociationName = Literal["masa-demo", "masa-benchmark", "masa-bdd", "motion"]
+AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -104,9 +104,10 @@ Association = Annotated[
     AssociationName | None,
     typer.Option(
         "--association",
-        help="How boxes are joined over time: MASA's own settings for its demo, for TAO, for BDD, "
-        "or motion alone (no pictures needed).",
-        show_default="masa-demo, or motion without pictures",
+        help="How boxes are joined over time: by motion and appearance together; by appearance "
+        "alone, with MASA's own settings for its demo, for TAO, for BDD; or by motion alone (no "
+        "pictures needed).",
+        show_default="hybrid, or motion without pictures",
     ),
 ]
 Changes = Annotated[

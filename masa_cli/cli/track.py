@@ -78,7 +78,7 @@ def track(
             ),
             origin=inputs.origin,
             adapter=adapter,
-            association=association or ("masa-demo" if info.width > 0 else "motion"),
+            association=association or ("hybrid" if info.width > 0 else "motion"),
             changes=tuple(changes),
             device=device,
             precision=precision,
@@ -95,6 +95,14 @@ def track(
             quiet=quiet,
             json=json,
         )
+        if not summary.num_tracks and len(inputs.table):
+            logger.warning(
+                "%s: nothing was tracked: scores of its %d boxes reach %g, which is below what "
+                "starts a track; lower birth_score with --set",
+                dets,
+                len(inputs.table),
+                inputs.table.scores.max(),
+            )
         if num_late := inputs.table.before(summary.num_frames)[1]:
             logger.warning(
                 "%s: %d boxes of frames past the last one (%d) were dropped; frames count from 1 "
