@@ -65,6 +65,7 @@ class StopAfter(Watch):
     [
         {"association": "motion"},
         {"association": "masa-demo"},
+        {"association": "hybrid"},
         {"association": "masa-bdd", "batch_size": 4},
         {"association": "masa-demo", "clean_up": True},
     ],

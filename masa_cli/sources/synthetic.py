@@ -7,76 +7,58 @@ the settings and its index alone: no frame is kept, and none needs the frames be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 
 import cv2
 import numpy as np
 
 from masa_cli.boxes import wholly_outside, xyxy_to_xywh
-from masa_cli.sources.textures import ASPECTS, SHAPES, Floats, Sprite, draw_background, draw_sprite
+from masa_cli.sources.synthetic_camera import Camera
+from masa_cli.sources.synthetic_paths import Paths
+from masa_cli.sources.synthetic_settings import NOISE, WALL, SyntheticSettings
+from masa_cli.sources.textures import (
+    SHAPES,
+    Floats,
+    Sprite,
+    draw_background,
+    draw_sprite,
+    draw_wall,
+)
 from masa_cli.structures import Detections, FloatArray, Frame, Image, IntArray, Tracks, VideoInfo
 
-# Positions are whole multiples of these: the last digits of a sine, which differ between machines,
-# do not reach the picture.
-PIXEL_STEP, SCALE_STEP = 1 / 32, 1 / 1024
-
-# They keep the random numbers of one seed apart; objects have the numbers below.
-_PATHS, _NOISE = 1 << 21, 1 << 22
-
-
-@dataclass(frozen=True, slots=True)
-class SyntheticSettings:
-    """What is shown, and how well it is detected."""
-
-    seed: int = 42  # with it, five of the objects leave and return within the first 150 frames
-    num_frames: int = 150
-    width: int = 640  # pixels
-    height: int = 360  # pixels
-    frame_rate: Fraction = Fraction(25)  # frames per second
-    num_objects: int = 7
-    min_visible: float = 0.1  # the truth leaves out objects of which less is seen; share of area
-    # The detector:
-    min_detectable: float = 0.25  # it never finds an object of which less is seen; share of area
-    miss_rate: float = 0.02  # how often it misses an object in full view, 0 to 1
-    hidden_miss_rate: float = 0.5  # the same at `min_detectable`; linear in between
-    jitter: float = 0.02  # standard deviation of each side, in widths or heights of the object
-    score_noise: float = 0.05  # standard deviation
-    false_positives: float = 0.1  # mean number per frame
-
-    def __post_init__(self) -> None:
-        if self.width < 64 or self.height < 64 or self.frame_rate <= 0:
-            raise ValueError(f"width and height must be at least 64, frame_rate positive: {self}")
-        counts = ("seed", "num_frames", "num_objects")
-        for name in (*counts, "jitter", "score_noise", "false_positives"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("min_visible", "min_detectable", "miss_rate", "hidden_miss_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
+__all__ = ["SyntheticSettings", "SyntheticVideo"]
 
 
 class SyntheticVideo:
     """A source of rendered frames; it also tells their truth, and detects them with noise.
 
-    It is a detector as well: one that knows the truth and sees it badly.
+    It is a detector as well: one that knows the truth and sees it badly. Settings that make
+    it hard to track are in `scenarios.py`.
     """
 
     def __init__(self, settings: SyntheticSettings) -> None:
         self._settings = settings
-        self._paths = _Paths(settings)
+        self._paths, self._camera = Paths(settings), Camera(settings)
         width, height, seed = settings.width, settings.height, settings.seed
         # Around the frame is room enough for objects that touch it: they are always drawn whole.
         margin = self._margin = int(self._paths.sizes.max(initial=0)) + 1
         self._frame = np.s_[margin : margin + height, margin : margin + width]
-        self._backdrop = np.zeros((height + 2 * margin, width + 2 * margin, 3), np.uint8)
-        self._backdrop[self._frame] = draw_background(width, height, seed)
+        self._canvas = (height + 2 * margin, width + 2 * margin)
+        room_x, room_y = self._camera.room
+        size = width + 2 * room_x, height + 2 * room_y
+        shots = range(settings.num_shots)
+        self._backdrop = np.stack([draw_background(*size, seed, shot) for shot in shots])
+        paths = zip(self._paths.looks, self._paths.labels, self._paths.sizes, strict=True)
         self._sprites = [
-            draw_sprite(number, self.classes[label], int(size[0]), int(size[1]), seed)
-            for number, (label, size) in enumerate(
-                zip(self._paths.labels, self._paths.sizes, strict=True)
-            )
+            draw_sprite(int(look), self.classes[label], int(size[0]), int(size[1]), seed)
+            for look, label, size in paths
         ]
+        self._walls = np.empty((0, 4))  # xyxy in the scene; in front of all objects
+        if settings.wall_width:
+            wall = draw_wall(round(width * settings.wall_width), height, seed)
+            middle = width * np.random.default_rng((seed, WALL)).uniform(0.35, 0.65)
+            left = round(middle - wall.alpha.shape[1] / 2)
+            self._walls = np.array([[left, 0, left + wall.alpha.shape[1], height]], np.float64)
+            self._sprites.append(wall)
 
     @property
     def info(self) -> VideoInfo:
@@ -117,10 +99,10 @@ class SyntheticVideo:
         """What a detector with the noise of the settings finds in a frame, best score first.
 
         Boxes lie within the frame. Scores fall with the visible fraction, from about 0.95 to 0.5;
-        those of false positives are below 0.5.
+        those of false positives are lower, unless set otherwise.
         """
         settings = self._settings
-        rng = np.random.default_rng((settings.seed, _NOISE, index))
+        rng = np.random.default_rng((settings.seed, NOISE, index))
         boxes, visible = self._truth(index)
         count = len(boxes)
         # As many numbers for every frame: what is hidden does not change the noise of the rest.
@@ -145,8 +127,10 @@ class SyntheticVideo:
 
     def _render(self, index: int) -> Image:
         """(H, W, 3) RGB."""
-        canvas = self._backdrop.copy()
-        boxes = self._paths.boxes(index)
+        canvas = np.zeros((*self._canvas, 3), np.uint8)
+        scene = self._backdrop[self._paths.shot(index)]
+        canvas[self._frame] = self._camera.look(scene, index)
+        boxes = self._everything(index)
         for number in self._in_view(boxes):
             sprite = self._sprites[number]
             window, matrix = self._window(boxes[number], sprite)
@@ -161,9 +145,9 @@ class SyntheticVideo:
 
     def _truth(self, index: int) -> tuple[FloatArray, FloatArray]:
         """(K, 4) clipped boxes and (K,) visible fractions of all objects, seen or not."""
-        boxes = self._paths.boxes(index)
+        boxes = self._everything(index)
         visible = np.zeros(len(boxes), np.float32)
-        uncovered = np.zeros(self._backdrop.shape[:2], np.float32)
+        uncovered = np.zeros(self._canvas, np.float32)
         uncovered[self._frame] = 1
         for number in reversed(self._in_view(boxes)):
             sprite = self._sprites[number]
@@ -172,10 +156,16 @@ class SyntheticVideo:
             alpha = cv2.warpAffine(sprite.alpha, matrix, left.shape[::-1]) / np.float32(255)
             visible[number] = (alpha * left).sum() / alpha.sum()
             left *= 1 - alpha
-        return self._clipped(boxes), visible
+        count = len(self._paths.sizes)
+        return self._clipped(boxes[:count]), visible[:count]
+
+    def _everything(self, index: int) -> Floats:
+        """(K + walls, 4) xyxy in pixels of the frame, in it or not, from back to front."""
+        scene = np.concatenate([self._paths.boxes(index), self._walls])
+        return self._camera.boxes(scene, index)
 
     def _in_view(self, boxes: Floats) -> list[int]:
-        """Numbers of the objects that touch the frame, from back to front."""
+        """Numbers of the objects and walls that touch the frame, from back to front."""
         settings = self._settings
         outside = wholly_outside(boxes.astype(np.float32), settings.width, settings.height)
         return [int(number) for number in np.flatnonzero(~outside)]
@@ -183,10 +173,11 @@ class SyntheticVideo:
     def _window(self, box: Floats, sprite: Sprite) -> tuple[tuple[slice, slice], Floats]:
         """The pixels of the canvas that a box touches, and the sprite's way into them."""
         scale = (box[3] - box[1]) / len(sprite.alpha)
-        x1, y1 = np.floor(box[:2]).astype(int) + self._margin
-        x2, y2 = np.ceil(box[2:]).astype(int) + self._margin
+        corner = box[:2] + self._margin
+        x1, y1 = np.maximum(np.floor(corner).astype(int), 0)
+        x2, y2 = np.ceil(box[2:] + self._margin).astype(int)
         # Pixels are at their centres: 0.5 in the sprite is scale / 2 inside the box.
-        offset_x, offset_y = box[:2] % 1 + scale / 2 - 0.5
+        offset_x, offset_y = corner - (x1, y1) + scale / 2 - 0.5
         matrix = np.array([[scale, 0, offset_x], [0, scale, offset_y]])
         return (slice(y1, y2), slice(x1, x2)), matrix
 
@@ -203,45 +194,8 @@ class SyntheticVideo:
         sizes = settings.height * rng.uniform(0.12, 0.35, (count, 2))
         corners = rng.random((count, 2)) * (settings.width, settings.height) - sizes / 2
         boxes = np.concatenate([corners, corners + sizes], axis=1)
-        return boxes, rng.uniform(0.1, 0.5, count), rng.integers(len(SHAPES), size=count)
-
-
-class _Paths:
-    """Where objects are at any time: each coordinate swings about a middle, for ever.
-
-    Two of three objects swing out of the frame on both sides, and stay away for 1 to 2 s. Objects
-    of a higher number are nearer: larger, lower in the frame and in front.
-    """
-
-    def __init__(self, settings: SyntheticSettings) -> None:
-        count, width, height = settings.num_objects, settings.width, settings.height
-        draws = [np.random.default_rng((settings.seed, _PATHS, k)).random(10) for k in range(count)]
-        draw = np.reshape(draws, (count, 10)).T  # (10, K)
-        numbers = np.arange(count)
-        near = (numbers + 0.5) / max(count, 1)
-        self.labels: IntArray = numbers // 2 % len(SHAPES)  # pairs also share their colour
-        room = min(1.0, (7 / max(count, 1)) ** 0.5)  # more than 7 cover no more of the frame
-        heights = height * (0.24 + 0.2 * near) * (0.9 + 0.2 * draw[0]) * room
-        aspects = np.array([ASPECTS[shape] for shape in SHAPES])[self.labels]
-        # (K, 2) width and height at the largest, whole pixels
-        self.sizes: Floats = np.stack([heights * aspects, heights], axis=1).round()
-        leaves = numbers % 3 != 2
-        period = np.where(leaves, 8, 5) + 3 * draw[1]
-        outside = np.pi * (1 + draw[2]) / period  # half the angle of 1 to 2 s
-        beyond = (width + self.sizes[:, 0]) / 2 / np.cos(outside)
-        reach = np.where(leaves, beyond, width * (0.2 + 0.15 * draw[3]))
-        # (3, K): the middle of the lower edge in pixels, then the scale
-        self._middles = np.stack(np.broadcast_arrays(width / 2, height * (0.5 + 0.44 * near), 0.86))
-        self._reaches = np.stack(np.broadcast_arrays(reach, height * (0.02 + 0.05 * draw[4]), 0.14))
-        self._periods = np.stack([period, 3 + 3 * draw[5], 6 + 4 * draw[6]])  # seconds
-        self._phases = draw[7:10]  # turns
-        self._frame_rate = settings.frame_rate
-
-    def boxes(self, index: int) -> Floats:
-        """(K, 4) xyxy in pixels, in the frame or not."""
-        turns = float(index / self._frame_rate) / self._periods + self._phases
-        x, y, scale = self._middles + self._reaches * np.sin(2 * np.pi * turns)
-        sizes = self.sizes * (np.round(scale / SCALE_STEP) * SCALE_STEP)[:, None]
-        corners = np.stack([x, y], axis=1) - sizes * (0.5, 1)
-        corners = np.round(corners / PIXEL_STEP) * PIXEL_STEP
-        return np.concatenate([corners, corners + sizes], axis=1)
+        return (
+            boxes,
+            rng.uniform(0.1, settings.max_false_score, count),
+            rng.integers(len(SHAPES), size=count),
+        )

@@ -28,6 +28,12 @@ PALETTE = (
     (104, 146, 82),  # leaf
     (74, 118, 184),  # denim
 )
+# Of the background of each shot: upper and lower end of the wall, far and near end of the floor.
+TONES = (
+    ((176, 188, 194), (222, 218, 206), (184, 174, 154), (136, 138, 130)),
+    ((74, 92, 84), (108, 128, 104), (92, 84, 72), (58, 56, 60)),  # a park at dusk
+)
+_SCENERY = 1 << 20  # from here on, random numbers are not those of objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,15 +63,16 @@ def draw_sprite(number: int, shape: str, width: int, height: int, seed: int) -> 
     return Sprite(np.round(colour).astype(np.uint8), np.round(cover * 255).astype(np.uint8))
 
 
-def draw_background(width: int, height: int, seed: int) -> Image:
-    """(H, W, 3) a hazy wall above a floor, both mottled, in muted tones."""
-    rng = np.random.default_rng((seed, 1 << 20))  # a number no object has
+def draw_background(width: int, height: int, seed: int, shot: int = 0) -> Image:
+    """(H, W, 3) a hazy wall above a floor, both mottled, in muted tones: others for each shot."""
+    rng = np.random.default_rng((seed, _SCENERY + shot))
+    high, low, far, near = TONES[shot % len(TONES)]
     y = np.linspace(0, 1, height)[:, None]
     x = np.linspace(-1, 1, width)[None, :]
     horizon = 0.40 + 0.03 * (_noise(rng, 1, width, width / 5) - 0.5)
     floor = np.clip((y - horizon) * height / 6, 0, 1)[..., None]
-    wall = _blend((176, 188, 194), (222, 218, 206), y / 0.4)
-    ground = _blend((184, 174, 154), (136, 138, 130), (y - 0.4) / 0.6)
+    wall = _blend(high, low, y / 0.4)
+    ground = _blend(far, near, (y - 0.4) / 0.6)
     image = wall * (1 - floor) + ground * floor
     scale = height / 360
     octaves = ((90, 16), (34, 10), (12, 8), (3, 8))  # (cell in pixels at height 360, grey levels)
@@ -73,6 +80,16 @@ def draw_background(width: int, height: int, seed: int) -> Image:
         image += levels * (_noise(rng, height, width, cell * scale)[..., None] - 0.5)
     image *= (1.04 - 0.16 * (x**2 + (2 * y - 1) ** 2))[..., None]  # vignette
     return np.round(np.clip(image, 0, 255)).astype(np.uint8)
+
+
+def draw_wall(width: int, height: int, seed: int) -> Sprite:
+    """A mottled concrete wall that covers all of its box."""
+    rng = np.random.default_rng((seed, _SCENERY - 1))
+    grey = np.full((height, width), 150.0)
+    for cell, levels in ((60, 24), (9, 14)):
+        grey += levels * (_noise(rng, height, width, cell * height / 360) - 0.5)
+    colour = grey[..., None] * (1.0, 0.97, 0.93)
+    return Sprite(np.round(colour).astype(np.uint8), np.full((height, width), 255, np.uint8))
 
 
 def _stripes(rng: np.random.Generator, x: Floats, y: Floats) -> Floats:

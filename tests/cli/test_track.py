@@ -244,19 +244,21 @@ def test_min_score_leaves_out_weak_boxes(clip):
 
 def test_clean_up_averages_scores(clip):
     video, dets = clip
-    with_line(dets, 1, "1,-1,5,8,20,24,0.6")
+    with_line(dets, 1, "1,-1,5,8,20,24,0.8")
     for flag, out in (("--no-clean-up", "raw"), ("--clean-up", "clean")):
         assert masa("track", video, "--dets", dets, flag, "-o", out, "--no-video").exit_code == 0
     raw, clean = mot_rows("raw/street.txt"), mot_rows("clean/street.txt")
-    assert set(raw[:, 6]) == {0.6, 0.9}
-    assert 0.6 not in clean[:, 6]
+    assert set(raw[:, 6]) == {0.8, 0.9}
+    assert 0.8 not in clean[:, 6]
     assert len(set(clean[:, 6])) == 2  # one score per identity: 0.9, and a little less
 
 
 def test_settings_of_the_association_can_be_changed(clip):
     video, dets = clip
-    result = masa("track", video, "--dets", dets, "--set", "birth_score=0.95", "--json")
+    changes = ["--set", "birth_score=0.95", "--set", "tentative_score=0.95"]
+    result = masa("track", video, "--dets", dets, *changes, "--json")
     assert json.loads(result.stdout)["tracks"] == 0
+    assert "nothing was tracked: scores of its 60 boxes reach 0.9" in result.stderr
 
 
 def test_a_warning_of_both_passes_is_said_once(clip):
