@@ -15,7 +15,15 @@ from types import MappingProxyType
 import numpy as np
 
 from masa_cli.boxes import centres, iou
-from masa_cli.structures import BoolArray, Detections, FloatArray, IntArray, State, Tracks
+from masa_cli.structures import (
+    BoolArray,
+    Detections,
+    FloatArray,
+    Image,
+    IntArray,
+    State,
+    Tracks,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,9 @@ class Tracker:
         self._next_id = 1
         self._tracks: _Memory | None = None  # None until the size of embeddings is known
         self._backdrops: deque[_Memory] = deque(maxlen=settings.backdrop_frames)  # newest first
+
+    def see(self, image: Image, boxes: FloatArray) -> None:
+        """Nothing: appearance comes as embeddings."""
 
     def update(
         self, index: int, time: float, detections: Detections, embeddings: FloatArray

@@ -15,9 +15,18 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from masa_cli.boxes import iou
+from masa_cli.camera import CameraWatch
 from masa_cli.kalman import BoxFilters, centre_size
 from masa_cli.likeness import Likeness, of_length_one
-from masa_cli.structures import BoolArray, Detections, FloatArray, IntArray, State, Tracks
+from masa_cli.structures import (
+    BoolArray,
+    Detections,
+    FloatArray,
+    Image,
+    IntArray,
+    State,
+    Tracks,
+)
 
 _NEVER = -1e6  # nats of a pair that must not be joined
 
@@ -41,6 +50,7 @@ class HybridSettings:
     start_speed: float = 1.0  # of the unknown speed of a new track, heights per second
     acceleration: float = 0.5  # of the change of speed within one second, heights per second
     size_weight: float = 0.5  # of the evidence of width and height; place has 1
+    follow_camera: bool = True  # find from the picture how the camera moved, and cuts
     # Appearance; likeness is 1 for equal looks and 0 for those of strangers (likeness.py).
     neutral_likeness: float = 0.4  # looks that are less alike speak against a pair
     look_nats: float = 10.0  # nats per unit of likeness; 0 turns appearance off
@@ -71,10 +81,26 @@ class HybridTracker:
         self._next_id = 1
         self._time = 0.0
         self._likeness = Likeness()
+        self._camera = CameraWatch()
         none = np.empty((0, 4), np.float32)
         # Tentative tracks have the id 0.
         self._tracks = BoxFilters.start(np.empty(0, np.int64), none, 0.0, settings)
         self._looks: FloatArray | None = None  # (M, D) rows of length 1; None until D is known
+
+    def see(self, image: Image, boxes: FloatArray) -> None:
+        """Look at the next frame itself, before its `update`: did the camera move?
+
+        Args:
+            image: (H, W, 3) uint8 RGB; nothing happens where it is empty.
+            boxes: (N, 4) xyxy of what may move by itself.
+        """
+        if not self.settings.follow_camera or not image.size:
+            return
+        motion = self._camera.update(image, boxes)
+        if motion.is_cut:
+            self._tracks.lose()
+        elif motion.moves():
+            self._tracks.move(motion.matrix)
 
     def update(
         self, index: int, time: float, detections: Detections, embeddings: FloatArray
@@ -114,7 +140,8 @@ class HybridTracker:
     def state(self) -> State:
         """Everything a new tracker with the same settings needs to go on as this one would."""
         state: State = {"next_id": np.array(self._next_id), "time": np.array(self._time)}
-        state |= {f"likeness.{name}": value for name, value in self._likeness.state().items()}
+        for owner, part in self._parts.items():
+            state |= {f"{owner}.{name}": value for name, value in part.state().items()}
         state |= {name: getattr(self._tracks, name) for name in self._tracks.__slots__}
         if self._looks is not None:
             state["looks"] = self._looks
@@ -123,10 +150,9 @@ class HybridTracker:
     def restore(self, state: State) -> None:
         """Continue from the `state()` of another tracker."""
         self._next_id, self._time = int(state["next_id"]), float(state["time"])
-        own = "likeness."
-        self._likeness.restore(
-            {name.removeprefix(own): state[name] for name in state if name.startswith(own)}
-        )
+        for owner, part in self._parts.items():
+            own = f"{owner}."
+            part.restore({name.removeprefix(own): state[name] for name in state if own in name})
         self._tracks = BoxFilters(*(state[name] for name in BoxFilters.__slots__))
         self._looks = state.get("looks")
 
@@ -148,6 +174,11 @@ class HybridTracker:
         return evidence
 
     @property
+    def _parts(self) -> dict[str, Likeness | CameraWatch]:
+        """What has a state of its own."""
+        return {"likeness": self._likeness, "camera": self._camera}
+
+    @property
     def _memory(self) -> FloatArray:
         """(M, D) mean looks of the tracks."""
         if self._looks is None:
@@ -167,9 +198,9 @@ class HybridTracker:
         """Join boxes that would be new objects to lost tracks, the most alike first."""
         settings, tracks = self.settings, self._tracks
         rows = np.flatnonzero((matches < 0) & (detections.scores > settings.tentative_score))
-        columns = np.setdiff1d(
-            np.flatnonzero((tracks.ids > 0) & (tracks.seen < self._time)), matches
-        )
+        unseen = self._time - tracks.seen
+        lost = (tracks.ids > 0) & (unseen > 0) & (unseen <= settings.return_seconds)
+        columns = np.setdiff1d(np.flatnonzero(lost), matches)
         likeness = self._likeness.of(looks[rows] @ self._memory[columns].T)
         while likeness.size and likeness.max() > settings.return_likeness:
             row, column = np.unravel_index(likeness.argmax(), likeness.shape)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masa_cli.structures import BoolArray, FloatArray, IntArray
 
@@ -32,6 +33,8 @@ class Noise(Protocol):
         """Of the change of speed within one second."""
         ...
 
+
+_ANYWHERE = np.float32(1e8)  # variance of a position that is not known at all, square pixels
 
 # The fields that predictions and corrections change.
 _MOVING = ("position", "velocity", "position_variance", "covariance", "velocity_variance")
@@ -84,6 +87,27 @@ class BoxFilters:
         fresh = BoxFilters.start(self.ids[[row]], box[None], 0.0, noise)
         for name in _MOVING:
             getattr(self, name)[row] = getattr(fresh, name)[0]
+
+    def move(self, matrix: NDArray[np.float64]) -> None:
+        """Follow the camera, in place: a similarity took every point of the picture elsewhere.
+
+        Args:
+            matrix: (2, 3), from points before to points now, in pixels.
+        """
+        linear, shift = matrix[:, :2], matrix[:, 2]
+        scale = np.sqrt(abs(np.linalg.det(linear)))
+        self.position[:, :2] = self.position[:, :2] @ linear.T + shift
+        self.velocity[:, :2] = self.velocity[:, :2] @ linear.T
+        self.position[:, 2:] *= scale
+        self.velocity[:, 2:] *= scale
+        for name in ("position_variance", "covariance", "velocity_variance"):
+            getattr(self, name)[:] *= scale**2
+
+    def lose(self) -> None:
+        """Forget where everything is, in place: the picture shows another place now."""
+        self.velocity[:] = 0
+        self.covariance[:] = 0
+        self.position_variance[:] = _ANYWHERE
 
     def predict(self, seconds: float, noise: Noise) -> None:
         """Move all filters forward in time, in place (white-noise acceleration)."""

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from masa_cli.boxes import iou
 from masa_cli.kalman import BoxFilters, corners
-from masa_cli.structures import Detections, FloatArray, State, Tracks
+from masa_cli.structures import Detections, FloatArray, Image, State, Tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,9 @@ class MotionTracker:
         self._time = 0.0
         none = np.empty((0, 4), np.float32)
         self._tracks = BoxFilters.start(np.empty(0, np.int64), none, 0.0, settings)
+
+    def see(self, image: Image, boxes: FloatArray) -> None:
+        """Nothing: this tracker never looks at a picture."""
 
     def update(
         self, index: int, time: float, detections: Detections, embeddings: FloatArray | None = None

@@ -84,6 +84,8 @@ def track(
             with watch.stage("embed"):
                 looks = embedder.embed(batch, [detections.boxes for detections in found])
             for frame, detections, embeddings in zip(batch, found, looks, strict=True):
+                with watch.stage("see"):
+                    tracker.see(frame.image, detections.boxes)
                 with watch.stage("associate"):
                     time = float(frame.time)
                     tracks = tracker.update(frame.index, time, detections, embeddings)

@@ -12,7 +12,7 @@ from masa_cli.errors import SettingsError
 from masa_cli.hybrid import HybridSettings, HybridTracker
 from masa_cli.motion import MotionSettings, MotionTracker
 from masa_cli.settings import with_changes
-from masa_cli.structures import Detections, FloatArray, Frame, State, Tracks
+from masa_cli.structures import Detections, FloatArray, Frame, Image, State, Tracks
 
 MOTION = "motion"
 HYBRID = "hybrid"
@@ -21,6 +21,10 @@ NAMES = (HYBRID, *PRESETS, MOTION)
 
 class Associator(Protocol):
     """What the pipeline asks of a tracker."""
+
+    def see(self, image: Image, boxes: FloatArray) -> None:
+        """Look at the next frame itself, before its `update`."""
+        ...
 
     def update(
         self, index: int, time: float, detections: Detections, embeddings: FloatArray

@@ -39,6 +39,7 @@ SIDEWAYS = {
     ("motion", "kalman"),
     ("hybrid", "kalman"),
     ("hybrid", "likeness"),
+    ("hybrid", "camera"),
     ("runner", "job"),
     ("runner", "pipeline"),
     ("__main__", "cli"),

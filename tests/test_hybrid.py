@@ -211,3 +211,41 @@ def test_settings_that_cannot_work_are_refused():
         HybridSettings(acceleration=0)
     with pytest.raises(ValueError, match=r"0\.\.1"):
         HybridSettings(momentum=2)
+
+
+def pictures(offsets):
+    """(120, 160, 3) views of a texture, each so many pixels further to the right."""
+    texture = np.random.default_rng(0).integers(0, 255, (30, 60, 3))
+    wall = np.kron(texture, np.ones((8, 8, 1))).astype(np.uint8)
+    return [wall[:120, offset : offset + 160] for offset in offsets]
+
+
+def watched(images, objects, settings):
+    """As `run`, with the pictures."""
+    tracker = HybridTracker(settings)
+    names = []
+    for index, (image, places) in enumerate(zip(images, objects, strict=True)):
+        detections, looks = frame_of(places)
+        tracker.see(image, detections.boxes)
+        ids = tracker.update(index, index * STEP, detections, looks).ids.tolist()
+        names.append(dict(zip(places, ids, strict=False)))
+    return names
+
+
+def test_a_pan_of_the_camera_moves_what_is_expected():
+    """A still object is hidden while the camera swings by more than its own width."""
+    offsets = [0, 0, 0, 0, *range(8, 80, 8)]
+    images = pictures(offsets)
+    objects = [{1: (150 - offset, 60)} if offset in {0, 64, 72} else {} for offset in offsets]
+    settings = HybridSettings(look_nats=0, return_seconds=0, gate=2)
+    assert ids_of(watched(images, objects, settings), 1) == {1}
+    assert ids_of(watched(images, objects, replace(settings, follow_camera=False)), 1) != {1}
+
+
+def test_after_a_cut_objects_are_known_by_their_looks():
+    rng = np.random.default_rng(5)
+    other = np.kron(rng.integers(0, 60, (60, 80, 3)), np.ones((2, 2, 1))).astype(np.uint8)
+    images = [*pictures([0] * 5), *[other] * 5]
+    objects = [{1: (40, 60), 2: (120, 60)}] * 5 + [{1: (120, 60), 2: (40, 60)}] * 5
+    names = watched(images, objects, HybridSettings())
+    assert [ids_of(names, number) for number in (1, 2)] == [{1}, {2}]

@@ -342,6 +342,13 @@ def test_any_size_works(size):
         {"seed": -1},
         {"miss_rate": 1.1},
         {"false_positives": -0.1},
+        {"max_false_score": 1.1},
+        {"num_looks": -1},
+        {"num_shots": 0},
+        {"pace": 0},
+        {"zoom": 1},
+        {"min_absence": 3},
+        {"max_absence": 4},
     ],
 )
 def test_settings_that_cannot_work_are_named(change):
