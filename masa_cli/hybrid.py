@@ -44,7 +44,7 @@ class HybridSettings:
     least_nats: float = -4.0  # evidence below which a confident box continues nothing
     weak_nats: float = -2.0  # the same for other boxes
     # Motion.
-    gate: float = 4.0  # farthest a box may be from where it is expected, standard deviations
+    gate: float = 6.0  # farthest a box may be from where it is expected, standard deviations
     memory_seconds: float = 4.0  # a track unseen for longer is expected nowhere any more
     position_noise: float = 0.08  # of a detector's box, box heights
     start_speed: float = 1.0  # of the unknown speed of a new track, heights per second

@@ -17,7 +17,7 @@ _PRIOR_COSINE, _PRIOR_PAIRS = 0.5, 50.0
 # The scale follows a change of scene after about so many pairs.
 _MEMORY_PAIRS = 20_000.0
 # Strangers may be nearly identical; without a floor, noise would be magnified without end.
-_LEAST_DISTANCE = 0.02
+_LEAST_DISTANCE = 0.1
 
 
 class Likeness:
