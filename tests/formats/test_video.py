@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -146,6 +148,26 @@ def test_the_number_of_processors_changes_no_byte(tmp_path: Path):
     finally:
         os.sched_setaffinity(0, processors)
     assert one.read_bytes() == many.read_bytes()
+
+
+def test_what_was_in_memory_before_changes_no_byte(tmp_path: Path):
+    """Code of x264 that reads past its rows would see other values (glibc fills them in)."""
+    code = (
+        "import sys; from pathlib import Path; from tests.formats import test_video as t;"
+        "t.write(Path(sys.argv[1]), t.noisy(60, 64, 48), t.info_of(64, 48))"
+    )
+    contents = set()
+    for filling in ("1", "255"):
+        memory = {"MALLOC_PERTURB_": filling, "MALLOC_MMAP_THRESHOLD_": str(10**9)}
+        path = tmp_path / f"{filling}.mp4"
+        subprocess.run(
+            [sys.executable, "-c", code, path],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | memory,
+            check=True,
+        )
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
 
 
 def test_the_name_is_given_at_a_clean_close(tmp_path: Path):
