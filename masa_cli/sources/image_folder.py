@@ -13,6 +13,7 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
+from PIL.Image import DecompressionBombError
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.mot_layout import find_sequence
@@ -103,7 +104,8 @@ def _read_image(file: Path) -> Image:
                 grey = image_file.read(index=0, rotate=True) >> 8
                 return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(image_file.read(index=0, rotate=True, mode="RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow calls a broken PNG SyntaxError
+    # Pillow calls a broken PNG SyntaxError, and has a limit of pixels against bombs.
+    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
         raise SourceError(
             f"{file} cannot be read as an image: {error}", fix="export it again, or remove it"
         ) from error

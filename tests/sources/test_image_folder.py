@@ -203,3 +203,10 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", refused)
     with pytest.raises(SourceError, match=f"{tmp_path} cannot be read: Permission denied"):
         ImageFolder(tmp_path)
+
+
+def test_an_image_beyond_the_limit_of_pixels_is_named(tmp_path: Path, monkeypatch):
+    folder = folder_of(tmp_path, ["1.jpg"])
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1)
+    with pytest.raises(SourceError, match=r"1\.jpg cannot be read as an image"):
+        ImageFolder(folder)
