@@ -13,7 +13,6 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
-from PIL.Image import DecompressionBombError
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.mot_layout import find_sequence
@@ -104,8 +103,7 @@ def _read_image(file: Path) -> Image:
                 grey = image_file.read(index=0, rotate=True) >> 8
                 return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(image_file.read(index=0, rotate=True, mode="RGB"))
-    # Pillow calls a broken PNG SyntaxError, and has a limit of pixels against bombs.
-    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow calls a broken PNG SyntaxError
         raise SourceError(
             f"{file} cannot be read as an image: {error}", fix="export it again, or remove it"
         ) from error
