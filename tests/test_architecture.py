@@ -10,7 +10,7 @@ import masa_cli
 ROOT = Path(masa_cli.__file__).parent
 
 FLOORS = (
-    {"structures", "boxes", "errors", "settings"},
+    {"structures", "boxes", "errors", "settings", "official_keys"},
     {
         "association",
         "motion",
