@@ -130,8 +130,8 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         "sam-b": (*_DROPPED, *_SAM, *_ADAPTER),
         "sam-h": (*_DROPPED, *_SAM, *_ADAPTER),
         # Detectors without an adapter.
-        "grounding-dino-t": (*_DROPPED, *_GROUNDINGDINO),
-        "grounding-dino-b": (*_DROPPED, *_GROUNDINGDINO),
+        "gdino-swint": (*_DROPPED, *_GROUNDINGDINO),
+        "gdino-swinb": (*_DROPPED, *_GROUNDINGDINO),
     }
 )
 
@@ -174,8 +174,8 @@ _MARKS: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType(
         "detic": (_SWIN_MARK, (13 * 13, 4)),
         "sam-b": ("detector.backbone.pos_embed", (1, 64, 64, 768)),
         "sam-h": ("detector.backbone.pos_embed", (1, 64, 64, 1280)),
-        "grounding-dino-t": ("backbone.0.patch_embed.proj.weight", (96, 3, 4, 4)),
-        "grounding-dino-b": ("backbone.0.patch_embed.proj.weight", (128, 3, 4, 4)),
+        "gdino-swint": ("backbone.0.patch_embed.proj.weight", (96, 3, 4, 4)),
+        "gdino-swinb": ("backbone.0.patch_embed.proj.weight", (128, 3, 4, 4)),
     }
 )
 

@@ -15,8 +15,8 @@ NUM_TENSORS = {
     "detic": 537,
     "sam-b": 419,
     "sam-h": 699,
-    "grounding-dino-t": 900,
-    "grounding-dino-b": 1068,
+    "gdino-swint": 900,
+    "gdino-swinb": 1068,
 }
 
 # What is dropped beside counters: nothing reads it, or it is there twice.
