@@ -38,6 +38,10 @@ class SettingsError(MasaError):
     """An option or setting has a value that cannot work."""
 
 
+class UsageError(MasaError):
+    """The command line itself is wrong: what is asked for is missing, or excludes itself."""
+
+
 class Interrupted(Exception):
     """The user asked to stop; everything written so far has been closed.
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from masa_cli.detector_keys import IN_GDINO_MASA, IN_GROUNDINGDINO
+
 
 def patch_merging_order(channels: int) -> list[int]:
     """Where groundingdino-py's patch merging finds its input channels in the published order.
@@ -115,14 +117,9 @@ _SAM = (
     Rule(r"detector\.((prompt_encoder|mask_decoder)\..+)", r"\1"),
 )
 
-# The detectors beyond their backbone, under the names they are published with.
-_GROUNDING_DINO = (
-    Rule(
-        r"(detector\.(level_embed|neck|bbox_head|encoder|decoder|query_embedding|memory_trans_fc"
-        r"|memory_trans_norm|language_model|text_feat_map|dn_query_generator)(\..+)?)",
-        r"\1",
-    ),
-)
+_GROUNDING_DINO = tuple(Rule(*row) for row in IN_GDINO_MASA)
+_GROUNDINGDINO = tuple(Rule(*row) for row in IN_GROUNDINGDINO)
+# Beyond its backbone, under the names it is published with.
 _DETIC = (Rule(r"(detector\.(neck|rpn_head|roi_head)\..+)", r"\1"),)
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
@@ -132,6 +129,9 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         "detic": (*_DROPPED, *_SWIN, *_DETIC, *_ADAPTER),
         "sam-b": (*_DROPPED, *_SAM, *_ADAPTER),
         "sam-h": (*_DROPPED, *_SAM, *_ADAPTER),
+        # Detectors without an adapter.
+        "gdino-swint": (*_DROPPED, *_GROUNDINGDINO),
+        "gdino-swinb": (*_DROPPED, *_GROUNDINGDINO),
     }
 )
 
@@ -174,6 +174,8 @@ _MARKS: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType(
         "detic": (_SWIN_MARK, (13 * 13, 4)),
         "sam-b": ("detector.backbone.pos_embed", (1, 64, 64, 768)),
         "sam-h": ("detector.backbone.pos_embed", (1, 64, 64, 1280)),
+        "gdino-swint": ("backbone.0.patch_embed.proj.weight", (96, 3, 4, 4)),
+        "gdino-swinb": ("backbone.0.patch_embed.proj.weight", (128, 3, 4, 4)),
     }
 )
 

@@ -10,7 +10,7 @@ import masa_cli
 ROOT = Path(masa_cli.__file__).parent
 
 FLOORS = (
-    {"structures", "boxes", "errors", "settings", "official_keys"},
+    {"structures", "boxes", "errors", "settings", "official_keys", "detector_keys"},
     {
         "association",
         "motion",
@@ -36,6 +36,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SIDEWAYS = {
     ("boxes", "structures"),
     ("settings", "errors"),
+    ("official_keys", "detector_keys"),
     ("motion", "kalman"),
     ("hybrid", "kalman"),
     ("hybrid", "likeness"),

@@ -15,10 +15,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from masa_cli.errors import Interrupted, MasaError
+from masa_cli.errors import Interrupted, MasaError, UsageError
 from masa_cli.watch import Watch
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 class Boundary(TyperGroup):
@@ -33,7 +33,8 @@ class Boundary(TyperGroup):
         except MasaError as error:
             say("error", error.problem, style="bold red")
             say("fix", error.fix, style="bold green")
-            raise typer.Exit(FAILED) from error
+            code = MISUSED if isinstance(error, UsageError) else FAILED
+            raise typer.Exit(code) from error
         except Interrupted as interruption:
             say("interrupted", interruption.kept, style="bold yellow")
             raise typer.Exit(INTERRUPTED) from interruption

@@ -29,20 +29,23 @@ class Swin(SwinTransformer):  # type: ignore[misc] # groundingdino-py has no typ
         return self
 
 
+def swin_t() -> Swin:
+    """Swin-T, its weights still to be loaded: the backbone of the small Grounding-DINO."""
+    return _swin(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)
+
+
 def swin_b(window: int) -> Swin:
-    """Swin-B, its weights still to be loaded; it draws none of torch's global random numbers.
+    """Swin-B, its weights still to be loaded.
 
     Args:
         window: cells per side of the windows in which attention works: 12 in Grounding-DINO, 7 in
             Detic.
     """
+    return _swin(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32], window_size=window)
+
+
+def _swin(**size: int | list[int]) -> Swin:
+    """A Swin of that size; it draws none of torch's global random numbers."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
-        return Swin(
-            embed_dim=128,
-            depths=[2, 2, 18, 2],
-            num_heads=[4, 8, 16, 32],
-            window_size=window,
-            drop_path_rate=0.0,
-            out_indices=(1, 2, 3),
-        )
+        return Swin(**size, drop_path_rate=0.0, out_indices=(1, 2, 3))

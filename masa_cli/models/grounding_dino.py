@@ -1,0 +1,242 @@
+"""Grounding-DINO behind its backbone (arXiv 2303.05499): maps and a text in, boxes out.
+
+The layers are groundingdino-py's, under its names. How they are run is ours: what depends on the
+size of the picture alone is made once, what nothing reads is not computed, and the two costly steps
+are done in quicker ways (`deformable_attention`, `text_fusion`).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from masa_cli.models.detection_places import Places
+from masa_cli.models.text_encoder import Text, TextEncoder
+from masa_cli.models.text_fusion import fuse
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # timm has moved what groundingdino-py imports
+    from groundingdino.models.GroundingDINO.transformer import Transformer
+    from groundingdino.models.GroundingDINO.utils import MLP
+
+DIM = 256
+_HEADS = 8
+_LAYERS = 6
+_QUERIES = 900
+_MAPS = 4
+
+
+class GroundingDino(nn.Module):
+    """The detector without its backbone; weights still to be loaded.
+
+    Args:
+        channels: of the backbone's maps.
+        least_side: the last layer takes sides of boxes below this part of the picture for it.
+    """
+
+    def __init__(self, channels: Sequence[int], least_side: float) -> None:
+        super().__init__()
+        self.text = TextEncoder(DIM)
+        kernels = [(width, 1) for width in channels] + [(channels[-1], 3)]
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, DIM, side, stride=(side + 1) // 2, padding=side // 2),
+                nn.GroupNorm(32, DIM),
+            )
+            for width, side in kernels
+        )
+        self.transformer: Any = Transformer(
+            d_model=DIM,
+            nhead=_HEADS,
+            num_queries=_QUERIES,
+            num_encoder_layers=_LAYERS,
+            num_decoder_layers=_LAYERS,
+            dim_feedforward=2048,
+            return_intermediate_dec=True,
+            num_feature_levels=_MAPS,
+            learnable_tgt_init=True,
+            two_stage_type="standard",
+            embed_init_tgt=True,
+            use_text_enhancer=True,
+            use_fusion_layer=True,
+            use_text_cross_attention=True,
+        )
+        self.bbox_embed = nn.ModuleList(MLP(DIM, DIM, 4, 3) for _ in range(_LAYERS))
+        self.enc_out_bbox_embed = MLP(DIM, DIM, 4, 3)
+        self._least_side = least_side
+        self._places: dict[tuple[object, ...], Places] = {}
+
+    def forward(
+        self,
+        maps: Sequence[Tensor],
+        text: Text,
+        *,
+        padded: tuple[int, int],
+        filled: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """What looks like what the text says.
+
+        Args:
+            maps: (B, C, H / stride, W / stride) of the backbone, finest first.
+            text: T tokens.
+            padded: H and W, height and width of the pictures with their padding.
+            filled: height and width without.
+
+        Returns:
+            (B, Q, T) logits of each box for each token, (B, Q, 4) boxes: x and y of the centre,
+            width and height, as parts of the filled picture.
+        """
+        projected = self.project(maps)
+        places = self.places_of(projected, padded, filled)
+        cells, tokens = self.encode(projected, text, places)
+        boxes = self.propose(cells, tokens, places)
+        queries, boxes = self.decode(cells, tokens, boxes, places)
+        return queries @ tokens.transpose(1, 2), boxes
+
+    def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(B, dim, h, w) maps, one more than the backbone's: the last is of half the size."""
+        return [project(x) for project, x in zip(self.input_proj, [*maps, maps[-1]], strict=True)]
+
+    def encode(self, maps: Sequence[Tensor], text: Text, places: Places) -> tuple[Tensor, Tensor]:
+        """Cells (B, N, dim) and tokens (B, T, dim) after each has read itself and the other."""
+        cells = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
+        encoder, level = self.transformer.encoder, self.transformer.level_embed
+        codes = torch.cat([code + own for code, own in zip(places.codes, level, strict=True)])
+        codes = codes.to(cells.dtype)
+        tokens = text.features.expand(len(cells), -1, -1)
+        layers = zip(encoder.fusion_layers, encoder.text_layers, encoder.layers, strict=True)
+        for fusion, text_layer, layer in layers:
+            cells, tokens = fuse(fusion, cells, tokens, places.is_padding)
+            tokens = _read_text(text_layer, tokens, text)
+            seen = _attend(layer.self_attn, cells + codes, cells, places.points[None], None, places)
+            cells = layer.norm1(cells + seen)
+            cells = layer.norm2(cells + layer.linear2(F.relu(layer.linear1(cells))))
+        return cells, tokens
+
+    def propose(self, cells: Tensor, tokens: Tensor, places: Places) -> Tensor:
+        """The boxes, (B, Q, 4), of the cells that look most like any of the tokens."""
+        own = self.transformer
+        cells = own.enc_output_norm(own.enc_output(cells * places.is_proposal))
+        best = (cells @ tokens.transpose(1, 2)).amax(2)  # (B, N)
+        chosen = best.topk(min(_QUERIES, best.shape[1]), dim=1).indices[..., None]
+        refined = self.enc_out_bbox_embed(cells.gather(1, chosen.expand(-1, -1, DIM)))
+        boxes: Tensor = (refined.float() + places.proposals[chosen[..., 0]]).sigmoid()
+        return boxes
+
+    def decode(
+        self, cells: Tensor, tokens: Tensor, boxes: Tensor, places: Places
+    ) -> tuple[Tensor, Tensor]:
+        """Queries (B, Q, dim) and their boxes (B, Q, 4), refined layer by layer."""
+        decoder = self.transformer.decoder
+        num_queries = boxes.shape[1]
+        queries = self.transformer.tgt_embed.weight[:num_queries].expand(len(cells), -1, -1)
+        refinements = [None, *self.bbox_embed[:-1]]
+        for layer, refine in zip(decoder.layers, refinements, strict=True):
+            if refine is not None:
+                boxes = (refine(queries).float() + _logit(boxes, 1e-3)).sigmoid()
+            code = decoder.ref_point_head(_box_codes(boxes * places.valid[0].repeat(2), queries))
+            queries = _decode_layer(layer, queries, code, cells, tokens, boxes, places)
+        queries = decoder.norm(queries)
+        last = self.bbox_embed[-1](queries).float() + _logit(boxes, self._least_side)
+        return queries, last.sigmoid()
+
+    def places_of(
+        self, maps: Sequence[Tensor], padded: tuple[int, int], filled: tuple[int, int]
+    ) -> Places:
+        """Where the cells of projected maps lie; remembered for the last size of pictures."""
+        key = (padded, filled, maps[0].device)
+        if key not in self._places:
+            sizes = [(x.shape[2], x.shape[3]) for x in maps]
+            self._places = {key: Places(sizes, padded, filled, DIM, _HEADS, maps[0].device)}
+        return self._places[key]
+
+
+def _read_text(layer: Any, tokens: Tensor, text: Text) -> Tensor:  # noqa: ANN401
+    """One of groundingdino-py's text layers."""
+    asked = (tokens + text.positions).transpose(0, 1)
+    read, _ = layer.self_attn(
+        asked, asked, tokens.transpose(0, 1), attn_mask=text.apart, need_weights=False
+    )
+    tokens = layer.norm1(tokens + read.transpose(0, 1))
+    read = layer.linear2(F.relu(layer.linear1(tokens)))
+    normed: Tensor = layer.norm2(tokens + read)
+    return normed
+
+
+def _decode_layer(
+    layer: Any,  # noqa: ANN401
+    queries: Tensor,
+    code: Tensor,
+    cells: Tensor,
+    tokens: Tensor,
+    boxes: Tensor,
+    places: Places,
+) -> Tensor:
+    """One of groundingdino-py's decoder layers: queries ask each other, the text, the picture."""
+    asked, values = (queries + code).transpose(0, 1), queries.transpose(0, 1)
+    read, _ = layer.self_attn(asked, asked, values, need_weights=False)
+    queries = layer.norm2(queries + read.transpose(0, 1))
+
+    asked, values = (queries + code).transpose(0, 1), tokens.transpose(0, 1)
+    read, _ = layer.ca_text(asked, values, values, need_weights=False)
+    queries = layer.catext_norm(queries + read.transpose(0, 1))
+
+    centres = boxes[..., :2, None] * places.valid.T * places.table.size + 0.5  # (B, Q, 2, maps)
+    sides = boxes[..., 2:, None] * places.valid.T * places.table.size
+    read = _attend(layer.cross_attn, queries + code, cells, centres, sides, places)
+    queries = layer.norm1(queries + read)
+    read = layer.linear2(F.relu(layer.linear1(queries)))
+    normed: Tensor = layer.norm3(queries + read)
+    return normed
+
+
+def _attend(
+    attention: Any,  # noqa: ANN401
+    queries: Tensor,
+    cells: Tensor,
+    points: Tensor,
+    sides: Tensor | None,
+    places: Places,
+) -> Tensor:
+    """One of groundingdino-py's deformable attentions.
+
+    Args:
+        attention: a `MultiScaleDeformableAttention`.
+        queries: (B, Q, dim).
+        cells: (B, N, dim).
+        points: (B or 1, Q, 2, maps) around which each query looks, as `Table.read` counts.
+        sides: the same, of the box by which its steps are measured; None: steps are cells.
+        places: of the cells.
+    """
+    shape = (_HEADS, _MAPS, attention.num_points)
+    steps = attention.sampling_offsets(queries).float().unflatten(2, (*shape, 2)).movedim(-1, 2)
+    if sides is not None:
+        steps = steps * (0.5 / attention.num_points) * sides[:, :, :, None, :, None]
+    weights = attention.attention_weights(queries).float()
+    weights = weights.unflatten(2, (_HEADS, -1)).softmax(-1).unflatten(3, shape[1:])
+    values = attention.value_proj(cells)
+    if places.is_padding is not None:
+        values = values.masked_fill(places.is_padding[:, None], 0)
+    steps = steps + points[:, :, :, None, :, None]  # (B, Q, 2, heads, maps, points)
+    read: Tensor = attention.output_proj(
+        places.table.read(places.table.fill(values), steps, weights)
+    )
+    return read
+
+
+def _box_codes(boxes: Tensor, like: Tensor) -> Tensor:
+    """(B, Q, 4) as (B, Q, 2 * dim) sines and cosines of y, x, width and height."""
+    wavelengths = 10000 ** (torch.arange(0, DIM // 2, 2, device=boxes.device) / (DIM // 2))
+    angles = boxes[..., [1, 0, 2, 3], None] * 2 * math.pi / wavelengths
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(2).to(like.dtype)
+
+
+def _logit(x: Tensor, least: float) -> Tensor:
+    """The inverse of a sigmoid, with x and 1 - x taken for `least` where they are less."""
+    return torch.log(x.clamp(min=least) / (1 - x).clamp(min=least))
