@@ -9,7 +9,6 @@ from masa_cli import __version__
 from masa_cli.detectors import Detector
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
-from masa_cli.models.variants import find_variant
 from masa_cli.results import Results
 from masa_cli.sources import Source
 from masa_cli.trackers import MOTION, build_tracker
@@ -24,7 +23,9 @@ class TrackJob:
         detector: boxes.
         results: files to write.
         origin: file of the source, whose sound goes into the annotated video.
-        adapter: name of the embeddings' variant; motion alone does not use it.
+        adapter: name of the embeddings' variant, or a file of published weights; motion alone
+            does not use it.
+        preparation: what frames are prepared like, a name in `variants.PREPARATIONS`.
         association: name of the tracker's preset.
         changes: "name=value" changes to the preset.
         device: auto, cpu, cuda or mps.
@@ -42,6 +43,7 @@ class TrackJob:
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
+    preparation: str = "demo"
     association: str = "hybrid"
     changes: tuple[str, ...] = ()
     device: str = "auto"
@@ -61,7 +63,15 @@ class TrackJob:
     @property
     def conditions(self) -> dict[str, str]:
         """All that the tracks depend on: a run can be resumed only with the same."""
-        names = ("adapter", "association", "changes", "device", "precision", "batch_size")
+        names = (
+            "adapter",
+            "preparation",
+            "association",
+            "changes",
+            "device",
+            "precision",
+            "batch_size",
+        )
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
         video = {"video": str(self.source.info)}
@@ -73,15 +83,16 @@ class TrackJob:
         self._check_clean_up()
         if self.association == MOTION:
             return
-        find_variant(self.adapter)
         if not self.has_pictures:
             raise SettingsError(
                 f"association {self.association} compares looks, but there are no pictures",
                 fix="give the video or the folder of frames as well, or use --association motion",
             )
-        from masa_cli.models.device import choose_placement  # noqa: PLC0415 - imports torch
+        from masa_cli.models.adapter import resolve  # noqa: PLC0415 - imports torch
+        from masa_cli.models.device import choose_placement  # noqa: PLC0415
 
         choose_placement(self.device, self.precision)
+        resolve(self.adapter)
 
     def _check_clean_up(self) -> None:
         if self.clean_up and not self.has_pictures:

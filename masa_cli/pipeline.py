@@ -21,6 +21,7 @@ import numpy as np
 
 from masa_cli.detectors import Detector
 from masa_cli.errors import Interrupted
+from masa_cli.forecast import Forecast
 from masa_cli.formats.spool import Spool
 from masa_cli.overlap import prefetch
 from masa_cli.smoothing import CleanUpSettings, clean_up
@@ -74,6 +75,7 @@ def track(
         states = {"embedder": embedder.state(), "tracker": tracker.state()}
         spool.save(states, complete=complete)
 
+    forecast = Forecast(source.info.num_frames)
     watch.on_pass("tracking", spool.next_frame)
     checkpoint()  # at once: a run that is killed in its first seconds can be gone on with, too
     frames = watch.timed("decode", source.frames(spool.next_frame))
@@ -92,6 +94,8 @@ def track(
                 with watch.stage("write tracks"):
                     spool.write(frame, tracks)
                 watch.on_frame(spool.next_frame, len(tracks))
+            in_networks = watch.seconds["detect"] + watch.seconds["embed"]
+            forecast.after(spool.next_frame, len(batch), in_networks)
             if watch.stop_requested or spool.is_due:
                 checkpoint()
             if watch.stop_requested:

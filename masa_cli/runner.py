@@ -138,9 +138,16 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
 def _build_embedder(job: TrackJob, state: State | None) -> Adapter | NoAppearance:
     if job.association == MOTION:
         return NoAppearance()
-    from masa_cli.models.adapter import build_adapter  # noqa: PLC0415 - imports torch
+    from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
 
-    adapter = build_adapter(job.adapter, device=job.device, precision=job.precision)
+    name, weights = resolve(job.adapter)
+    adapter = build_adapter(
+        name,
+        weights=weights,
+        device=job.device,
+        precision=job.precision,
+        preparation=job.preparation,
+    )
     if state is not None:
         adapter.restore(state)
     return adapter

@@ -22,6 +22,7 @@ FLOORS = (
         "drawing",
         "overlap",
         "watch",
+        "forecast",
         "results",
         "summary",
     },

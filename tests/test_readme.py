@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from masa_cli.cli import options
 from masa_cli.cli.app import app
-from masa_cli.models.variants import VARIANTS
+from masa_cli.models.variants import PREPARATIONS, VARIANTS
 from masa_cli.trackers import NAMES
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def test_each_option_has_a_help_text(name):
 
 def test_choices_of_options_are_the_names_of_the_tables():
     assert set(get_args(options.AssociationName)) == set(NAMES)
-    assert set(get_args(options.AdapterName)) == set(VARIANTS)
+    assert set(get_args(options.PreparationName)) == set(PREPARATIONS)
     for name in (*NAMES, *VARIANTS):
         assert f"`{name}`" in README
 

@@ -9,10 +9,10 @@ import typer
 
 from masa_cli.formats.detections import DetectionFormat
 
-AdapterName = Literal["raw"]
 AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
+PreparationName = Literal["demo", "tao", "bdd"]
 
 Source = Annotated[
     Path | None,
@@ -93,11 +93,21 @@ MotClasses = Annotated[
     ),
 ]
 Adapter = Annotated[
-    AdapterName,
+    str,
     typer.Option(
         "--adapter",
+        metavar="NAME|FILE",
         help="What gives boxes the embeddings that are compared. raw: an ImageNet backbone as it "
-        "is.",
+        "is. r50, gdino, detic, sam-b, sam-h: MASA's own, with their published weights. Or the "
+        "file of such weights, wherever it is.",
+    ),
+]
+Preparation = Annotated[
+    PreparationName,
+    typer.Option(
+        "--preparation",
+        help="How frames are resized and padded for MASA's own adapters: as in its demo, or as in "
+        "its configurations for TAO or BDD100K.",
     ),
 ]
 Association = Annotated[

@@ -20,6 +20,7 @@ def track(
     dets_images: options.DetsImages = None,
     min_score: options.MinScore = -math.inf,
     adapter: options.Adapter = "raw",
+    preparation: options.Preparation = "demo",
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     clean_up: options.CleanUp = False,
@@ -65,6 +66,7 @@ def track(
         warn_of_oddities(dets, table)
         inputs = open_inputs(source, dets, table, fps)
         info = inputs.frames.info
+        weights = Path(adapter) if Path(adapter).is_file() else None
         job = TrackJob(
             source=inputs.frames,
             detector=FromFile(inputs.table),
@@ -78,6 +80,7 @@ def track(
             ),
             origin=inputs.origin,
             adapter=adapter,
+            preparation=preparation,
             association=association or ("hybrid" if info.width > 0 else "motion"),
             changes=tuple(changes),
             device=device,
@@ -86,7 +89,7 @@ def track(
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
             clean_up=clean_up,
             mot_classes=mot_classes,
-            inputs=tuple(path for path in (dets, dets_images, inputs.origin) if path),
+            inputs=tuple(path for path in (dets, dets_images, inputs.origin, weights) if path),
             facts=(("--min-score", str(min_score)), ("--dets-format", dets_format)),
         )
         summary = run_and_report(

@@ -13,15 +13,37 @@ from torch import Tensor, nn
 
 from masa_cli.errors import SettingsError
 from masa_cli.models.backbones import build_backbone
-from masa_cli.models.checkpoint_file import load_parts
+from masa_cli.models.checkpoint_file import load_parts, recognise_file
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
 from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.network import Head, build_parts
 from masa_cli.models.pictures import boxes_in_picture, to_tensor
 from masa_cli.models.roi import box_features, box_levels
-from masa_cli.models.variants import Variant, find_variant
+from masa_cli.models.variants import VARIANTS, Variant, find_variant
 from masa_cli.structures import FloatArray, Frame, Image, State
+
+
+def resolve(adapter: str) -> tuple[str, Path | None]:
+    """The variant an adapter's name or file stands for, and the file of its weights.
+
+    Args:
+        adapter: one of `variants.VARIANTS`, or the path of a published file.
+
+    Raises:
+        SettingsError: there is no such adapter, or its weights are nowhere.
+        WeightsError: the file is none of MASA's.
+    """
+    file = Path(adapter)
+    if adapter not in VARIANTS and (file.suffix or len(file.parts) > 1):
+        return recognise_file(file), file
+    variant = find_variant(adapter)
+    if variant.weights is None:
+        return adapter, None
+    raise SettingsError(
+        f"adapter {adapter} needs the published weights {variant.weights}",
+        fix=f"give the file: --adapter path/to/{variant.weights}",
+    )
 
 
 def build_features(
@@ -84,10 +106,7 @@ def _load(name: str, variant: Variant, weights: Path | None, parts: dict[str, nn
     if variant.weights is None:
         return
     if weights is None:
-        raise SettingsError(
-            f"adapter {name} needs the published weights {variant.weights}",
-            fix=f"give the file: --adapter path/to/{variant.weights}",
-        )
+        raise ValueError(f"adapter {name} cannot be built without its weights")
     load_parts(weights, name, parts)
 
 

