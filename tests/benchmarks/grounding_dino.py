@@ -122,11 +122,15 @@ def main():
         first, *others = values
         spread = f"{min(others):.2f} to {max(others):.2f}"
         print(f"{stage:14} median {statistics.median(others):6.2f} s, {spread}, first {first:.2f}")
-    ratios = [theirs / ours for theirs, ours in zip(seconds["theirs"], seconds["ours"], strict=True)]
+    ratios = [
+        theirs / ours for theirs, ours in zip(seconds["theirs"], seconds["ours"], strict=True)
+    ]
     print(f"theirs / ours  median {statistics.median(ratios[1:]):6.2f}")
     print(f"peak memory    {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     apart = compare_boxes(model, ours, captions[0], tensor)
-    print(f"boxes apart    largest {apart[-1]:.1e}, median {apart.median():.1e}, above 1e-4: ", end="")
+    print(
+        f"boxes apart    largest {apart[-1]:.1e}, median {apart.median():.1e}, above 1e-4: ", end=""
+    )
     print(f"{int((apart > 1e-4).sum())} of {len(apart)}")
 
 
