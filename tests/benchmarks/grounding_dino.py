@@ -90,9 +90,9 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, float32, ")
-    print(f"{options.threads} threads, commit {commit.stdout.strip()}, {options.model}")
+    print(f"{options.threads} threads, commit {commit.strip()}, {options.model}")
 
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = write_vocabulary(Path(folder) / "vocab.txt")
