@@ -59,9 +59,9 @@ _DROPPED = (
 _ADAPTER = (
     Rule(r"masa_adapter\.0\.(lateral|fpn)_convs\.(\d)\.conv\.(.+)", r"neck.\1.\2.conv.\3"),
     Rule(r"masa_adapter\.0\.(lateral|fpn)_convs\.(\d)\.bn\.(.+)", r"neck.\1.\2.norm.\3"),
-    Rule(r"masa_adapter\.0\.fpn1\.([03])\.(.+)", r"neck.quadruple.\1.\2"),
-    Rule(r"masa_adapter\.0\.fpn1\.1\.ln\.(.+)", r"neck.quadruple.1.\1"),
-    Rule(r"masa_adapter\.0\.fpn2\.0\.(.+)", r"neck.double.\1"),
+    Rule(r"masa_adapter\.0\.fpn1\.([03])\.(.+)", r"neck.four_times.\1.\2"),
+    Rule(r"masa_adapter\.0\.fpn1\.1\.ln\.(.+)", r"neck.four_times.1.\1"),
+    Rule(r"masa_adapter\.0\.fpn2\.0\.(.+)", r"neck.twice.\1"),
     Rule(
         r"masa_adapter\.1\.dyhead_blocks\.(\d)\.spatial_conv_(offset|mid|low|high)\.(.+)",
         r"fusion.blocks.\1.\2.\3",

@@ -22,6 +22,7 @@ def assert_close(ours, golden_values, tolerance=TOLERANCE):
 
 
 def difference(ours, golden_values):
+    ours, golden_values = np.asarray(ours), np.asarray(golden_values)
     return np.abs(ours - golden_values).max(initial=0) / np.abs(golden_values).max(initial=1e-12)
 
 

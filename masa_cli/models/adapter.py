@@ -3,64 +3,120 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torchvision.ops import roi_align
+from torch import Tensor, nn
 
-from masa_cli.models.backbones import Backbone, load_backbone
+from masa_cli.errors import SettingsError
+from masa_cli.models.backbones import build_backbone
+from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
-from masa_cli.models.pictures import boxes_in_picture, reduced_size, to_tensor
-from masa_cli.models.scene_mean import SceneMean
+from masa_cli.models.folding import ready
+from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.network import Head, build_parts
+from masa_cli.models.pictures import boxes_in_picture, to_tensor
+from masa_cli.models.roi import box_features, box_levels
 from masa_cli.models.variants import Variant, find_variant
-from masa_cli.structures import FloatArray, Frame, State
-
-# RoIAlign reads 2x2 points per cell of its grid, whatever the size of the box: a box that fills the
-# frame costs no more than others.
-_POINTS_PER_CELL = 2
+from masa_cli.structures import FloatArray, Frame, Image, State
 
 
-def build_adapter(name: str, *, device: str = "auto", precision: str = "float32") -> Adapter:
+def build_features(
+    name: str,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    preparation: str = "demo",
+) -> FrameFeatures:
+    """The backbone of the variant of that name, to be shared; arguments as for `build_adapter`."""
+    variant = find_variant(name)
+    placement = choose_placement(device, precision)
+    backbone = build_backbone(variant.backbone)
+    _load(name, variant, weights, {"backbone": backbone})
+    picture, mean, std = variant.pictures[preparation], variant.mean, variant.std
+
+    def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+        return to_tensor(images, picture, mean, std, *placement)
+
+    return FrameFeatures(ready(backbone, *placement), prepare)
+
+
+def build_adapter(
+    name: str,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    preparation: str = "demo",
+    features: FrameFeatures | None = None,
+) -> Adapter:
     """The adapter of that name, ready to embed.
 
     Args:
         name: one of `variants.VARIANTS`.
+        weights: the published file, for variants that have one.
         device: auto, cpu, cuda or mps.
         precision: of the network; float32, bfloat16 or float16. Embeddings are always float32.
+        preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
+        features: the backbone, where a detector shares it; made with the same arguments.
 
     Raises:
         SettingsError: for an unknown name, or one that cannot work on this machine.
+        WeightsError: the file is not that of the variant.
     """
     variant = find_variant(name)
-    placement = choose_placement(device, precision)
-    return Adapter(variant, load_backbone(variant.backbone), *placement)
+    device_, dtype = choose_placement(device, precision)
+    if features is None:
+        features = build_features(
+            name, weights=weights, device=device, precision=precision, preparation=preparation
+        )
+    parts = build_parts(variant)
+    _load(name, variant, weights, parts)
+    placed = {part: ready(module, device_, dtype) for part, module in parts.items()}
+    return Adapter(variant, features, device=device_, **placed)
+
+
+def _load(name: str, variant: Variant, weights: Path | None, parts: dict[str, nn.Module]) -> None:
+    if variant.weights is None:
+        return
+    if weights is None:
+        raise SettingsError(
+            f"adapter {name} needs the published weights {variant.weights}",
+            fix=f"give the file: --adapter path/to/{variant.weights}",
+        )
+    load_parts(weights, name, parts)
 
 
 class Adapter:
-    """Describes boxes by what the backbone sees in them: horizontal stripes, centred, of length 1.
+    """Describes boxes by what the network sees in them.
 
-    It remembers the mean of the frames it has seen (`SceneMean`), so frames must come in order;
-    how they are split into calls changes nothing beyond float noise.
+    Frames must come in order; how they are split into calls changes nothing beyond float noise.
 
     Args:
         variant: how embeddings are made.
-        backbone: is moved to `device` and `dtype`.
-        device: where the network runs.
-        dtype: what it computes in.
+        features: of the backbone.
+        neck: its maps to a pyramid.
+        fusion: the pyramid to maps that know of each other.
+        head: what boxes show on those to embeddings, a `Head`.
+        device: where these are.
     """
 
     def __init__(
-        self, variant: Variant, backbone: Backbone, device: torch.device, dtype: torch.dtype
+        self,
+        variant: Variant,
+        features: FrameFeatures,
+        neck: nn.Module,
+        fusion: nn.Module,
+        head: nn.Module,
+        device: torch.device,
     ) -> None:
         self._variant = variant
-        self._backbone = backbone
-        network = backbone.network.to(device, dtype)
-        # The order in memory in which convolutions are a third faster on the cpu.
-        self._network = network.to(memory_format=torch.channels_last)
-        self._device, self._dtype = device, dtype
-        self._scene = SceneMean(backbone.channels)
+        self._features, self._device = features, device
+        self._neck, self._fusion, self._head = neck, fusion, cast(Head, head)
 
     @property
     def temperature(self) -> float:
@@ -70,76 +126,51 @@ class Adapter:
     @property
     def dim(self) -> int:
         """Numbers per embedding."""
-        return self._backbone.channels * self._variant.rows
+        return self._head.dim
 
     def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """Embeddings of the boxes of each frame, in order.
 
-        Frames of one size share a forward pass; a frame without boxes is not looked at.
+        Neighbours of one size share a forward pass; a frame without boxes is not looked at.
 
         Args:
             frames: the next frames of the video, with pictures wherever there are boxes.
             boxes: (N, 4) xyxy in source pixels for each frame.
 
         Returns:
-            (N, dim) float32 for each frame, rows of length 1 (of 0 for a box that looks exactly
-            like the mean of everything).
+            (N, dim) float32 for each frame.
         """
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for place, (frame, rows) in enumerate(zip(frames, boxes, strict=True)):
-            if len(rows):
-                by_size.setdefault(frame.image.shape, []).append(place)
-        looks: dict[int, tuple[FloatArray, FloatArray]] = {}
-        for places in by_size.values():
+        embeddings = [np.empty((0, self.dim), np.float32)] * len(frames)
+        looked = [place for place, rows in enumerate(boxes) if len(rows)]
+        for _, run in groupby(looked, lambda place: frames[place].image.shape):
+            places = list(run)
             same_size = [frames[place] for place in places], [boxes[place] for place in places]
-            looks.update(zip(places, self._look(*same_size), strict=True))
-        # In the order of the frames, as the mean needs it.
-        none = np.empty((0, self.dim), np.float32)
-        return [
-            _unit_rows(self._centred(*looks[place])) if place in looks else none
-            for place in range(len(frames))
-        ]
+            for place, rows in zip(places, self._embed(*same_size), strict=True):
+                embeddings[place] = rows
+        return embeddings
 
     def state(self) -> State:
         """What `restore` needs."""
-        return self._scene.state()
+        return self._head.state()
 
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
-        self._scene.restore(state)
+        self._head.restore(state)
 
     @torch.inference_mode()
-    def _look(
-        self, frames: Sequence[Frame], boxes: Sequence[FloatArray]
-    ) -> list[tuple[FloatArray, FloatArray]]:
-        """Each frame's mean over its map, (C,), and its boxes' stripes, (N, C, rows)."""
-        variant, backbone = self._variant, self._backbone
-        images = [frame.image for frame in frames]
-        if not images[0].size:
+    def _embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        """For frames of one size, each with boxes."""
+        if not frames[0].image.size:
             raise ValueError(f"frame {frames[0].index} has boxes to embed, but no picture")
-        size = reduced_size(images[0], variant.max_side)
-        x = to_tensor(images, size, backbone, self._device, self._dtype)
-        x = self._network(x)  # (B, C, H/stride, W/stride)
-        x = x.float().contiguous()  # RoIAlign knows float32 on every device
+        variant = self._variant
+        seen = self._features.of(frames)
         rois = [
-            torch.from_numpy(boxes_in_picture(rows, images[0], size)).to(self._device)
-            for rows in boxes
+            torch.from_numpy(
+                boxes_in_picture(rows, frame.image, seen.filled, clips=variant.clips)
+            ).to(self._device)
+            for frame, rows in zip(frames, boxes, strict=True)
         ]
-        grid = (variant.rows, variant.columns)
-        cells: Tensor = roi_align(x, rois, grid, 1 / backbone.stride, _POINTS_PER_CELL, True)
-        stripes = cells.mean(dim=3)  # (boxes of all frames, C, rows)
-        means = x.mean(dim=(2, 3)).cpu().numpy()  # (B, C)
-        ends = np.cumsum([len(rows) for rows in boxes])
-        return list(zip(means, np.split(stripes.cpu().numpy(), ends[:-1]), strict=True))
-
-    def _centred(self, frame: FloatArray, stripes: FloatArray) -> NDArray[np.float64]:
-        """(N, C, rows) stripes minus the mean of all frames up to theirs, whose own is (C,)."""
-        return stripes - self._scene.after(frame)[:, None]
-
-
-def _unit_rows(vectors: NDArray[np.float64]) -> FloatArray:
-    """(N, ...) arrays as (N, dim) float32 rows of length 1; zeros stay zeros."""
-    rows = vectors.reshape(len(vectors), -1)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    units: FloatArray = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return units
+        levels = set(box_levels(torch.cat(rois), len(variant.strides)).tolist())
+        maps = self._fusion(self._neck(seen.maps), levels)
+        cells = box_features(maps, variant.strides, rois, variant.points)
+        return self._head.describe(cells, maps, [len(rows) for rows in boxes])

