@@ -30,6 +30,10 @@ class OutputError(MasaError):
     """The results cannot be written, or would overwrite something."""
 
 
+class WeightsError(MasaError):
+    """A file of weights is missing, damaged, or not what it was taken for."""
+
+
 class SettingsError(MasaError):
     """An option or setting has a value that cannot work."""
 
