@@ -32,12 +32,19 @@ _MAPS = 4
 _ROWS_AT_ONCE = 1024
 
 
+def empty_detector(channels: Sequence[int], least_side: float) -> GroundingDino:
+    """The detector with room for weights, which are still to be loaded; made in no time."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return GroundingDino(channels, least_side)
+
+
 class GroundingDino(nn.Module):
-    """The detector without its backbone; weights still to be loaded.
+    """The detector without its backbone.
 
     Args:
         channels: of the backbone's maps.
-        least_side: the last layer takes sides of boxes below this part of the picture for it.
+        least_side: the last layer takes a side of a box, or its distance to an edge, for so much if
+            it is less; a part of the picture.
     """
 
     def __init__(self, channels: Sequence[int], least_side: float) -> None:
@@ -199,7 +206,7 @@ def _feed_forward(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401
 
     What is between them is eight times as wide; in parts it never leaves the processor's cache.
     """
-    parts = x.split(_ROWS_AT_ONCE, dim=1)
+    parts = torch.split(x, _ROWS_AT_ONCE, dim=1)
     return torch.cat([layer.linear2(layer.linear1(part).relu_()) for part in parts], dim=1)
 
 
