@@ -12,6 +12,7 @@ ROOT = Path(masa_cli.__file__).parent
 FLOORS = (
     {"structures", "boxes", "errors", "settings", "official_keys", "detector_keys"},
     {
+        "checkpoints",
         "association",
         "motion",
         "kalman",

@@ -17,6 +17,12 @@ from masa_cli.trackers import NAMES
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = typer.main.get_command(app).commands
+# Those of groups, too, as `masa weights pull` is.
+ALL_COMMANDS = {
+    f"{name} {each}".rstrip(): inner
+    for name, command in COMMANDS.items()
+    for each, inner in getattr(command, "commands", {"": command}).items()
+}
 
 
 def shell_lines():
@@ -35,8 +41,11 @@ def test_the_readme_shows_every_command():
 
 @pytest.mark.parametrize("line", masa_lines())
 def test_each_command_of_the_readme_parses(line):
-    name, *arguments = shlex.split(line)[1:]
-    COMMANDS[name].make_context(name, arguments)
+    words = shlex.split(line)[1:]
+    name = max(
+        (name for name in ALL_COMMANDS if words[: len(name.split())] == name.split()), key=len
+    )
+    ALL_COMMANDS[name].make_context(name, words[len(name.split()) :])
 
 
 def test_each_option_the_readme_names_exists():
@@ -44,7 +53,7 @@ def test_each_option_the_readme_names_exists():
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", prose))
     known = {
         text
-        for command in COMMANDS.values()
+        for command in ALL_COMMANDS.values()
         for parameter in command.params
         for text in (*parameter.opts, *parameter.secondary_opts)
     }
@@ -52,11 +61,11 @@ def test_each_option_the_readme_names_exists():
     assert named <= known | {"--help"}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ALL_COMMANDS)
 def test_each_option_has_a_help_text(name):
-    result = CliRunner().invoke(app, [name, "--help"])
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
     assert result.exit_code == 0
-    for parameter in COMMANDS[name].params:
+    for parameter in ALL_COMMANDS[name].params:
         assert getattr(parameter, "help", None), f"{parameter.name} of {name}"
 
 

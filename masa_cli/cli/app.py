@@ -12,6 +12,7 @@ from masa_cli.cli.demo import demo
 from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.track import track
+from masa_cli.cli.weights import weights
 from masa_cli.formats.detections import DETECTION_RULES
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command(epilog=DETECTION_RULES)(track)
 app.command()(render)
 app.command(name="eval")(eval_)
 app.command()(demo)
+app.add_typer(weights)
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import orjson
 from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -92,13 +94,31 @@ def progress(watch: Watch, total: int | None, *, quiet: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def byte_progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar that is told of bytes: how many are done, and of how many if that is known."""
+    console = error_console()
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=None, visible=False)  # until there is something to show
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
 def show(line: str) -> None:
     """One line of results on stdout."""
     Console(soft_wrap=True, highlight=False).print(Text(line))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: the first column left, the others right.
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_left: int = 1) -> None:
+    """A table on stdout: the first columns left, the others right.
 
     Columns that a terminal has no room for follow below, again beside the first one.
     """
@@ -109,7 +129,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for block in _blocks(widths, console.width):
         table = Table(box=None, pad_edge=False, header_style="dim")
         for place in block:
-            justify: JustifyMethod = "right" if place else "left"
+            justify: JustifyMethod = "left" if place < num_left else "right"
             table.add_column(Text(columns[place]), justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*(Text(row[place]) for place in block))

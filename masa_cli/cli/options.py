@@ -152,3 +152,12 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no table; warnings and errors only.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, for machines.")]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights-dir",
+        help="Folder of weights: looked in first, written into (default: MASA_WEIGHTS, else the "
+        "caches of masa and of the Hugging Face hub).",
+        show_default=False,
+    ),
+]

@@ -3,30 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, nms
 
-from masa_cli.detectors.prompt import Prompt
+from masa_cli.detectors.text_search import TEXT_MODELS, TextSearch
 from masa_cli.detectors.tokens import Caption
+from masa_cli.models.backbones import build_backbone
+from masa_cli.models.checkpoint_file import load_parts
+from masa_cli.models.device import choose_placement
+from masa_cli.models.folding import ready
 from masa_cli.models.frame_features import FrameFeatures
-from masa_cli.models.grounding_dino import GroundingDino
-from masa_cli.structures import Detections, Frame
+from masa_cli.models.grounding_dino import GroundingDino, empty_detector
+from masa_cli.models.pictures import to_tensor
+from masa_cli.models.variants import VARIANTS
+from masa_cli.structures import Detections, Frame, Image
 
 MAX_BOXES = 300  # of one frame, as in the official code
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which boxes are given on; `EVERYTHING` is the official code's."""
+def build_text_detector(
+    search: TextSearch, *, device: str, precision: str, preparation: str
+) -> TextDetector:
+    """The detector for a search, ready to detect.
 
-    min_score: float = 0.2  # boxes below it are left out, where the prompt says nothing else
-    max_overlap: float = 0.7  # IoU above which the weaker of two boxes, of any class, is left out
+    Args:
+        search: what to look for, and with what.
+        device: auto, cpu, cuda or mps.
+        precision: float32, bfloat16 or float16.
+        preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
 
+    Raises:
+        SettingsError: it cannot work on this machine.
+        WeightsError: the file is not that of the model.
+    """
+    model, placement = TEXT_MODELS[search.model], choose_placement(device, precision)
+    backbone = build_backbone(model.backbone)
+    network = empty_detector(model.channels, model.least_side)
+    load_parts(search.weights, search.model, {"backbone": backbone, "detector": network})
+    # All kinds of Grounding-DINO want the same pictures.
+    own = VARIANTS["gdino"]
+    picture, mean, std = own.pictures[preparation], own.mean, own.std
 
-EVERYTHING = Choice(min_score=0.0, max_overlap=1.0)
+    def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+        return to_tensor(images, picture, mean, std, *placement)
+
+    features = FrameFeatures(ready(backbone, *placement), prepare)
+    ready(network, *placement)
+    return TextDetector(network, features, search)
 
 
 class TextDetector:
@@ -35,31 +60,26 @@ class TextDetector:
     Args:
         network: evaluates only.
         features: of the backbone that belongs to it.
-        prompt: its phrases are the classes.
-        captions: the prompt's tokens.
-        choice: which boxes are given on.
+        search: what to look for.
+
+    Attributes:
+        features: to be shared with an adapter on the same backbone.
     """
 
-    def __init__(
-        self,
-        network: GroundingDino,
-        features: FrameFeatures,
-        prompt: Prompt,
-        captions: Sequence[Caption],
-        choice: Choice,
-    ) -> None:
-        self._network, self._features, self._prompt = network, features, prompt
-        self._max_overlap = choice.max_overlap
+    def __init__(self, network: GroundingDino, features: FrameFeatures, search: TextSearch) -> None:
+        self._network, self.features, self._search = network, features, search
         with torch.inference_mode():
-            self._texts = [network.text(caption.ids, caption.sentences) for caption in captions]
-            device = self._texts[0].features.device
-            self._shares = [_shares(caption).to(device) for caption in captions]
-            self._least = torch.tensor(prompt.least_scores(choice.min_score), device=device)
+            texts = [network.text(each.ids, each.sentences) for each in search.captions]
+            device = texts[0].features.device
+            shares = [_shares(caption).to(device) for caption in search.captions]
+            self._captions = list(zip(texts, shares, strict=True))
+            least = search.prompt.least_scores(search.choice.min_score)
+            self._least = torch.tensor(least, device=device)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The phrases of the prompt."""
-        return self._prompt.classes
+        return self._search.classes
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes in source pixels, the best first; frames of one size share a forward pass."""
@@ -74,9 +94,9 @@ class TextDetector:
     @torch.inference_mode()
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The same for frames of one size."""
-        seen = self._features.of(frames)
+        seen = self.features.of(frames)
         scores, boxes = [], []
-        for text, shares in zip(self._texts, self._shares, strict=True):
+        for text, shares in self._captions:
             logits, found = self._network(seen.maps, text, padded=seen.padded, filled=seen.filled)
             scores.append(logits.float().sigmoid() @ shares)  # (B, Q, classes of the caption)
             boxes.append(found)
@@ -104,7 +124,7 @@ class TextDetector:
         corners = corners * torch.tensor([*size, *size], device=corners.device)
         has_area = (corners[:, 2:] > corners[:, :2]).all(1)
         kept = torch.nonzero((best > 0) & (best >= self._least[labels]) & has_area)[:, 0]
-        kept = kept[nms(corners[kept], best[kept], self._max_overlap)]
+        kept = kept[nms(corners[kept], best[kept], self._search.choice.max_overlap)]
         return Detections(*(column[kept].cpu().numpy() for column in (corners, best, labels)))
 
 

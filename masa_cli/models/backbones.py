@@ -33,6 +33,12 @@ def _resnet_50() -> nn.Module:
     return resnet_50()
 
 
+def _swin_t() -> nn.Module:
+    from masa_cli.models.swin import swin_t
+
+    return swin_t()
+
+
 def _swin_b_12() -> nn.Module:
     from masa_cli.models.swin import swin_b
 
@@ -61,6 +67,7 @@ BACKBONES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
         "mobilenet-v2": _mobilenet_v2,
         "resnet-50": _resnet_50,
+        "swin-t": _swin_t,
         "swin-b-12": _swin_b_12,
         "swin-b-7": _swin_b_7,
         "sam-vit-b": _sam_vit_b,

@@ -40,6 +40,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         # BertConfig's defaults are bert-base-uncased. No pooler: nothing reads it.
         self.bert: Any = BertModel(BertConfig(), add_pooling_layer=False)  # type: ignore[no-untyped-call]
+        # What is told with each text; so every tensor of the network is in the published files.
+        del self.bert.embeddings.position_ids, self.bert.embeddings.token_type_ids
         self.feat_map = nn.Linear(self.bert.config.hidden_size, dim)
 
     def forward(self, ids: Sequence[int], sentences: Sequence[int]) -> Text:
@@ -54,8 +56,10 @@ class TextEncoder(nn.Module):
         sentence = torch.arange(len(sentences)).repeat_interleave(lengths)
         together = sentence[:, None] == sentence
         places = torch.cat([torch.arange(length) for length in sentences])
+        tokens = torch.tensor([ids], device=device)
         read = self.bert(
-            input_ids=torch.tensor([ids], device=device),
+            input_ids=tokens,
+            token_type_ids=torch.zeros_like(tokens),
             attention_mask=together[None].to(device),
             position_ids=places[None].to(device),
         ).last_hidden_state  # (1, T, 768)

@@ -24,31 +24,31 @@ import torch
 from groundingdino.util.inference import load_image, predict
 from torch import nn
 
-from masa_cli.detectors.grounding_dino import Choice, TextDetector
+from masa_cli.detectors.grounding_dino import TextDetector
 from masa_cli.detectors.prompt import parse_prompt
+from masa_cli.detectors.text_search import TEXT_MODELS, Choice, TextSearch
 from masa_cli.detectors.tokens import to_captions
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.frame_features import FrameFeatures
-from masa_cli.models.grounding_dino import GroundingDino
+from masa_cli.models.grounding_dino import empty_detector
 from masa_cli.models.pictures import to_tensor
-from masa_cli.models.variants import Picture
+from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Frame
-from tests.groundingdino_py import build, published
+from tests.groundingdino_py import CONFIGURATIONS, build, published
 from tests.vocabulary import write_vocabulary
 
 PROMPT = "car, person, dog"
-BACKBONES = {
-    "gdino-swint": ("swin-t", (192, 384, 768)),
-    "gdino-swinb": ("swin-b-12", (256, 512, 1024)),
-}
-PICTURE = Picture(1333, 800, divisor=32)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GDINO = VARIANTS["gdino"]
+CPU = torch.device("cpu")
 
 
 def load_ours(name, weights):
-    backbone, channels = BACKBONES[name]
-    networks = {"backbone": build_backbone(backbone), "detector": GroundingDino(channels, 1e-3)}
+    model = TEXT_MODELS[name]
+    networks = {
+        "backbone": build_backbone(model.backbone),
+        "detector": empty_detector(model.channels, model.least_side),
+    }
     load_parts(weights, name, networks)
     return nn.ModuleDict(networks).eval().requires_grad_(False)
 
@@ -85,14 +85,14 @@ def compare_boxes(model, ours, caption, tensor):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path)
-    parser.add_argument("--model", choices=BACKBONES, default="gdino-swint")
+    parser.add_argument("--model", choices=CONFIGURATIONS, default="gdino-swint")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, float32, ")
-    print(f"{options.threads} threads, commit {commit.stdout.strip()}, {options.model}")
+    print(f"{options.threads} threads, commit {commit.strip()}, {options.model}")
 
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = write_vocabulary(Path(folder) / "vocab.txt")
@@ -108,10 +108,13 @@ def main():
 
     def prepare(images):
         with timed(seconds, "our picture"):
-            return to_tensor(images, PICTURE, MEAN, STD, torch.device("cpu"), torch.float32)
+            return to_tensor(
+                images, GDINO.pictures["demo"], GDINO.mean, GDINO.std, CPU, torch.float32
+            )
 
     features = FrameFeatures(Stages(ours["backbone"], seconds, "our backbone"), prepare)
-    detector = TextDetector(ours["detector"], features, prompt, captions, Choice())
+    search = TextSearch(prompt, tuple(captions), options.model, Path("weights.pth"), Choice())
+    detector = TextDetector(ours["detector"], features, search)
     for run in range(options.runs + 1):
         frame = Frame(run, Fraction(run), np.ascontiguousarray(image))
         with timed(seconds, "ours"):
@@ -122,11 +125,15 @@ def main():
         first, *others = values
         spread = f"{min(others):.2f} to {max(others):.2f}"
         print(f"{stage:14} median {statistics.median(others):6.2f} s, {spread}, first {first:.2f}")
-    ratios = [theirs / ours for theirs, ours in zip(seconds["theirs"], seconds["ours"], strict=True)]
+    ratios = [
+        theirs / ours for theirs, ours in zip(seconds["theirs"], seconds["ours"], strict=True)
+    ]
     print(f"theirs / ours  median {statistics.median(ratios[1:]):6.2f}")
     print(f"peak memory    {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     apart = compare_boxes(model, ours, captions[0], tensor)
-    print(f"boxes apart    largest {apart[-1]:.1e}, median {apart.median():.1e}, above 1e-4: ", end="")
+    print(
+        f"boxes apart    largest {apart[-1]:.1e}, median {apart.median():.1e}, above 1e-4: ", end=""
+    )
     print(f"{int((apart > 1e-4).sum())} of {len(apart)}")
 
 

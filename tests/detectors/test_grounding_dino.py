@@ -1,14 +1,16 @@
 """What becomes of the network's logits and boxes; the network itself is tested with the models."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from masa_cli.detectors import Detector
-from masa_cli.detectors.grounding_dino import EVERYTHING, Choice, TextDetector
+from masa_cli.detectors.grounding_dino import TextDetector
 from masa_cli.detectors.prompt import parse_prompt
+from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch
 from masa_cli.detectors.tokens import Caption, to_captions
 from masa_cli.models.frame_features import Features
 from masa_cli.models.text_encoder import Text
@@ -47,7 +49,8 @@ class NoFeatures:
 
 
 def detector(network, prompt, captions, choice=EVERYTHING):
-    return TextDetector(network, NoFeatures(), parse_prompt(prompt), captions, choice)
+    search = TextSearch(parse_prompt(prompt), tuple(captions), "gdino", Path("none"), choice)
+    return TextDetector(network, NoFeatures(), search)
 
 
 def frames(count=1, size=(100, 200)):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from masa_cli.detectors.text_search import TEXT_MODELS
 from masa_cli.models.backbones import BACKBONES, build_backbone
 from masa_cli.models.folding import ready
 from masa_cli.models.resnet import resnet_50
@@ -32,7 +33,8 @@ def test_the_maps_have_the_channels_and_strides_they_should(name):
 
 
 def test_every_backbone_belongs_to_a_variant():
-    assert {variant.backbone for variant in VARIANTS.values()} == set(BACKBONES)
+    kinds = (*VARIANTS.values(), *TEXT_MODELS.values())
+    assert {kind.backbone for kind in kinds} == set(BACKBONES)
 
 
 def test_the_strides_of_resnet_are_where_caffe_has_them():

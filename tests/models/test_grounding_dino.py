@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.grounding_dino import GroundingDino
+from masa_cli.models.grounding_dino import empty_detector
 from masa_cli.models.swin import swin_b
 from tests.golden import assert_close, assert_samples_close, golden
-from tests.recipe import published_state_dict, recipe_input
+from tests.recipe import recipe_input
 
 SIZE = (192, 256)
 # [CLS], "car .", "person .", "dog .", [SEP]
@@ -22,12 +22,9 @@ def file():
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory):
-    path = tmp_path_factory.mktemp("gdino") / "gdino.pth"
-    torch.save(published_state_dict("gdino", ["detector."]), path)
-    networks = {"backbone": swin_b(window=12), "detector": GroundingDino((256, 512, 1024), 1e-5)}
-    load_parts(path, "gdino", networks)
-    path.unlink()
+def networks(published_file):
+    networks = {"backbone": swin_b(window=12), "detector": empty_detector((256, 512, 1024), 1e-5)}
+    load_parts(published_file("gdino", "detector."), "gdino", networks)
     return nn.ModuleDict(networks).eval().requires_grad_(False)
 
 
@@ -88,3 +85,11 @@ def test_a_batch_gives_what_each_picture_gives(networks, seen, batch):
         for one, all_ in zip(alone, together, strict=True):
             # Sums in another order, through twelve layers.
             torch.testing.assert_close(one[0], all_[place], rtol=0, atol=1e-3)
+
+
+def test_building_leaves_torchs_random_numbers_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    empty_detector((256, 512, 1024), 1e-5)
+    assert torch.rand(1) == expected

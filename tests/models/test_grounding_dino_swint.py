@@ -7,7 +7,7 @@ from torch import nn
 
 from masa_cli.detectors.tokens import to_captions
 from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.grounding_dino import GroundingDino
+from masa_cli.models.grounding_dino import empty_detector
 from masa_cli.models.swin import swin_t
 from tests.golden import assert_close
 from tests.groundingdino_py import build, published
@@ -31,7 +31,7 @@ def model(vocabulary):
 def networks(model, tmp_path_factory):
     file = tmp_path_factory.mktemp("gdino") / "groundingdino_swint_ogc.pth"
     torch.save(published(model), file)
-    detector = GroundingDino((192, 384, 768), LEAST_SIDE)
+    detector = empty_detector((192, 384, 768), LEAST_SIDE)
     networks = {"backbone": swin_t(), "detector": detector}
     load_parts(file, "gdino-swint", networks)
     file.unlink()
