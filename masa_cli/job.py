@@ -28,6 +28,7 @@ class TrackJob:
         preparation: what frames are prepared like, a name in `variants.PREPARATIONS`.
         association: name of the tracker's preset.
         changes: "name=value" changes to the preset.
+        weights_dir: folder of weights, where the user named one.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
         batch_size: frames per forward pass.
@@ -46,6 +47,7 @@ class TrackJob:
     preparation: str = "demo"
     association: str = "hybrid"
     changes: tuple[str, ...] = ()
+    weights_dir: Path | None = None
     device: str = "auto"
     precision: str = "float32"
     batch_size: int = 1
@@ -92,7 +94,7 @@ class TrackJob:
         from masa_cli.models.device import choose_placement  # noqa: PLC0415
 
         choose_placement(self.device, self.precision)
-        resolve(self.adapter)
+        resolve(self.adapter, self.weights_dir)
 
     def _check_clean_up(self) -> None:
         if self.clean_up and not self.has_pictures:

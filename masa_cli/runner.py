@@ -140,7 +140,7 @@ def _build_embedder(job: TrackJob, state: State | None) -> Adapter | NoAppearanc
         return NoAppearance()
     from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
 
-    name, weights = resolve(job.adapter)
+    name, weights = resolve(job.adapter, job.weights_dir)
     adapter = build_adapter(
         name,
         weights=weights,

@@ -21,6 +21,7 @@ def track(
     min_score: options.MinScore = -math.inf,
     adapter: options.Adapter = "raw",
     preparation: options.Preparation = "demo",
+    weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     clean_up: options.CleanUp = False,
@@ -81,6 +82,7 @@ def track(
             origin=inputs.origin,
             adapter=adapter,
             preparation=preparation,
+            weights_dir=weights_dir,
             association=association or ("hybrid" if info.width > 0 else "motion"),
             changes=tuple(changes),
             device=device,

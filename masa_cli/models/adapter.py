@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from masa_cli.errors import SettingsError
+from masa_cli.checkpoints import find_weights
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.checkpoint_file import load_parts, recognise_file
 from masa_cli.models.device import choose_placement
@@ -24,26 +24,22 @@ from masa_cli.models.variants import VARIANTS, Variant, find_variant
 from masa_cli.structures import FloatArray, Frame, Image, State
 
 
-def resolve(adapter: str) -> tuple[str, Path | None]:
+def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]:
     """The variant an adapter's name or file stands for, and the file of its weights.
 
     Args:
         adapter: one of `variants.VARIANTS`, or the path of a published file.
+        folder: of weights, where the user named one.
 
     Raises:
-        SettingsError: there is no such adapter, or its weights are nowhere.
-        WeightsError: the file is none of MASA's.
+        SettingsError: there is no such adapter.
+        WeightsError: its weights are not on this machine, or the file is none of MASA's.
     """
     file = Path(adapter)
     if adapter not in VARIANTS and (file.suffix or len(file.parts) > 1):
         return recognise_file(file), file
     variant = find_variant(adapter)
-    if variant.weights is None:
-        return adapter, None
-    raise SettingsError(
-        f"adapter {adapter} needs the published weights {variant.weights}",
-        fix=f"give the file: --adapter path/to/{variant.weights}",
-    )
+    return adapter, find_weights(adapter, folder) if variant.weights else None
 
 
 def build_features(

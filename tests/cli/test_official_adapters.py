@@ -38,6 +38,33 @@ def test_a_file_of_published_weights_is_an_adapter(clip, published_file):
     assert ids.tolist() == [1, 2, 1, 2]
 
 
+def test_the_name_of_an_adapter_finds_its_file(clip, published_file, tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "masa_r50.pth").symlink_to(published_file("r50", ""))
+    result = masa("track", *clip, "--adapter", "r50", "--weights-dir", "weights")
+    assert result.exit_code == 0, result.output
+    assert Path("street/street.txt").exists()
+
+
+def test_missing_weights_say_how_to_get_them(clip, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    result = masa("track", *clip, "--adapter", "detic")
+    assert result.exit_code == 1
+    assert 'weights "detic" (detic_masa.pth' in result.stderr
+    assert "masa weights pull detic" in result.stderr
+
+
+def test_a_file_of_another_variant_is_named_as_what_it_is(clip, published_file, tmp_path):
+    """Renamed by hand, perhaps."""
+    (tmp_path / "masa_r50.pth").symlink_to(published_file("detic", "detector.backbone."))
+    result = masa("track", *clip, "--adapter", "r50", "--weights-dir", tmp_path)
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert "masa_r50.pth does not hold the weights of variant r50: it lacks" in said
+    assert "these are weights of detic: use --adapter detic" in said
+
+
 def test_other_files_and_names_are_refused_before_anything_is_written(clip):
     for adapter, problem in {
         "r51": 'unknown adapter "r51"',
