@@ -40,7 +40,8 @@ def deformable_conv(
         return y
     batch, channels, *size = x.shape
     h, w = offsets.shape[-2:]
-    cells = x.permute(0, 2, 3, 1).reshape(batch, -1, channels)  # (B, H*W, C)
+    # In bfloat16, embedding_bag takes a hundred times as long.
+    cells = x.permute(0, 2, 3, 1).reshape(batch, -1, channels).float()  # (B, H*W, C)
     kernel = weight.permute(2, 3, 1, 0).reshape(TAPS * channels, -1)  # (9*C, D)
     shifts = offsets.permute(0, 2, 3, 1).reshape(batch, -1, TAPS, 2)  # (B, h*w, 9, 2)
     masks = masks.permute(0, 2, 3, 1).reshape(batch, -1, TAPS)  # (B, h*w, 9)
@@ -50,11 +51,11 @@ def deformable_conv(
         for start in range(0, h * w, _CHUNK):
             part = slice(start, start + _CHUNK)
             points = origins[part] + shifts[image, part].float()  # (n, 9, 2)
-            corners, shares = _corners(points, masks[image, part], size)
+            corners, shares = _corners(points, masks[image, part].float(), size)
             read = F.embedding_bag(
-                corners, cells[image], mode="sum", per_sample_weights=shares.to(x.dtype)
+                corners, cells[image], mode="sum", per_sample_weights=shares
             )  # (n*9, C)
-            outputs.append(read.view(-1, TAPS * channels) @ kernel)
+            outputs.append(read.view(-1, TAPS * channels).to(x.dtype) @ kernel)
     return torch.cat(outputs).view(batch, h, w, -1).permute(0, 3, 1, 2)
 
 
