@@ -113,7 +113,7 @@ def main():
             )
 
     features = FrameFeatures(Stages(ours["backbone"], seconds, "our backbone"), prepare)
-    search = TextSearch(prompt, tuple(captions), options.model, Path("weights.pth"), Choice())
+    search = TextSearch(prompt, tuple(captions), options.model, Path(), Path(), Choice())
     detector = TextDetector(ours["detector"], features, search)
     for run in range(options.runs + 1):
         frame = Frame(run, Fraction(run), np.ascontiguousarray(image))
