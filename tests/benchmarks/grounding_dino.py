@@ -1,6 +1,6 @@
 """Seconds per frame of our Grounding-DINO and of groundingdino-py's own `predict`.
 
-    python tests/benchmarks/grounding_dino.py IMAGE [--model gdino-swint] [--threads 2] [--runs 3]
+    python -m tests.benchmarks.grounding_dino IMAGE [--model gdino-swint] [--threads 2] [--runs 3]
 
 Both have the same weights (tests/recipe.py: speed does not depend on them), image and threads, and
 take turns. Theirs is given the image as a tensor; ours is given the frame and resizes it, from its
