@@ -7,6 +7,7 @@ from pathlib import Path
 
 from masa_cli import __version__
 from masa_cli.detectors import Detector
+from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
 from masa_cli.results import Results
@@ -20,7 +21,7 @@ class TrackJob:
 
     Attributes:
         source: frames, with pictures or without.
-        detector: boxes.
+        detector: boxes, or the plan of a detector that is loaded when all is checked.
         results: files to write.
         origin: file of the source, whose sound goes into the annotated video.
         adapter: name of the embeddings' variant, or a file of published weights; motion alone
@@ -40,7 +41,7 @@ class TrackJob:
     """
 
     source: Source
-    detector: Detector
+    detector: Detector | TextSearch
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -83,6 +84,8 @@ class TrackJob:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
         build_tracker(self.association, changes=self.changes)
         self._check_clean_up()
+        if isinstance(self.detector, TextSearch):
+            self._check_placement()
         if self.association == MOTION:
             return
         if not self.has_pictures:
@@ -91,10 +94,14 @@ class TrackJob:
                 fix="give the video or the folder of frames as well, or use --association motion",
             )
         from masa_cli.models.adapter import resolve  # noqa: PLC0415 - imports torch
-        from masa_cli.models.device import choose_placement  # noqa: PLC0415
+
+        self._check_placement()
+        resolve(self.adapter, self.weights_dir)
+
+    def _check_placement(self) -> None:
+        from masa_cli.models.device import choose_placement  # noqa: PLC0415 - imports torch
 
         choose_placement(self.device, self.precision)
-        resolve(self.adapter, self.weights_dir)
 
     def _check_clean_up(self) -> None:
         if self.clean_up and not self.has_pictures:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from masa_cli.annotation import AnnotatedVideo
+from masa_cli.detectors import Detector
+from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
@@ -27,6 +29,7 @@ from masa_cli.watch import Watch
 
 if TYPE_CHECKING:
     from masa_cli.models.adapter import Adapter
+    from masa_cli.models.frame_features import FrameFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +119,8 @@ def _checkpoint(job: TrackJob) -> Checkpoint | None:
 def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> None:
     states = checkpoint.states if checkpoint else {}
     with watch.stage("load"):
-        embedder = _build_embedder(job, states.get("embedder"))
+        detector, features = _build_detector(job)
+        embedder = _build_embedder(job, features, states.get("embedder"))
     tracker = build_tracker(job.association, changes=job.changes, temperature=embedder.temperature)
     if "tracker" in states:
         tracker.restore(states["tracker"])
@@ -126,7 +130,7 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     ) as spool:
         track(
             job.source,
-            job.detector,
+            detector,
             embedder,
             tracker,
             spool,
@@ -135,18 +139,36 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
         )
 
 
-def _build_embedder(job: TrackJob, state: State | None) -> Adapter | NoAppearance:
+def _build_detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
+    """The detector, and what its backbone sees, if it has one."""
+    if not isinstance(job.detector, TextSearch):
+        return job.detector, None
+    from masa_cli.detectors.grounding_dino import build_text_detector  # noqa: PLC0415 - torch
+
+    detector = build_text_detector(
+        job.detector, device=job.device, precision=job.precision, preparation=job.preparation
+    )
+    return detector, detector.features
+
+
+def _build_embedder(
+    job: TrackJob, features: FrameFeatures | None, state: State | None
+) -> Adapter | NoAppearance:
+    """The adapter; on the detector's own backbone where both are of one file."""
     if job.association == MOTION:
         return NoAppearance()
     from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
 
     name, weights = resolve(job.adapter, job.weights_dir)
+    search = job.detector
+    is_shared = isinstance(search, TextSearch) and (search.model, search.weights) == (name, weights)
     adapter = build_adapter(
         name,
         weights=weights,
         device=job.device,
         precision=job.precision,
         preparation=job.preparation,
+        features=features if is_shared else None,
     )
     if state is not None:
         adapter.restore(state)

@@ -25,6 +25,8 @@ from rich.text import Text
 
 from masa_cli.watch import Watch
 
+_SLOWEST = 600.0  # seconds over which speed is averaged
+
 
 def error_console() -> Console:
     """For messages; made anew each time, so that it follows a redirected stderr."""
@@ -66,11 +68,13 @@ def messages(*, quiet: bool) -> Iterator[None]:
 
 
 class _Rate(ProgressColumn):
-    """Frames per second."""
+    """Frames per second, or seconds per frame."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} frames/s")
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f} frames/s" if speed >= 1 else f"{1 / speed:.1f} s/frame")
 
 
 @contextmanager
@@ -85,6 +89,8 @@ def progress(watch: Watch, total: int | None, *, quiet: bool) -> Iterator[None]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[tracks]} tracks", markup=False),
         console=console,
+        # Two frames must fit, or nothing is known of the time that is left.
+        speed_estimate_period=_SLOWEST,
         disable=quiet or not console.is_terminal,
         transient=True,
     ) as bar:

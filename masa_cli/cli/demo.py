@@ -39,7 +39,7 @@ def demo(
     make_folder(inputs)
     video = SyntheticVideo(SyntheticSettings())
     _write_inputs(video, clip, dets, truth)
-    track(dets, clip, output, overwrite=overwrite, quiet=quiet, trails=25)
+    track(clip, dets, output=output, overwrite=overwrite, quiet=quiet, trails=25)
     if quiet:
         return
     scores = _scores(video, output / "tracks.jsonl")

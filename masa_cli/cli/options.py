@@ -12,6 +12,7 @@ from masa_cli.formats.detections import DetectionFormat
 AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
+TextModelName = Literal["gdino", "gdino-swinb", "gdino-swint"]
 PreparationName = Literal["demo", "tao", "bdd"]
 
 Source = Annotated[
@@ -24,10 +25,10 @@ Source = Annotated[
     ),
 ]
 Dets = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--dets",
-        help="The boxes to track, in any of the formats described below.",
+        help="The boxes to track, in any of the formats described below. Either this or --prompt.",
         show_default=False,
     ),
 ]
@@ -43,9 +44,48 @@ DetsImages = Annotated[
         show_default=False,
     ),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        help="The objects to find and track, in words: phrases separated by commas or dots, each a "
+        'class, perhaps with its own least score: "car, person on a bike:0.4".',
+        show_default=False,
+    ),
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompt-file",
+        help="A text file with the prompt; a new line also begins a new phrase.",
+        show_default=False,
+    ),
+]
+DetectorName = Annotated[
+    TextModelName,
+    typer.Option(
+        "--detector",
+        help="What finds the objects of a prompt: Grounding-DINO as it is inside gdino_masa.pth, "
+        "whose features the adapter gdino shares, or as its authors published it.",
+    ),
+]
 MinScore = Annotated[
-    float,
-    typer.Option("--min-score", help="Ignore detections below this score.", show_default=False),
+    float | None,
+    typer.Option(
+        "--min-score",
+        help="Ignore detections below this score (default: 0.1 for a prompt; 0 with a masa-... "
+        "association, as in the official code; none for a file).",
+        show_default=False,
+    ),
+]
+MaxOverlap = Annotated[
+    float | None,
+    typer.Option(
+        "--max-overlap",
+        help="For a prompt: of two boxes with a greater IoU, of whatever class, ignore the weaker "
+        "(default: 0.7; 1 with a masa-... association, as in the official code).",
+        show_default=False,
+    ),
 ]
 FrameRate = Annotated[
     str | None,
@@ -93,13 +133,14 @@ MotClasses = Annotated[
     ),
 ]
 Adapter = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--adapter",
         metavar="NAME|FILE",
         help="What gives boxes the embeddings that are compared. raw: an ImageNet backbone as it "
         "is. r50, gdino, detic, sam-b, sam-h: MASA's own, with their published weights. Or the "
         "file of such weights, wherever it is.",
+        show_default="raw, or gdino for a prompt",
     ),
 ]
 Preparation = Annotated[

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from masa_cli.cli import options
 from masa_cli.errors import SettingsError
+
+if TYPE_CHECKING:
+    from masa_cli.formats.detection_table import DetectionTable
+    from masa_cli.summary import Summary
 
 logger = logging.getLogger(__name__)
 
 
 def track(
-    dets: options.Dets,
     source: options.Source = None,
+    dets: options.Dets = None,
+    prompt: options.Prompt = None,
+    prompt_file: options.PromptFile = None,
     output: options.Output = None,
     dets_format: options.DetsFormat = "auto",
     dets_images: options.DetsImages = None,
-    min_score: options.MinScore = -math.inf,
-    adapter: options.Adapter = "raw",
+    detector: options.DetectorName = "gdino",
+    min_score: options.MinScore = None,
+    max_overlap: options.MaxOverlap = None,
+    adapter: options.Adapter = None,
     preparation: options.Preparation = "demo",
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
@@ -42,35 +50,47 @@ def track(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Track the objects of a video, given their boxes.
+    """Track the objects of a video, given their boxes or their names.
 
     Writes into the output folder: <name>.mp4 (annotated video), <name>.txt (MOTChallenge results)
     and tracks.jsonl (everything). Ctrl-C finishes the frame in hand and keeps what was tracked for
     --resume; a second Ctrl-C stops at once.
     """
-    from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import open_inputs, warn_of_oddities  # noqa: PLC0415
+    from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
+    from masa_cli.cli.console import messages  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.detectors.from_file import FromFile  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
-    from masa_cli.formats.detections import read_detections  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415
     from masa_cli.results import Results  # noqa: PLC0415
     from masa_cli.runner import run  # noqa: PLC0415
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
+    box_sources.check_one_given(dets, prompt, prompt_file)
     with messages(quiet=quiet or json):
-        table = read_detections(dets, format=dets_format, images=dets_images)
-        table, _ = table.scored(min_score)
-        warn_of_oddities(dets, table)
-        inputs = open_inputs(source, dets, table, fps)
-        info = inputs.frames.info
+        if dets:
+            boxes = box_sources.from_file(
+                source, dets, format=dets_format, images=dets_images, min_score=min_score, fps=fps
+            )
+        else:
+            boxes = box_sources.from_prompt(
+                source,
+                prompt,
+                prompt_file,
+                model=detector,
+                min_score=min_score,
+                max_overlap=max_overlap,
+                weights_dir=weights_dir,
+                association=association or "hybrid",
+                fps=fps,
+            )
+        info = boxes.frames.info
+        adapter = adapter or boxes.adapter
         weights = Path(adapter) if Path(adapter).is_file() else None
         job = TrackJob(
-            source=inputs.frames,
-            detector=FromFile(inputs.table),
+            source=boxes.frames,
+            detector=boxes.detector,
             results=Results(
                 output or Path(info.name),
                 info.name,
@@ -79,20 +99,20 @@ def track(
                 wants_tracks=jsonl,
                 also=parse_names(also),
             ),
-            origin=inputs.origin,
+            origin=boxes.origin,
             adapter=adapter,
             preparation=preparation,
             weights_dir=weights_dir,
             association=association or ("hybrid" if info.width > 0 else "motion"),
-            changes=tuple(changes),
+            changes=(*boxes.changes, *changes),
             device=device,
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
             clean_up=clean_up,
             mot_classes=mot_classes,
-            inputs=tuple(path for path in (dets, dets_images, inputs.origin, weights) if path),
-            facts=(("--min-score", str(min_score)), ("--dets-format", dets_format)),
+            inputs=(*boxes.inputs, *(path for path in (boxes.origin, weights) if path)),
+            facts=boxes.facts,
         )
         summary = run_and_report(
             lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
@@ -100,19 +120,25 @@ def track(
             quiet=quiet,
             json=json,
         )
-        if not summary.num_tracks and len(inputs.table):
-            logger.warning(
-                "%s: nothing was tracked: scores of its %d boxes reach %g, which is below what "
-                "starts a track; lower birth_score with --set",
-                dets,
-                len(inputs.table),
-                inputs.table.scores.max(),
-            )
-        if num_late := inputs.table.before(summary.num_frames)[1]:
-            logger.warning(
-                "%s: %d boxes of frames past the last one (%d) were dropped; frames count from 1 "
-                "in MOTChallenge files, from 0 in the others",
-                dets,
-                num_late,
-                summary.num_frames - 1,
-            )
+        if dets and boxes.table is not None:
+            _warn_of_losses(dets, boxes.table, summary)
+
+
+def _warn_of_losses(dets: Path, table: DetectionTable, summary: Summary) -> None:
+    """Say which detections of a file came to nothing."""
+    if not summary.num_tracks and len(table):
+        logger.warning(
+            "%s: nothing was tracked: scores of its %d boxes reach %g, which is below what "
+            "starts a track; lower birth_score with --set",
+            dets,
+            len(table),
+            table.scores.max(),
+        )
+    if num_late := table.before(summary.num_frames)[1]:
+        logger.warning(
+            "%s: %d boxes of frames past the last one (%d) were dropped; frames count from 1 "
+            "in MOTChallenge files, from 0 in the others",
+            dets,
+            num_late,
+            summary.num_frames - 1,
+        )

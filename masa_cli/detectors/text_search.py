@@ -80,6 +80,7 @@ class TextSearch:
         captions: its tokens.
         model: name in `TEXT_MODELS`.
         weights: the file of the model's weights.
+        vocabulary: the file of the words it knows.
         choice: which boxes are given on.
     """
 
@@ -87,6 +88,7 @@ class TextSearch:
     captions: tuple[Caption, ...]
     model: str
     weights: Path
+    vocabulary: Path
     choice: Choice
 
     @property
@@ -114,5 +116,6 @@ def plan_search(prompt: Prompt, model: str, choice: Choice, folder: Path | None)
             f'unknown detector "{model}"', fix=f"use one of: {', '.join(TEXT_MODELS)}"
         )
     weights = find_weights(model, folder)
-    captions = to_captions(prompt.classes, find_weights(_VOCABULARY, folder))
-    return TextSearch(prompt, tuple(captions), model, weights, choice)
+    vocabulary = find_weights(_VOCABULARY, folder)
+    captions = to_captions(prompt.classes, vocabulary)
+    return TextSearch(prompt, tuple(captions), model, weights, vocabulary, choice)

@@ -1,6 +1,6 @@
 """Seconds per frame of our Grounding-DINO and of groundingdino-py's own `predict`.
 
-    python tests/benchmarks/grounding_dino.py IMAGE [--model gdino-swint] [--threads 2] [--runs 3]
+    python -m tests.benchmarks.grounding_dino IMAGE [--model gdino-swint] [--threads 2] [--runs 3]
 
 Both have the same weights (tests/recipe.py: speed does not depend on them), image and threads, and
 take turns. Theirs is given the image as a tensor; ours is given the frame and resizes it, from its
@@ -113,7 +113,7 @@ def main():
             )
 
     features = FrameFeatures(Stages(ours["backbone"], seconds, "our backbone"), prepare)
-    search = TextSearch(prompt, tuple(captions), options.model, Path("weights.pth"), Choice())
+    search = TextSearch(prompt, tuple(captions), options.model, Path(), Path(), Choice())
     detector = TextDetector(ours["detector"], features, search)
     for run in range(options.runs + 1):
         frame = Frame(run, Fraction(run), np.ascontiguousarray(image))

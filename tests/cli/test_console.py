@@ -1,8 +1,9 @@
 import re
 
 import pytest
+from rich.progress import Progress
 
-from masa_cli.cli.console import show_table
+from masa_cli.cli.console import _SLOWEST, _Rate, show_table
 
 
 def lines(capsys):
@@ -39,3 +40,15 @@ def test_a_narrow_terminal_gets_it_in_blocks(capsys, monkeypatch, width, heads):
 def test_brackets_are_no_markup(capsys):
     show_table(("[red]a", "b"), [("clip[red]1", "2")])
     assert "clip[red]1" in capsys.readouterr().out
+
+
+def test_frames_that_take_longer_than_a_second_are_told_in_seconds_each():
+    now = iter(range(0, 1000, 40)).__next__
+    with Progress(get_time=now, speed_estimate_period=_SLOWEST, disable=True) as bar:
+        task = bar.add_task("tracking", total=10)
+        for done in (1, 2, 3):
+            bar.update(task, completed=done)
+        shown = bar.tasks[0]
+        assert shown.time_remaining == pytest.approx(7 / shown.speed, abs=1)
+        assert _Rate().render(shown).plain == f"{1 / shown.speed:.1f} s/frame"
+        assert 1 / shown.speed > 30

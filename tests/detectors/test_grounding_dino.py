@@ -49,7 +49,9 @@ class NoFeatures:
 
 
 def detector(network, prompt, captions, choice=EVERYTHING):
-    search = TextSearch(parse_prompt(prompt), tuple(captions), "gdino", Path("none"), choice)
+    search = TextSearch(
+        parse_prompt(prompt), tuple(captions), "gdino", Path("none"), Path("none"), choice
+    )
     return TextDetector(network, NoFeatures(), search)
 
 

@@ -1,0 +1,138 @@
+"""Where the boxes of a run come from: a file of detections, or a prompt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from masa_cli.association import PRESETS
+from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
+from masa_cli.detectors import Detector
+from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
+from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch, plan_search
+from masa_cli.errors import UsageError
+from masa_cli.formats.detection_table import DetectionTable
+from masa_cli.formats.detections import DetectionFormat, read_detections
+from masa_cli.sources import Source, open_source
+from masa_cli.trackers import HYBRID, MOTION
+
+# Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
+# settings come before the user's own.
+_TEXT_SCORES = MappingProxyType(
+    {
+        HYBRID: ("birth_score=0.4", "tentative_score=0.35", "confident_score=0.3"),
+        MOTION: ("birth_score=0.4", "confident_score=0.3"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSource:
+    """Frames and what finds boxes in them.
+
+    Attributes:
+        frames: with pictures, if there are any.
+        origin: where the pictures are.
+        detector: or the plan of one.
+        inputs: files that are read.
+        facts: what the boxes depend on, by name, for --resume.
+        adapter: the one to use unless the user chooses.
+        changes: to the settings of the association, before the user's.
+        table: the detections, where they are read from a file.
+    """
+
+    frames: Source
+    origin: Path | None
+    detector: Detector | TextSearch
+    inputs: tuple[Path, ...]
+    facts: tuple[tuple[str, str], ...]
+    adapter: str
+    changes: tuple[str, ...] = ()
+    table: DetectionTable | None = None
+
+
+def check_one_given(dets: Path | None, prompt: str | None, prompt_file: Path | None) -> None:
+    """Raise UsageError unless exactly one says where boxes come from."""
+    given = [option for option in (dets, prompt, prompt_file) if option is not None]
+    if not given:
+        raise UsageError(
+            "nothing says which objects to track",
+            fix=f"give boxes with --dets FILE, or name them with --prompt: {PROMPT_RULES}",
+        )
+    if len(given) > 1:
+        raise UsageError(
+            "--dets, --prompt and --prompt-file exclude each other", fix="give one of them"
+        )
+
+
+def from_file(
+    source: Path | None,
+    dets: Path,
+    *,
+    format: DetectionFormat,
+    images: Path | None,
+    min_score: float | None,
+    fps: str | None,
+) -> BoxSource:
+    """Boxes from a file of detections; arguments are the user's options.
+
+    Raises:
+        SourceError, SettingsError: see `read_detections` and `open_inputs`.
+    """
+    least = -math.inf if min_score is None else min_score
+    table, _ = read_detections(dets, format=format, images=images).scored(least)
+    warn_of_oddities(dets, table)
+    inputs = open_inputs(source, dets, table, fps)
+    return BoxSource(
+        frames=inputs.frames,
+        origin=inputs.origin,
+        detector=FromFile(inputs.table),
+        inputs=tuple(path for path in (dets, images) if path),
+        facts=(("--min-score", str(least)), ("--dets-format", format)),
+        adapter="raw",
+        table=inputs.table,
+    )
+
+
+def from_prompt(
+    source: Path | None,
+    prompt: str | None,
+    prompt_file: Path | None,
+    *,
+    model: str,
+    min_score: float | None,
+    max_overlap: float | None,
+    weights_dir: Path | None,
+    association: str,
+    fps: str | None,
+) -> BoxSource:
+    """Boxes that a text detector finds; arguments are the user's options, `prompt` or its file.
+
+    Raises:
+        UsageError: the prompt is empty or malformed, or there is no video.
+        MasaError: the video, a file of weights or the prompt's file cannot be read.
+    """
+    wanted = read_prompt(prompt_file) if prompt_file else parse_prompt(prompt or "")
+    if source is None:
+        raise UsageError(
+            "a prompt is looked for in pictures, but no video is given",
+            fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
+        )
+    usual = EVERYTHING if association in PRESETS else Choice()
+    choice = Choice(
+        usual.min_score if min_score is None else min_score,
+        usual.max_overlap if max_overlap is None else max_overlap,
+    )
+    search = plan_search(wanted, model, choice, weights_dir)
+    return BoxSource(
+        frames=open_source(source, frame_rate=parse_frame_rate(fps)),
+        origin=source,
+        detector=search,
+        inputs=tuple(path for path in (search.weights, search.vocabulary, prompt_file) if path),
+        facts=(("--prompt", str(wanted)), ("--detector", model), ("boxes", str(choice))),
+        adapter="gdino",
+        changes=_TEXT_SCORES.get(association, ()),
+    )
