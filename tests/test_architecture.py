@@ -13,6 +13,7 @@ FLOORS = (
     {"structures", "boxes", "errors", "settings", "official_keys", "detector_keys"},
     {
         "checkpoints",
+        "packages",
         "association",
         "motion",
         "kalman",
@@ -29,7 +30,7 @@ FLOORS = (
     },
     {"models", "formats", "trackers"},
     {"detectors", "sources", "annotation"},
-    {"pipeline", "job", "runner", "training", "evaluation"},
+    {"pipeline", "job", "runner", "training", "evaluation", "readiness"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

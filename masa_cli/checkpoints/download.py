@@ -6,7 +6,6 @@ file of gigabytes does not stand; the loop that goes on is short.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +13,13 @@ from urllib.parse import urlsplit
 
 import requests
 
+from masa_cli.checkpoints.disk import check_space, make_folder, unwritable
 from masa_cli.errors import WeightsError
 
 # Seconds before each new try. Without a first byte there is none: no network is told at once.
 WAITS = (1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 _CHUNK = 1 << 16  # a piece that a cut leaves incomplete is lost
-_SPARE = 64 << 20  # bytes left free on the disk
 _PASSING = (429, 500, 502, 503, 504)  # answers worth another try
 
 OnProgress = Callable[[int, int | None], None]  # bytes there are, and of how many if that is known
@@ -80,33 +79,6 @@ def download(
     finally:
         if not part.exists():
             _version_file(part).unlink(missing_ok=True)
-
-
-def check_space(folder: Path, num_bytes: int) -> None:
-    """Raise WeightsError unless the disk of `folder` has room for so many bytes more."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free, needed = shutil.disk_usage(there).free, num_bytes + _SPARE
-    if free < needed:
-        raise WeightsError(
-            f"{folder} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed",
-            fix="make room, or name a folder on another disk with --weights-dir",
-        )
-
-
-def make_folder(folder: Path) -> None:
-    """Make it, or raise WeightsError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-
-
-def unwritable(path: Path, error: OSError) -> WeightsError:
-    """The error for a file the system refuses to create or to extend."""
-    return WeightsError(
-        f"{path} cannot be written: {error.strerror}",
-        fix="name a folder that may be written to and has room with --weights-dir",
-    )
 
 
 def _fetch(url: str, part: Path, on_progress: OnProgress, waits: Sequence[float]) -> None:

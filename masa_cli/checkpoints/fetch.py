@@ -6,15 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from masa_cli.checkpoints.download import (
-    WAITS,
-    Cut,
-    OnProgress,
-    check_space,
-    download,
-    make_folder,
-    unwritable,
-)
+from masa_cli.checkpoints.disk import check_space, make_folder, unwritable
+from masa_cli.checkpoints.download import WAITS, Cut, OnProgress, download
 from masa_cli.checkpoints.manifest import WeightsFile, find_row, load_manifest
 from masa_cli.checkpoints.places import by_hand, chosen_folder, folders, look_for
 from masa_cli.checkpoints.verification import sha256_of, verify

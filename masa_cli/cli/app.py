@@ -9,6 +9,7 @@ import typer
 from masa_cli import __version__
 from masa_cli.cli.boundary import Boundary
 from masa_cli.cli.demo import demo
+from masa_cli.cli.doctor import doctor
 from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.track import track
@@ -29,6 +30,7 @@ app.command()(render)
 app.command(name="eval")(eval_)
 app.command()(demo)
 app.add_typer(weights)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -70,6 +71,29 @@ def choose_device(name: str) -> torch.device:
             fix="use device auto or cpu, or install a torch made for your device (pytorch.org)",
         )
     return torch.device(name)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """One device a network can run on."""
+
+    name: str  # as --device has it; with its number if there are several
+    what: str  # the maker's name, or what it computes with
+    memory: int | None = None  # bytes of its own
+
+
+def describe_devices() -> list[DeviceFacts]:
+    """The devices of this machine, the fastest first."""
+    found = []
+    if _IS_AVAILABLE["cuda"]():
+        for number in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(number)
+            found.append(DeviceFacts(f"cuda:{number}", about.name, about.total_memory))
+    if _IS_AVAILABLE["mps"]():
+        found.append(DeviceFacts("mps", "Apple GPU"))
+    capability = torch.backends.cpu.get_cpu_capability()
+    found.append(DeviceFacts("cpu", f"{torch.get_num_threads()} threads, {capability}"))
+    return found
 
 
 def _knows_bfloat16(device: torch.device) -> bool:

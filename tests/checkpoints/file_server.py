@@ -3,7 +3,7 @@
 import hashlib
 import http.server
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -75,7 +75,8 @@ def serving(files):
 
         def send(self, body):
             cut = files.cuts.pop(0) if files.cuts else None
-            self.wfile.write(body if cut is None else body[:cut])
+            with suppress(ConnectionError):  # whoever has seen enough goes away
+                self.wfile.write(body if cut is None else body[:cut])
             self.close_connection = True
 
         def log_message(self, *arguments):

@@ -59,10 +59,12 @@ def test_help_and_version_load_nothing_heavy():
         "import sys; from masa_cli.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'cv2', 'scipy', 'PIL', 'av', 'imageio'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'scipy', 'PIL', 'av', 'imageio', 'requests',\n"
+        "  'huggingface_hub'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    for arguments in (["--help"], ["--version"], ["track", "--help"]):
+    commands = ("track", "weights", "doctor")
+    for arguments in (["--help"], ["--version"], *([command, "--help"] for command in commands)):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
         )
