@@ -122,6 +122,8 @@ class Tracker:
             the adapter that made the embeddings; MASA's own adapters use 1.
     """
 
+    trace = None  # identities are final as they are
+
     def __init__(self, settings: AssociationSettings, *, temperature: float = 1.0) -> None:
         self.settings = settings
         self._temperature = temperature

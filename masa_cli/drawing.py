@@ -54,9 +54,12 @@ class Annotator:
         self._trails.append(_feet(tracks))
         if self.settings.trail_frames:
             self._draw_trails(image, width)
-        for box, identity in zip(tracks.boxes, tracks.ids.tolist(), strict=True):
+        for box, identity, interpolated in zip(
+            tracks.boxes, tracks.ids.tolist(), tracks.interpolated.tolist(), strict=True
+        ):
+            draw = _draw_corners if interpolated else cv2.rectangle
             x1, y1, x2, y2 = _pixels(box)
-            cv2.rectangle(image, (x1, y1), (x2, y2), colour_of(identity), width)
+            draw(image, (x1, y1), (x2, y2), colour_of(identity), width)
         # Text goes over all boxes: an identity is never hidden by a neighbour's frame.
         letters = 8 + round(short_side / 90)
         for row, box in enumerate(tracks.boxes):
@@ -102,6 +105,17 @@ def _pixels(box: FloatArray) -> tuple[int, int, int, int]:
     """Whole-pixel corners; far outside every image is far enough for OpenCV's 16-bit lines."""
     x1, y1, x2, y2 = np.clip(np.round(box), -(2**14), 2**14).astype(int).tolist()
     return x1, y1, x2, y2
+
+
+def _draw_corners(
+    image: Image, first: tuple[int, int], second: tuple[int, int], colour: Colour, width: int
+) -> None:
+    """Only the corners of a rectangle: nothing was seen there, it is a guess between two sights."""
+    arm_x, arm_y = (second[0] - first[0]) // 4, (second[1] - first[1]) // 4
+    for x, to_x in ((first[0], arm_x), (second[0], -arm_x)):
+        for y, to_y in ((first[1], arm_y), (second[1], -arm_y)):
+            cv2.line(image, (x, y), (x + to_x, y), colour, width)
+            cv2.line(image, (x, y), (x, y + to_y), colour, width)
 
 
 def _draw_label(

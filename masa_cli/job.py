@@ -11,8 +11,12 @@ from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
 from masa_cli.results import Results
+from masa_cli.second_look.relink import RelinkSettings
+from masa_cli.settings import with_changes
 from masa_cli.sources import Source
-from masa_cli.trackers import MOTION, build_tracker
+from masa_cli.trackers import HYBRID, MOTION, build_tracker
+
+_OF_RELINK = "relink."  # how the names of changes to the second look begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class TrackJob:
         precision: float32, bfloat16 or float16.
         batch_size: frames per forward pass.
         drawing: what the annotated video shows.
+        relink: whether a second look at the whole video is wanted, where it is possible.
         clean_up: whether whole-video clean-up is wanted.
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
@@ -53,6 +58,7 @@ class TrackJob:
     precision: str = "float32"
     batch_size: int = 1
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
+    relink: bool = True
     clean_up: bool = False
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
@@ -62,6 +68,27 @@ class TrackJob:
     def has_pictures(self) -> bool:
         """Whether the frames can be looked at."""
         return self.source.info.width > 0
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether there is a second look: the other trackers' identities are final."""
+        return self.relink and self.association == HYBRID
+
+    @property
+    def changes_spool(self) -> bool:
+        """Whether the tracks of the first pass are not the final ones."""
+        return self.looks_twice or self.clean_up
+
+    @property
+    def tracker_changes(self) -> tuple[str, ...]:
+        """Changes to the settings of the tracker."""
+        return tuple(change for change in self.changes if not change.startswith(_OF_RELINK))
+
+    @property
+    def relink_settings(self) -> RelinkSettings:
+        """Of the second look; SettingsError for changes that cannot be made."""
+        own = [change for change in self.changes if change.startswith(_OF_RELINK)]
+        return with_changes(RelinkSettings(), [change.removeprefix(_OF_RELINK) for change in own])
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -78,11 +105,17 @@ class TrackJob:
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
         video = {"video": str(self.source.info)}
-        return {"masa": __version__, **files, **video, **dict(self.facts), **own}
+        second = {"second look": str(self.looks_twice)}
+        return {"masa": __version__, **files, **video, **dict(self.facts), **own, **second}
 
     def check(self) -> None:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
-        build_tracker(self.association, changes=self.changes)
+        build_tracker(self.association, changes=self.tracker_changes)
+        if self.relink_settings != RelinkSettings() and not self.looks_twice:
+            raise SettingsError(
+                f"there is no second look whose settings --set {_OF_RELINK}... could change",
+                fix=f"leave them out, or use --association {HYBRID} without --no-relink",
+            )
         self._check_clean_up()
         if isinstance(self.detector, TextSearch):
             self._check_placement()

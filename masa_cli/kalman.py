@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from masa_cli.structures import BoolArray, FloatArray, IntArray
+from masa_cli.rows import Rows
+from masa_cli.structures import FloatArray, IntArray
 
 
 class Noise(Protocol):
@@ -36,12 +37,9 @@ class Noise(Protocol):
 
 _ANYWHERE = np.float32(1e8)  # variance of a position that is not known at all, square pixels
 
-# The fields that predictions and corrections change.
-_MOVING = ("position", "velocity", "position_variance", "covariance", "velocity_variance")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BoxFilters:
+class BoxFilters(Rows):
     """One Kalman filter per track and coordinate (centre x, centre y, width, height).
 
     The coordinates are independent, so a covariance is three numbers and no matrix is inverted.
@@ -71,22 +69,6 @@ class BoxFilters:
             seen=np.full(len(ids), time, np.float32),
             hits=np.ones(len(ids), np.int64),
         )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, rows: IntArray | BoolArray) -> BoxFilters:
-        return BoxFilters(*(getattr(self, name)[rows] for name in self.__slots__))
-
-    def __add__(self, other: BoxFilters) -> BoxFilters:
-        pairs = ((getattr(self, name), getattr(other, name)) for name in self.__slots__)
-        return BoxFilters(*(np.concatenate(pair) for pair in pairs))
-
-    def start_again(self, row: int, box: FloatArray, noise: Noise) -> None:
-        """Put the filter of one track to rest on a box, in place: it came back from elsewhere."""
-        fresh = BoxFilters.start(self.ids[[row]], box[None], 0.0, noise)
-        for name in _MOVING:
-            getattr(self, name)[row] = getattr(fresh, name)[0]
 
     def move(self, matrix: NDArray[np.float64]) -> None:
         """Follow the camera, in place: a similarity took every point of the picture elsewhere.

@@ -52,6 +52,8 @@ class MotionTracker:
         none = np.empty((0, 4), np.float32)
         self._tracks = BoxFilters.start(np.empty(0, np.int64), none, 0.0, settings)
 
+    trace = None  # identities are final as they are
+
     def see(self, image: Image, boxes: FloatArray) -> None:
         """Nothing: this tracker never looks at a picture."""
 

@@ -1,7 +1,7 @@
 """The tool on one page.
 
-    frames ─▶ detect ─▶ embed ─▶ associate ─▶ spool        track(): the first pass
-    spool ─▶ clean up (on request) ─▶ video, MOT, JSON     deliver(): the second pass
+    frames ─▶ detect ─▶ embed ─▶ associate ─▶ spool                  track(): the first pass
+    spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON             deliver(): the second pass
 
 The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
 video and a run can be resumed. The second pass reads the spool, and the video again only if
@@ -11,7 +11,7 @@ pictures are wanted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
 from itertools import islice
@@ -24,6 +24,9 @@ from masa_cli.errors import Interrupted
 from masa_cli.forecast import Forecast
 from masa_cli.formats.spool import Spool
 from masa_cli.overlap import prefetch
+from masa_cli.second_look.filling import completed
+from masa_cli.second_look.relink import RelinkSettings, joined
+from masa_cli.second_look.tracklets import Line, collect
 from masa_cli.smoothing import CleanUpSettings, clean_up
 from masa_cli.sources import Source
 from masa_cli.structures import FloatArray, Frame, State, Tracks
@@ -64,8 +67,11 @@ def track(
     *,
     watch: Watch,
     batch_size: int = 1,
+    traced: bool = False,
 ) -> None:
     """The first pass: find the tracks of every frame that is not in the spool yet.
+
+    With `traced`, the spool gets what the second look needs as well.
 
     Raises:
         Interrupted: the watch was asked to stop; the spool can be gone on with.
@@ -92,7 +98,7 @@ def track(
                     time = float(frame.time)
                     tracks = tracker.update(frame.index, time, detections, embeddings)
                 with watch.stage("write tracks"):
-                    spool.write(frame, tracks)
+                    spool.write(frame, tracks, tracker.trace if traced else None)
                 watch.on_frame(spool.next_frame, len(tracks))
             in_networks = watch.seconds["detect"] + watch.seconds["embed"]
             forecast.after(spool.next_frame, len(batch), in_networks)
@@ -150,14 +156,30 @@ def without_pictures(
         yield Frame.without_image(index, Fraction(time)), current
 
 
+def looked_at_twice(
+    lines: Iterable[Line],
+    open_looks: Mapping[int, FloatArray],
+    settings: RelinkSettings,
+    frame_size: tuple[int, int],
+) -> Iterator[tuple[int, float, Tracks]]:
+    """The same frames after the second look: tracklets joined anew, short gaps filled.
+
+    Args:
+        lines: of the first pass; are read twice.
+        open_looks: looks of the tracklets that had not ended with the last frame.
+        settings: of the joins and the gaps.
+        frame_size: width and height, pixels.
+    """
+    identities = joined(collect(lines, open_looks), settings, frame_size)
+    yield from completed(lines, identities, settings.fill_seconds)
+
+
 def cleaned(
     tracks: Iterable[tuple[int, float, Tracks]], width: int, height: int
 ) -> Iterator[tuple[int, float, Tracks]]:
     """The same frames after whole-video clean-up; all boxes are in memory meanwhile."""
     lines = list(tracks)
-    rows = [current for _, _, current in lines] or [Tracks.empty()]
-    names = ("boxes", "scores", "labels", "ids")
-    columns = Tracks(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))
+    columns = Tracks.joined(current for _, _, current in lines)
     indices = np.array([index for index, _, _ in lines], np.int64)
     frames, columns = clean_up(
         np.repeat(indices, [len(current) for _, _, current in lines]),

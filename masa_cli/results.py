@@ -57,9 +57,9 @@ class Results:
         return self.folder / "tracks.jsonl.part"
 
     @property
-    def cleaned(self) -> Path:
-        """Tracks after whole-video clean-up, until they take the place of the spool."""
-        return self.folder / "tracks.cleaned.jsonl"
+    def finished(self) -> Path:
+        """Tracks after a second look or a clean-up, until they take the place of the spool."""
+        return self.folder / "tracks.finished.jsonl"
 
     @property
     def checkpoint(self) -> Path:

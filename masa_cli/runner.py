@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,24 @@ from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
+from masa_cli.formats.trace_json import TracedReader
 from masa_cli.formats.tracks_jsonl import TracksReader, TracksWriter
 from masa_cli.formats.video import VideoWriter
+from masa_cli.hybrid.settings import HybridSettings
+from masa_cli.hybrid.tracker import HybridTracker
 from masa_cli.job import TrackJob
-from masa_cli.pipeline import Sink, cleaned, deliver, track, with_pictures, without_pictures
+from masa_cli.pipeline import (
+    Sink,
+    cleaned,
+    deliver,
+    looked_at_twice,
+    track,
+    with_pictures,
+    without_pictures,
+)
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
 from masa_cli.sources import Source
-from masa_cli.structures import State
+from masa_cli.structures import State, Tracks
 from masa_cli.summary import Summary, Tally
 from masa_cli.trackers import MOTION, NoAppearance, build_tracker
 from masa_cli.watch import Watch
@@ -97,7 +109,7 @@ def render(
     next(iter(reader), None)  # a wrong file is found before anything is written
     make_folder(output.parent)
     tally = Tally()
-    with _annotated_video(source, reader, output, origin, drawing, watch) as video:
+    with _annotated_video(source, lambda: reader.classes, output, origin, drawing, watch) as video:
         deliver(with_pictures(source, reader, watch=watch), [tally, video], watch=watch)
     return tally.summary([output])
 
@@ -121,7 +133,9 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     with watch.stage("load"):
         detector, features = _build_detector(job)
         embedder = _build_embedder(job, features, states.get("embedder"))
-    tracker = build_tracker(job.association, changes=job.changes, temperature=embedder.temperature)
+    tracker = build_tracker(
+        job.association, changes=job.tracker_changes, temperature=embedder.temperature
+    )
     if "tracker" in states:
         tracker.restore(states["tracker"])
     results = job.results
@@ -136,6 +150,7 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
             spool,
             watch=watch,
             batch_size=job.batch_size,
+            traced=job.looks_twice,
         )
 
 
@@ -176,9 +191,8 @@ def _build_embedder(
 
 
 def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
-    results, reader = job.results, TracksReader(job.results.spool, job.detector.classes)
-    info = job.source.info
-    tracks = cleaned(reader, info.width, info.height) if job.clean_up else reader
+    results, info = job.results, job.source.info
+    tracks = _finished(job)
     with ExitStack() as stack:
         sinks: list[Sink] = [tally]
         if results.wants_mot:
@@ -187,12 +201,17 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
         for name in results.also:
             path, classes = results.in_format(name), job.detector.classes
             sinks.append(stack.enter_context(open_writer(name, path, info=info, classes=classes)))
-        if results.wants_tracks and job.clean_up:
+        if results.wants_tracks and job.changes_spool:
             # Beside the spool, which a resumed run needs as it is.
-            sinks.append(stack.enter_context(TracksWriter(results.cleaned, job.detector.classes)))
+            sinks.append(stack.enter_context(TracksWriter(results.finished, job.detector.classes)))
         if results.wants_video:
             video = _annotated_video(
-                job.source, reader, results.video, job.origin, job.drawing, watch
+                job.source,
+                lambda: job.detector.classes,
+                results.video,
+                job.origin,
+                job.drawing,
+                watch,
             )
             sinks.append(stack.enter_context(video))
             deliver(with_pictures(job.source, tracks, watch=watch), sinks, watch=watch)
@@ -200,9 +219,26 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
             deliver(without_pictures(tracks), sinks, watch=watch)
 
 
+def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    """The tracks of the first pass, after all that is wanted of the whole video."""
+    spool, classes, info = job.results.spool, job.detector.classes, job.source.info
+    tracks: Iterable[tuple[int, float, Tracks]] = TracksReader(spool, classes)
+    if job.looks_twice:
+        tracker = HybridTracker(HybridSettings())
+        tracker.restore(Checkpoint.read(job.results.checkpoint).states["tracker"])
+        rest = tracker.open_tracklets()
+        tracks = looked_at_twice(
+            TracedReader(spool, classes),
+            dict(zip(rest.numbers.tolist(), rest.looks, strict=True)),
+            job.relink_settings,
+            (info.width, info.height),
+        )
+    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+
+
 def _annotated_video(
     source: Source,
-    reader: TracksReader,
+    classes: Callable[[], Sequence[str]],
     output: Path,
     origin: Path | None,
     drawing: DrawingSettings,
@@ -210,13 +246,13 @@ def _annotated_video(
 ) -> AnnotatedVideo:
     sound_from = origin if origin and origin.is_file() else None  # folders of images are silent
     writer = VideoWriter(output, source.info, sound_from=sound_from)
-    return AnnotatedVideo(writer, Annotator(drawing), lambda: reader.classes, watch)
+    return AnnotatedVideo(writer, Annotator(drawing), classes, watch)
 
 
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     results = job.results
     if results.wants_tracks:
-        os.replace(results.cleaned if job.clean_up else results.spool, results.tracks)
+        os.replace(results.finished if job.changes_spool else results.spool, results.tracks)
     results.spool.unlink(missing_ok=True)
     results.checkpoint.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def clean_up(
         if len(run) >= settings.window:
             boxes[run] = _moving_average(tracks.boxes[run], settings.window)
         scores[run] = tracks.scores[run].mean()
-    return frames, Tracks(boxes, scores, tracks.labels, tracks.ids)
+    return frames, replace(tracks, boxes=boxes, scores=scores)
 
 
 def _giant_ids(

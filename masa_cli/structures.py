@@ -5,7 +5,8 @@ All are frozen, and checked when made: a wrong shape is found where it is born, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -112,21 +113,43 @@ class Tracks:
         scores: (N,) float32.
         labels: (N,) int64, indices into the detector's `classes`.
         ids: (N,) int64, from 1, each at most once in a frame.
+        interpolated: (N,) bool, whether no detector found the box: it was put between others of
+            its track afterwards. None are, where it is left out.
     """
 
     boxes: FloatArray
     scores: FloatArray
     labels: IntArray
     ids: IntArray
+    interpolated: BoolArray = None  # type: ignore[assignment] # never None once made
 
     def __post_init__(self) -> None:
-        _check_rows(self.boxes, scores=self.scores, labels=self.labels, ids=self.ids)
+        if self.interpolated is None:
+            object.__setattr__(self, "interpolated", np.zeros(len(self.boxes), np.bool_))
+        _check_rows(
+            self.boxes,
+            scores=self.scores,
+            labels=self.labels,
+            ids=self.ids,
+            interpolated=self.interpolated,
+        )
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> Tracks:
-        return Tracks(self.boxes[rows], self.scores[rows], self.labels[rows], self.ids[rows])
+        return Tracks(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def renamed(self, ids: IntArray) -> Tracks:
+        """The same boxes under other identities."""
+        return replace(self, ids=ids)
+
+    @staticmethod
+    def joined(parts: Iterable[Tracks]) -> Tracks:
+        """The rows of several, one after the other."""
+        parts = [Tracks.empty(), *parts]
+        names = (field.name for field in fields(Tracks))
+        return Tracks(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     @staticmethod
     def empty() -> Tracks:

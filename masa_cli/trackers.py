@@ -9,10 +9,12 @@ import numpy as np
 
 from masa_cli.association import PRESETS, Tracker
 from masa_cli.errors import SettingsError
-from masa_cli.hybrid import HybridSettings, HybridTracker
+from masa_cli.hybrid.settings import HybridSettings
+from masa_cli.hybrid.tracker import HybridTracker
 from masa_cli.motion import MotionSettings, MotionTracker
 from masa_cli.settings import with_changes
 from masa_cli.structures import Detections, FloatArray, Frame, Image, State, Tracks
+from masa_cli.trace import Trace
 
 MOTION = "motion"
 HYBRID = "hybrid"
@@ -21,6 +23,11 @@ NAMES = (HYBRID, *PRESETS, MOTION)
 
 class Associator(Protocol):
     """What the pipeline asks of a tracker."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """What a second look needs of the last frame; None if there can be no second look."""
+        ...
 
     def see(self, image: Image, boxes: FloatArray) -> None:
         """Look at the next frame itself, before its `update`."""

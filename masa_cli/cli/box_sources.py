@@ -23,7 +23,7 @@ from masa_cli.trackers import HYBRID, MOTION
 # settings come before the user's own.
 _TEXT_SCORES = MappingProxyType(
     {
-        HYBRID: ("birth_score=0.4", "tentative_score=0.35", "confident_score=0.3"),
+        HYBRID: ("birth_score=0.35", "confident_score=0.3"),
         MOTION: ("birth_score=0.4", "confident_score=0.3"),
     }
 )

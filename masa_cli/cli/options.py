@@ -175,6 +175,15 @@ BatchSize = Annotated[
 ]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
 PrecisionName = Annotated[Precision, typer.Option("--precision", help="Numbers it computes with.")]
+Relink = Annotated[
+    bool,
+    typer.Option(
+        "--relink/--no-relink",
+        help="Look at the whole video a second time: join tracks that were broken or swapped, fill "
+        "short gaps by interpolation (marked in all results). For hybrid only; without it, "
+        "identities are those of a live run. Its settings: --set relink.NAME=VALUE.",
+    ),
+]
 CleanUp = Annotated[
     bool,
     typer.Option(

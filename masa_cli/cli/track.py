@@ -32,6 +32,7 @@ def track(
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    relink: options.Relink = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
     mot: options.Mot = True,
@@ -109,6 +110,7 @@ def track(
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
+            relink=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,
             inputs=(*boxes.inputs, *(path for path in (boxes.origin, weights) if path)),

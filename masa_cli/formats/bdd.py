@@ -152,6 +152,7 @@ class BddWriter:
             tracks.labels.tolist(),
             scores.tolist(),
             boxes.tolist(),
+            tracks.interpolated.tolist(),
             strict=True,
         )
         record = {
@@ -164,8 +165,9 @@ class BddWriter:
                     "category": self._classes[label],
                     "score": score,
                     "box2d": dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),
+                    **({"attributes": {"interpolated": True}} if interpolated else {}),
                 }
-                for id_, label, score, box in sorted(rows)
+                for id_, label, score, box, interpolated in sorted(rows)
             ],
         }
         self._file.write(self._before + orjson.dumps(record))

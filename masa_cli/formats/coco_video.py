@@ -46,7 +46,7 @@ class CocoWriter:
         # As fine as in MOT files. Adding 0 turns -0.0 into 0.0.
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
-        columns = (tracks.ids, tracks.labels, boxes, scores)
+        columns = (tracks.ids, tracks.labels, boxes, scores, tracks.interpolated)
         annotations = [
             {
                 "id": number,
@@ -59,8 +59,9 @@ class CocoWriter:
                 "area": round(box[2] * box[3], 4),
                 "iscrowd": 0,
                 "score": score,
+                **({"interpolated": True} if interpolated else {}),
             }
-            for number, (id_, label, box, score) in enumerate(
+            for number, (id_, label, box, score, interpolated) in enumerate(
                 zip(*(column.tolist() for column in columns), strict=True),
                 start=self._num_annotations + 1,
             )

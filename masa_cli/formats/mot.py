@@ -124,6 +124,8 @@ def read_truth(path: Path) -> MotRows:
 class MotWriter:
     """Writes tracks as `frame,id,left,top,width,height,score,-1,-1,-1`, in the order of ids.
 
+    A score of 0 marks a box that was interpolated.
+
     Args:
         path: replaced at a clean close; until then `<path>.part`.
         with_classes: put the number of the class, from 1, into column 8. (TrackEval's MOTChallenge
@@ -141,6 +143,7 @@ class MotWriter:
         # Adding 0 turns -0.0 into 0.0.
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
+        scores[tracks.interpolated] = 0
         classes = tracks.labels + 1 if self._with_classes else np.full(len(tracks), _NO_CLASS)
         rows = zip(tracks.ids, boxes, scores, classes, strict=True)
         number = frame.index + FIRST_FRAME

@@ -18,8 +18,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from masa_cli.errors import OutputError, SettingsError
+from masa_cli.formats.trace_json import KEY, trace_fields
 from masa_cli.formats.tracks_jsonl import TracksWriter
 from masa_cli.structures import Frame, State, Tracks
+from masa_cli.trace import Trace
 
 # What a run depends on, in words: a run goes on only with the same.
 Conditions = Mapping[str, str]
@@ -131,13 +133,15 @@ class Spool:
     ) -> None:
         self.next_frame = resume.next_frame if resume else 0
         self._checkpoint = checkpoint
+        self._classes = classes
         self._conditions = conditions
         self._writer = TracksWriter(tracks, classes, resume_at=resume.offset if resume else None)
         self._saved_at = time.monotonic()
 
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Append one frame, the one with index `next_frame`."""
-        self._writer.write(frame, tracks)
+    def write(self, frame: Frame, tracks: Tracks, trace: Trace | None = None) -> None:
+        """Append one frame, the one with index `next_frame`; a trace, for the second look."""
+        more = {KEY: trace_fields(trace, self._classes)} if trace else {}
+        self._writer.write(frame, tracks, more)
         self.next_frame = frame.index + 1
 
     @property

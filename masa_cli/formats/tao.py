@@ -149,7 +149,7 @@ class TaoWriter:
         # As fine as in MOT files. Adding 0 turns -0.0 into 0.0.
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
-        columns = (tracks.ids, tracks.labels, boxes, scores)
+        columns = (tracks.ids, tracks.labels, boxes, scores, tracks.interpolated)
         entries = [
             {
                 "image_id": frame.index + 1,
@@ -158,8 +158,11 @@ class TaoWriter:
                 "bbox": box,
                 "score": score,
                 "track_id": id_,
+                **({"interpolated": True} if interpolated else {}),
             }
-            for id_, label, box, score in zip(*(c.tolist() for c in columns), strict=True)
+            for id_, label, box, score, interpolated in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
         ]
         if entries:
             self._file.write(self._separator + b",\n".join(map(orjson.dumps, entries)))

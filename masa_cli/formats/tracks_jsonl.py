@@ -11,6 +11,9 @@ ids     whole, from 1, each at most once in a frame
 labels  names of the classes; where there are none, all are "object"
 scores  any finite number
 
+interpolated    true for boxes that no detector found but that were put into a gap of their track
+        afterwards; left out where there are none
+
 Boxes, labels, ids and scores of a line are equally many. Other keys are ignored. Lines may be in
 any order where only detections are read, and need neither ids nor time. Numbers are written with
 as many digits as bring the same float32 back.
@@ -18,10 +21,10 @@ as many digits as bring the same float32 back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,7 @@ from masa_cli.errors import SourceError
 from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import data_lines, shortened, wrong_line
-from masa_cli.structures import Detections, Frame, IntArray, Tracks
+from masa_cli.structures import BoolArray, Detections, Frame, IntArray, Tracks
 
 
 def recognises(first_line: str) -> bool:
@@ -46,7 +49,7 @@ def read_detections(path: Path) -> DetectionTable:
     """Read all lines, of any order; classes are numbered as they appear."""
     classes: dict[str, int] = {}
     frames, found = [], [Detections.empty()]
-    for record in _records(path):
+    for record in read_records(path):
         found.append(record.detections(classes))
         frames.append(record.frame())
     counts = [len(detections) for detections in found[1:]]
@@ -80,7 +83,7 @@ class TracksReader:
 
     def __iter__(self) -> Iterator[tuple[int, float, Tracks]]:
         last = -1
-        for record in _records(self._path):
+        for record in read_records(self._path):
             frame = record.frame()
             if frame <= last:
                 raise record.wrong(f"a frame after {last}", str(frame))
@@ -107,9 +110,11 @@ class TracksWriter:
         """Bytes written so far, none of them waiting in a buffer: a place to resume at."""
         return self._file.offset
 
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Append one frame."""
-        record = {
+    def write(
+        self, frame: Frame, tracks: Tracks, more: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
+        """Append one frame; `more` are further keys and values of its line."""
+        record: dict[str, object] = {
             "frame": frame.index,
             "time": float(frame.time),
             "boxes": np.ascontiguousarray(tracks.boxes),
@@ -117,6 +122,9 @@ class TracksWriter:
             "labels": [self._classes[label] for label in tracks.labels],
             "scores": np.ascontiguousarray(tracks.scores),
         }
+        if tracks.interpolated.any():
+            record["interpolated"] = tracks.interpolated.tolist()
+        record.update(more)
         self._file.write(
             orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
         )
@@ -137,7 +145,8 @@ class TracksWriter:
         self._file.__exit__(kind, error, traceback)
 
 
-def _records(path: Path) -> Iterator[_Record]:
+def read_records(path: Path) -> Iterator[Record]:
+    """Each line as it stands; SourceError where one is no JSON object."""
     for number, line in data_lines(path):
         try:
             fields = orjson.loads(line)
@@ -145,11 +154,11 @@ def _records(path: Path) -> Iterator[_Record]:
             raise wrong_line(path, number, "JSON", error.msg, line) from None
         if not isinstance(fields, dict):
             raise wrong_line(path, number, "a JSON object", type(fields).__name__, line)
-        yield _Record(path, number, line, fields)
+        yield Record(path, number, line, fields)
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
     """One line, read but not trusted."""
 
     path: Path
@@ -158,12 +167,15 @@ class _Record:
     fields: dict[str, Any]
 
     def wrong(self, expected: str, got: str) -> SourceError:
+        """What to raise about this line."""
         return wrong_line(self.path, self.number, expected, got, self.line)
 
     def frame(self) -> int:
+        """Its index."""
         return int(self._whole("frame", (), least=0))
 
     def time(self) -> float:
+        """Seconds."""
         return float(self._numbers("time", ()))
 
     def detections(self, classes: dict[str, int]) -> Detections:
@@ -181,7 +193,13 @@ class _Record:
         ids = self._whole("ids", (len(found),), least=1)
         if len(np.unique(ids)) < len(ids):
             raise self.wrong("each id once", shortened(str(ids.tolist())))
-        return Tracks(found.boxes, found.scores, found.labels, ids)
+        return Tracks(found.boxes, found.scores, found.labels, ids, self._interpolated(len(ids)))
+
+    def _interpolated(self, count: int) -> BoolArray:
+        marks = self._list("interpolated") if "interpolated" in self.fields else [False] * count
+        if len(marks) != count or not all(isinstance(mark, bool) for mark in marks):
+            raise self.wrong(f"{count} times true or false as interpolated", shortened(str(marks)))
+        return np.array(marks, np.bool_)
 
     def _labels(self, count: int, classes: dict[str, int]) -> IntArray:
         names = self._list("labels") if "labels" in self.fields else [NAMELESS] * count

@@ -255,7 +255,7 @@ def test_clean_up_averages_scores(clip):
 
 def test_settings_of_the_association_can_be_changed(clip):
     video, dets = clip
-    changes = ["--set", "birth_score=0.95", "--set", "tentative_score=0.95"]
+    changes = ["--set", "birth_score=0.95"]
     result = masa("track", video, "--dets", dets, *changes, "--json")
     assert json.loads(result.stdout)["tracks"] == 0
     assert "nothing was tracked: scores of its 60 boxes reach 0.9" in result.stderr

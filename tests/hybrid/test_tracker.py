@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from masa_cli.hybrid import HybridSettings, HybridTracker
+from masa_cli.hybrid.settings import HybridSettings
+from masa_cli.hybrid.tracker import HybridTracker
 from masa_cli.structures import Detections
 
 DIM = 32
@@ -153,22 +154,24 @@ def test_no_identity_appears_twice_in_a_frame_of_noise():
         assert (tracks.ids >= 1).all()
 
 
-def test_an_uncertain_box_is_no_object_until_it_lasts():
-    settings = HybridSettings(birth_score=0.8, tentative_score=0.3, confirm_hits=3)
-    tracker = HybridTracker(settings)
-    seen = []
+def test_a_box_is_no_object_until_it_lasts():
+    tracker = HybridTracker(HybridSettings(birth_score=0.3, confirm_hits=3))
+    shown, tentative = [], []
     for index in range(5):
         detections, looks = frame_of({1: (100, 100)})
-        weak = replace(detections, scores=np.full(1, 0.6, np.float32))
-        seen.append(tracker.update(index, index * STEP, weak, looks).ids.tolist())
-    assert seen == [[], [], [1], [1], [1]]
+        shown.append(tracker.update(index, index * STEP, detections, looks).ids.tolist())
+        tentative.append(tracker.trace.tentative.ids.tolist())
+    assert shown == [[], [], [1], [1], [1]]
+    assert tentative == [[1], [1], [], [], []]
+    assert tracker.trace.tracklets.tolist() == [1]
 
 
 def test_a_weak_box_continues_a_track_but_starts_none():
-    tracker = HybridTracker(HybridSettings())
+    tracker = HybridTracker(HybridSettings(confirm_hits=1))
     strong, looks = frame_of({1: (100, 100)})
     weak = replace(strong, scores=np.full(1, 0.2, np.float32))
-    assert tracker.update(0, 0.0, weak, looks).ids.tolist() == []
+    tracker.update(0, 0.0, weak, looks)
+    assert not len(tracker.trace.tentative)
     tracker.update(1, STEP, strong, looks)
     assert tracker.update(2, 2 * STEP, weak, looks).ids.tolist() == [1]
 
@@ -195,7 +198,7 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(cut):
     for index in range(cut, len(frames)):
         detections, looks = frame_of(frames[index], seed=index)
         ids = second.update(index, index * STEP, detections, looks).ids.tolist()
-        assert ids == [whole[index][number] for number in frames[index]]
+        assert ids == list(whole[index].values())
 
 
 def test_what_is_remembered_does_not_grow_with_the_video():
@@ -203,7 +206,7 @@ def test_what_is_remembered_does_not_grow_with_the_video():
     for index in range(300):
         number = index // 3
         tracker.update(index, index * STEP, *frame_of({number: (50 * (number % 50), 100)}))
-    assert len(tracker.state()["ids"]) < 15
+    assert len(tracker.state()["tracks.ids"]) < 15
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -211,6 +214,8 @@ def test_settings_that_cannot_work_are_refused():
         HybridSettings(acceleration=0)
     with pytest.raises(ValueError, match=r"0\.\.1"):
         HybridSettings(momentum=2)
+    with pytest.raises(ValueError, match="at least 1"):
+        HybridSettings(confirm_hits=0)
 
 
 def pictures(offsets):
@@ -234,10 +239,10 @@ def watched(images, objects, settings):
 
 def test_a_pan_of_the_camera_moves_what_is_expected():
     """A still object is hidden while the camera swings by more than its own width."""
-    offsets = [0, 0, 0, 0, *range(8, 80, 8)]
+    offsets = [0, 0, 0, 0, *range(8, 88, 8)]
     images = pictures(offsets)
-    objects = [{1: (150 - offset, 60)} if offset in {0, 64, 72} else {} for offset in offsets]
-    settings = HybridSettings(look_nats=0, return_seconds=0, gate=2)
+    objects = [{1: (150 - offset, 60)} if offset in {0, 64, 72, 80} else {} for offset in offsets]
+    settings = HybridSettings(look_nats=0, return_seconds=0, gate=2, confirm_hits=2)
     assert ids_of(watched(images, objects, settings), 1) == {1}
     assert ids_of(watched(images, objects, replace(settings, follow_camera=False)), 1) != {1}
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from masa_cli.likeness import Likeness, of_length_one
+from masa_cli.hybrid.likeness import Likeness, of_length_one
 
 
 def apart(count):
