@@ -56,6 +56,7 @@ SIDEWAYS = {
     ("hybrid", "camera"),
     ("runner", "job"),
     ("runner", "pipeline"),
+    ("training", "evaluation"),
     ("__main__", "cli"),
 }
 

@@ -13,6 +13,7 @@ from masa_cli.cli.doctor import doctor
 from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.track import track
+from masa_cli.cli.train import train
 from masa_cli.cli.weights import weights
 from masa_cli.formats.detections import DETECTION_RULES
 
@@ -29,6 +30,7 @@ app.command(epilog=DETECTION_RULES)(track)
 app.command()(render)
 app.command(name="eval")(eval_)
 app.command()(demo)
+app.add_typer(train)
 app.add_typer(weights)
 app.command()(doctor)
 

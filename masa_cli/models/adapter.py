@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from masa_cli.checkpoints import find_weights
-from masa_cli.models.backbones import build_backbone
+from masa_cli.errors import WeightsError
+from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.checkpoint_file import load_parts, recognise_file
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
@@ -28,7 +29,7 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     """The variant an adapter's name or file stands for, and the file of its weights.
 
     Args:
-        adapter: one of `variants.VARIANTS`, or the path of a published file.
+        adapter: one of `variants.VARIANTS`, or the path of a file of weights, published or trained.
         folder: of weights, where the user named one.
 
     Raises:
@@ -39,6 +40,12 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     if adapter not in VARIANTS and (file.suffix or len(file.parts) > 1):
         return recognise_file(file), file
     variant = find_variant(adapter)
+    if variant.weights is None and variant.trained:
+        raise WeightsError(
+            f"adapter {adapter} is to be trained first: no weights of it are published",
+            fix=f"masa train run DATA --adapter {adapter} -o RUN; then use --adapter "
+            "RUN/best.safetensors",
+        )
     return adapter, find_weights(adapter, folder) if variant.weights else None
 
 
@@ -54,7 +61,8 @@ def build_features(
     variant = find_variant(name)
     placement = choose_placement(device, precision)
     backbone = build_backbone(variant.backbone)
-    _load(name, variant, weights, {"backbone": backbone})
+    if weights is not None or not load_packaged(variant.backbone, backbone):
+        _load(name, weights, {"backbone": backbone})
     picture, mean, std = variant.pictures[preparation], variant.mean, variant.std
 
     def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
@@ -76,7 +84,7 @@ def build_adapter(
 
     Args:
         name: one of `variants.VARIANTS`.
-        weights: the published file, for variants that have one.
+        weights: the file, published or trained; None for a variant without.
         device: auto, cpu, cuda or mps.
         precision: of the network; float32, bfloat16 or float16. Embeddings are always float32.
         preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
@@ -93,14 +101,13 @@ def build_adapter(
             name, weights=weights, device=device, precision=precision, preparation=preparation
         )
     parts = build_parts(variant)
-    _load(name, variant, weights, parts)
+    if variant.trained:
+        _load(name, weights, parts)
     placed = {part: ready(module, device_, dtype) for part, module in parts.items()}
     return Adapter(variant, features, device=device_, **placed)
 
 
-def _load(name: str, variant: Variant, weights: Path | None, parts: dict[str, nn.Module]) -> None:
-    if variant.weights is None:
-        return
+def _load(name: str, weights: Path | None, parts: dict[str, nn.Module]) -> None:
     if weights is None:
         raise ValueError(f"adapter {name} cannot be built without its weights")
     load_parts(weights, name, parts)

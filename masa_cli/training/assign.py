@@ -89,7 +89,7 @@ def _draw_balanced(
     places = _shuffled(places, generator)
     objects = assigned[places]
     order = objects.argsort(stable=True)
-    counts = objects.unique(return_counts=True)[1]
+    counts = objects.bincount()
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     turn = torch.empty_like(order)  # how many of its object come before each place
     turn[order] = torch.arange(len(order), device=order.device) - starts
