@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from masa_cli.boxes import xyxy_to_xywh
-from masa_cli.errors import Interrupted, OutputError, SettingsError
+from masa_cli.errors import Interrupted, OutputError, SettingsError, SourceError
 from masa_cli.models.adapter import build_adapter
 from masa_cli.training.curves import read_table
 from masa_cli.training.job import TrainJob
@@ -113,12 +113,24 @@ def test_a_run_leaves_what_it_promises(finished):
     assert build_adapter("lite", weights=job.best, device="cpu").dim == 256
 
 
-def test_parts_of_a_batch_add_up_to_the_whole(finished, data, tmp_path):
-    """Gradients are summed in another order: float32 differs in its last digits."""
-    job, _ = finished
-    parted = job_of(data, tmp_path, "run.part=1")
+# Where float32 is summed in another order the last digits differ, and after some steps another of
+# two equally good proposals is kept. So these runs are short.
+BRIEF = "run.steps=2"
+
+
+@pytest.fixture(scope="module")
+def brief(data, tmp_path_factory):
+    job = job_of(data, tmp_path_factory.mktemp("brief"), BRIEF)
+    run(job)
+    return job
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(brief, data, tmp_path):
+    parted = job_of(data, tmp_path, BRIEF, "run.part=1")
     run(parted)
-    assert_same_weights(parted, job, tolerance=1e-4)
+    for ours, theirs in zip(losses(parted), losses(brief), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+    assert_same_weights(parted, brief, tolerance=1e-4)
 
 
 def test_a_stopped_run_goes_on_where_it_was(finished, data, tmp_path):
@@ -165,22 +177,20 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(finished, data, 
     assert_same_weights(killed, job)
 
 
-def test_two_processes_are_as_one_with_the_same_batch(finished, data, tmp_path):
-    """Each computes the gradients of one pair: float32 is summed in another order."""
-    job, _ = finished
+def test_two_processes_are_as_one_with_the_same_batch(brief, data, tmp_path):
     shared = job_of(data, tmp_path)
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     subprocess.run(
-        [sys.executable, *launcher, *command(data, shared)],
+        [sys.executable, *launcher, *command(data, shared, "--set", BRIEF)],
         cwd=ROOT,
         env=ENVIRONMENT,
         check=True,
         timeout=300,
         stdout=subprocess.DEVNULL,
     )
-    for ours, theirs in zip(losses(shared), losses(job), strict=True):
+    for ours, theirs in zip(losses(shared), losses(brief), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
-    assert_same_weights(shared, job, tolerance=1e-4)
+    assert_same_weights(shared, brief, tolerance=1e-4)
 
 
 def test_views_made_by_workers_are_the_same(finished, data, tmp_path):
@@ -197,9 +207,12 @@ def test_a_run_is_not_gone_on_with_in_another_way(finished, data):
         run(other)
 
 
-def test_a_batch_must_be_divisible(data, tmp_path, monkeypatch):
+def test_what_cannot_work_is_said_before_anything_is_written(data, tmp_path):
     with pytest.raises(SettingsError, match="unknown precision"):
-        run(replace(job_of(data, tmp_path), precision="int3"))
+        run(replace(job_of(data, tmp_path / "run"), precision="int3"))
+    with pytest.raises(SourceError, match="no sequences"):
+        run(replace(job_of(data, tmp_path / "run"), videos=tmp_path))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, data, tmp_path, caplog):
