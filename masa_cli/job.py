@@ -7,11 +7,13 @@ from pathlib import Path
 
 from masa_cli import __version__
 from masa_cli.detectors import Detector
+from masa_cli.detectors.everything import Everything
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
+from masa_cli.segmenters.choice import SegmenterPlan
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.trackers import HYBRID, MOTION, build_tracker
@@ -38,6 +40,8 @@ class TrackJob:
         precision: float32, bfloat16 or float16.
         batch_size: frames per forward pass.
         drawing: what the annotated video shows.
+        segmenter: what finds masks, for boxes that have none; None: nothing does.
+        tightens: whether boxes are drawn closely around their masks.
         relink: whether a second look at the whole video is wanted, where it is possible.
         clean_up: whether whole-video clean-up is wanted.
         mot_classes: whether the MOT file's column 8 tells the class.
@@ -46,7 +50,7 @@ class TrackJob:
     """
 
     source: Source
-    detector: Detector | TextSearch
+    detector: Detector | TextSearch | Everything
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -58,6 +62,8 @@ class TrackJob:
     precision: str = "float32"
     batch_size: int = 1
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
+    segmenter: SegmenterPlan | None = None
+    tightens: bool = False
     relink: bool = True
     clean_up: bool = False
     mot_classes: bool = False
@@ -101,6 +107,8 @@ class TrackJob:
             "device",
             "precision",
             "batch_size",
+            "segmenter",
+            "tightens",
         )
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
@@ -117,8 +125,9 @@ class TrackJob:
                 fix=f"leave them out, or use --association {HYBRID} without --no-relink",
             )
         self._check_clean_up()
-        if isinstance(self.detector, TextSearch):
+        if isinstance(self.detector, TextSearch | Everything):
             self._check_placement()
+        self._check_segmenter()
         if self.association == MOTION:
             return
         if not self.has_pictures:
@@ -135,6 +144,17 @@ class TrackJob:
         from masa_cli.models.device import choose_placement  # noqa: PLC0415 - imports torch
 
         choose_placement(self.device, self.precision)
+
+    def _check_segmenter(self) -> None:
+        if self.segmenter is None:
+            return
+        if not self.has_pictures:
+            raise SettingsError(
+                "masks are found in pictures, but there are none",
+                fix="give the video or the folder of frames as well, or leave out --masks",
+            )
+        if self.segmenter.weights:
+            self._check_placement()
 
     def _check_clean_up(self) -> None:
         if self.clean_up and not self.has_pictures:

@@ -7,11 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from masa_cli.annotation import AnnotatedVideo
-from masa_cli.detectors import Detector
-from masa_cli.detectors.text_search import TextSearch
+from masa_cli.assembly import assemble
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
@@ -34,14 +32,10 @@ from masa_cli.pipeline import (
 )
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
 from masa_cli.sources import Source
-from masa_cli.structures import State, Tracks
+from masa_cli.structures import Tracks
 from masa_cli.summary import Summary, Tally
-from masa_cli.trackers import MOTION, NoAppearance, build_tracker
+from masa_cli.trackers import build_tracker
 from masa_cli.watch import Watch
-
-if TYPE_CHECKING:
-    from masa_cli.models.adapter import Adapter
-    from masa_cli.models.frame_features import FrameFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +125,9 @@ def _checkpoint(job: TrackJob) -> Checkpoint | None:
 def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> None:
     states = checkpoint.states if checkpoint else {}
     with watch.stage("load"):
-        detector, features = _build_detector(job)
-        embedder = _build_embedder(job, features, states.get("embedder"))
+        networks = assemble(job, states.get("embedder"))
     tracker = build_tracker(
-        job.association, changes=job.tracker_changes, temperature=embedder.temperature
+        job.association, changes=job.tracker_changes, temperature=networks.embedder.temperature
     )
     if "tracker" in states:
         tracker.restore(states["tracker"])
@@ -144,50 +137,15 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     ) as spool:
         track(
             job.source,
-            detector,
-            embedder,
+            networks.detector,
+            networks.embedder,
             tracker,
             spool,
             watch=watch,
+            outliner=networks.outliner,
             batch_size=job.batch_size,
             traced=job.looks_twice,
         )
-
-
-def _build_detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
-    """The detector, and what its backbone sees, if it has one."""
-    if not isinstance(job.detector, TextSearch):
-        return job.detector, None
-    from masa_cli.detectors.grounding_dino import build_text_detector  # noqa: PLC0415 - torch
-
-    detector = build_text_detector(
-        job.detector, device=job.device, precision=job.precision, preparation=job.preparation
-    )
-    return detector, detector.features
-
-
-def _build_embedder(
-    job: TrackJob, features: FrameFeatures | None, state: State | None
-) -> Adapter | NoAppearance:
-    """The adapter; on the detector's own backbone where both are of one file."""
-    if job.association == MOTION:
-        return NoAppearance()
-    from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
-
-    name, weights = resolve(job.adapter, job.weights_dir)
-    search = job.detector
-    is_shared = isinstance(search, TextSearch) and (search.model, search.weights) == (name, weights)
-    adapter = build_adapter(
-        name,
-        weights=weights,
-        device=job.device,
-        precision=job.precision,
-        preparation=job.preparation,
-        features=features if is_shared else None,
-    )
-    if state is not None:
-        adapter.restore(state)
-    return adapter
 
 
 def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:

@@ -175,6 +175,25 @@ BatchSize = Annotated[
 ]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
 PrecisionName = Annotated[Precision, typer.Option("--precision", help="Numbers it computes with.")]
+Masks = Annotated[
+    bool,
+    typer.Option(
+        "--masks",
+        help="Find the pixels of each object as well: drawn into the video, and in tracks.jsonl.",
+    ),
+]
+SegmenterName = Annotated[
+    str | None,
+    typer.Option(
+        "--segmenter",
+        metavar="NAME|FILE",
+        help="What finds masks, prompted with the boxes: sam-vit-b, sam-vit-l, sam-vit-h (Segment "
+        "Anything as published), sam-b, sam-h (as it is inside MASA's files), the file of one of "
+        "these, or grabcut (by colours alone, needs no weights).",
+        show_default="auto: Segment Anything where its weights are here, else grabcut",
+    ),
+]
+Tighten = Annotated[bool, typer.Option("--tighten", help="Draw boxes closely around their masks.")]
 Relink = Annotated[
     bool,
     typer.Option(

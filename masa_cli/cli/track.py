@@ -32,6 +32,9 @@ def track(
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    masks: options.Masks = False,
+    segmenter: options.SegmenterName = None,
+    tighten: options.Tighten = False,
     relink: options.Relink = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
@@ -59,6 +62,7 @@ def track(
     """
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
+    from masa_cli.cli.masks import plan_masks  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
@@ -89,6 +93,7 @@ def track(
         info = boxes.frames.info
         adapter = adapter or boxes.adapter
         weights = Path(adapter) if Path(adapter).is_file() else None
+        outlines = plan_masks(segmenter, weights_dir, adapter) if masks or segmenter else None
         job = TrackJob(
             source=boxes.frames,
             detector=boxes.detector,
@@ -110,6 +115,8 @@ def track(
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
+            segmenter=outlines,
+            tightens=tighten,
             relink=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,

@@ -14,6 +14,7 @@ from masa_cli.models.adapter import Adapter, build_adapter
 from masa_cli.models.embedding_head import EmbeddingHead
 from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.pictures import to_tensor
+from masa_cli.models.pyramid import Pyramid
 from masa_cli.training.pairs import Pair, PairMaker
 from masa_cli.training.recall import embed_pair, embed_pair_with, recall_at_1
 from masa_cli.training.recipe import RunSettings
@@ -123,5 +124,5 @@ def adapter_of(trainee: Trainee) -> Adapter:
         backbone,
         lambda images: to_tensor(images, picture, variant.mean, variant.std, device, dtype),
     )
-    parts = {name: trainee.parts[name] for name in ("neck", "fusion", "head")}
-    return Adapter(variant, features, device=device, **parts)
+    pyramid = Pyramid(features, trainee.parts["neck"], trainee.parts["fusion"])
+    return Adapter(variant, pyramid, trainee.parts["head"], device)
