@@ -49,6 +49,7 @@ class Variant:
     head_convs: int = 4  # convolutions of the head
     hidden: int = 1024  # numbers between the layers of heads
     unfrozen: bool = False  # whether training changes the backbone, too
+    frozen_blocks: int = 0  # of its first blocks that it does not change even so
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
     temperature: float = (
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
@@ -103,7 +104,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             backbone="mobilenet-v2-pyramid",
             channels=(32, 96, 320),
             neck="fpn-group",
-            fusion="deform",
+            fusion="deform-coarse",
             head="embedding",
             strides=(8, 16, 32),
             points=2,
@@ -115,6 +116,9 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             head_convs=2,
             hidden=512,
             unfrozen=True,
+            # Up to stride 8: half of the work of a step, and what objects look like there is what
+            # `raw` compares them by.
+            frozen_blocks=7,
         ),
         "r50": Variant(
             summary="MASA-R50: a ResNet-50 of its own, the lightest of the published",

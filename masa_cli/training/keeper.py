@@ -135,7 +135,7 @@ class Keeper:
 
     def _validate(self) -> None:
         with self._trainer.watch.stage("validate"):
-            scores = self._validation.score(self._trainer.trainee)
+            scores = self._validation.score(self._trainer.result)
         step = self._trainer.step
         self._scores.append(step, scores)
         decisive = next(iter(scores.values()))
@@ -148,5 +148,5 @@ class Keeper:
     def _export(self, file: Path) -> None:
         scores = self._scores.rows[-1]
         about = {"trained": dict(self._job.conditions()), "scores": scores}
-        trainee = self._trainer.trainee
+        trainee = self._trainer.result
         save_trained(file, self._job.variant, dict(trainee.parts), about)

@@ -17,11 +17,12 @@ from masa_cli.training.views import ViewSettings
 
 @dataclass(frozen=True, slots=True)
 class OptimiserSettings:
-    """Stochastic gradient descent: how fast, and when slower."""
+    """How gradients change the weights: how fast, and when slower."""
 
+    algorithm: str = "sgd"  # sgd or adamw
     lr: float = 0.08  # learning rate of a step over `lr_batch` pairs; scaled with the real batch
     lr_batch: int = 64  # pairs
-    momentum: float = 0.9
+    momentum: float = 0.9  # of sgd
     weight_decay: float = 1e-4
     max_gradient: float = 35.0  # length that the gradient of all weights is cut to
     warm_up_steps: int = 1000
@@ -31,6 +32,14 @@ class OptimiserSettings:
     second_drop: float = 11 / 12
     cosine: bool = False  # whether the learning rate falls as a cosine instead, to `drop` squared
     backbone_lr: float = 1.0  # share of the learning rate for an unfrozen backbone
+    average: float = 0.0  # what is left, after a step, of the mean of all weights before, which is
+    # what is validated and kept instead of the last weights; 0: those
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in {"sgd", "adamw"}:
+            raise ValueError(f'algorithm is sgd or adamw, not "{self.algorithm}"')
+        if not 0 <= self.average < 1:
+            raise ValueError("average must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from masa_cli.errors import SettingsError
 from masa_cli.models.variants import VARIANTS, find_variant
 from masa_cli.training.contrast import ContrastSettings
+from masa_cli.training.detection import DetectionSettings
 from masa_cli.training.matching import MatchingSettings
 from masa_cli.training.object_prior import ObjectPriorSettings
 from masa_cli.training.recipe import OptimiserSettings, Recipe, RunSettings
@@ -22,7 +23,7 @@ _BALANCED_MORE = replace(MatchingSettings().draw, positive_share=0.8)
 _LITE = Recipe(
     MappingProxyType(
         {
-            "objects": ObjectPriorSettings(),
+            "detection": DetectionSettings(),
             "matching": MatchingSettings(
                 draw=replace(_BALANCED_MORE, num_samples=256), copies=3, contrast=ContrastSettings()
             ),
@@ -32,14 +33,24 @@ _LITE = Recipe(
         size=320,
         min_scale=0.8,
         max_scale=1.25,
+        mosaic_chance=0.3,
         mix_chance=0.0,
         min_resize=0.6,
-        max_resize=1.8,
+        max_resize=2.5,
         min_side=8.0,
         clips=True,
         min_visible=0.3,
     ),
-    optimiser=OptimiserSettings(lr=0.02, lr_batch=8, warm_up_steps=50, cosine=True),
+    optimiser=OptimiserSettings(
+        algorithm="adamw",
+        lr=1e-3,
+        lr_batch=8,
+        weight_decay=0.05,
+        warm_up_steps=100,
+        cosine=True,
+        backbone_lr=0.3,
+        average=0.995,
+    ),
     run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=50),
 )
 
