@@ -17,10 +17,11 @@ from masa_cli.training.views import ViewSettings
 
 @dataclass(frozen=True, slots=True)
 class OptimiserSettings:
-    """Stochastic gradient descent: how fast, and when slower."""
+    """How fast weights change, and when slower: by stochastic gradient descent, or AdamW."""
 
     lr: float = 0.08  # learning rate of a step over `lr_batch` pairs; scaled with the real batch
     lr_batch: int = 64  # pairs
+    adam: bool = False  # whether steps are AdamW's, which needs no momentum and smaller rates
     momentum: float = 0.9
     weight_decay: float = 1e-4
     max_gradient: float = 35.0  # length that the gradient of all weights is cut to
