@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from masa_cli.cli import options
+from masa_cli.errors import SettingsError
+
+FormatName = Literal["auto", "coco", "sa1b", "label-maps", "bsds"]
+SamName = Literal["sam-vit-b", "sam-b", "sam-vit-l", "sam-vit-h", "sam-h"]
 
 train = typer.Typer(
     name="train",
@@ -29,6 +33,16 @@ Variant = Annotated[
 ]
 Folder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False)
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Another recipe than the adapter's own: lite-detector learns from boxes with classes "
+        "to find them, too.",
+        show_default=False,
+    ),
 ]
 Changes = Annotated[
     list[str],
@@ -64,11 +78,141 @@ Videos = Annotated[
 ]
 
 
+Images = Annotated[
+    Path, typer.Argument(help="A folder of images; they stay as they are.", show_default=False)
+]
+Prepared = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the regions.", show_default=False)
+]
+RegionFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--regions",
+        help="Regions you have: a COCO json file (boxes or masks), or a folder with a file for "
+        "each image: SA-1B's json, maps of labels as PNG, BSDS's .mat. Without it, Segment "
+        "Anything finds them.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    FormatName, typer.Option("--format", help="Format of --regions, if it is not recognised.")
+]
+Sam = Annotated[
+    SamName,
+    typer.Option("--sam", help="Which Segment Anything finds regions; see masa weights list."),
+]
+Points = Annotated[
+    int, typer.Option("--points", min=1, help="Points per side of the grid it is asked about.")
+]
+MinArea = Annotated[
+    float, typer.Option("--min-area", help="Leave out regions below this share of the image.")
+]
+MaxArea = Annotated[
+    float, typer.Option("--max-area", help="Leave out regions above this share of the image.")
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The PNG to write (default: pairs.png beside the first regions)."
+    ),
+]
+Count = Annotated[int, typer.Option("--count", min=1, help="How many pairs.")]
+
+
+@train.command()
+def prepare(
+    images: Images,
+    output: Prepared,
+    regions: RegionFiles = None,
+    format: Format = "auto",
+    sam: Sam = "sam-vit-b",
+    points: Points = 32,
+    min_area: MinArea = 0.0005,
+    max_area: MaxArea = 0.8,
+    weights_dir: options.WeightsDir = None,
+    device: options.DeviceName = "auto",
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Collect the regions of images into one file, and draw some of them.
+
+    Writes regions.json (COCO) and regions.png into the output folder. Ctrl-C keeps what is done for
+    --resume.
+    """
+    from masa_cli.cli.boundary import stops_on_signals  # noqa: PLC0415 - heavy, only to run
+    from masa_cli.cli.console import messages, progress, show  # noqa: PLC0415
+    from masa_cli.formats.regions import read_regions  # noqa: PLC0415
+    from masa_cli.training.preparation import prepare as preparation  # noqa: PLC0415
+    from masa_cli.training.preparation.sources import plan_source  # noqa: PLC0415
+    from masa_cli.training.sheets import draw_regions  # noqa: PLC0415
+    from masa_cli.watch import Watch  # noqa: PLC0415
+
+    _exclude(resume=resume, overwrite=overwrite)
+    total = len(preparation.find_images(images))
+    source, origin = plan_source(
+        regions, format, sam=sam, points=points, weights_dir=weights_dir, device=device
+    )
+    watch = Watch()
+    with messages(quiet=quiet), stops_on_signals(watch), progress(watch, total, quiet=quiet):
+        found = preparation.prepare(
+            images,
+            output,
+            source,
+            origin,
+            preparation.RegionFilter(min_area=min_area, max_area=max_area),
+            watch,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    sheet = output / "regions.png"
+    draw_regions(sheet, read_regions(found.file))
+    show(
+        f"{found.num_regions} regions of {found.num_images} images; {found.num_empty} images "
+        f"without any, {found.num_broken} that could not be read"
+    )
+    show(str(found.file))
+    show(str(sheet))
+
+
+@train.command(name="show")
+def show_(
+    data: Data,
+    output: Sheet = None,
+    adapter: Variant = "lite",
+    recipe: RecipeName = None,
+    count: Count = 8,
+    changes: Changes = [],  # noqa: B006 - Typer copies it
+    seed: Seed = 0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Draw pairs of views as a run would make them, what is the same in both joined by a line."""
+    from masa_cli.cli.console import messages, show  # noqa: PLC0415 - heavy, only to run
+    from masa_cli.formats.regions import RegionSet, read_regions  # noqa: PLC0415
+    from masa_cli.results import make_folder, refuse_existing  # noqa: PLC0415
+    from masa_cli.training.pairs import PairMaker  # noqa: PLC0415
+    from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
+    from masa_cli.training.sheets import draw_pairs  # noqa: PLC0415
+
+    views = find_recipe(adapter, recipe).changed(changes).views
+    regions = RegionSet.joined([read_regions(path) for path in data])
+    folder = data[0] if data[0].is_dir() else data[0].parent
+    output = output or folder / "pairs.png"
+    if not overwrite:
+        refuse_existing([output])
+    make_folder(output.parent)
+    with messages(quiet=False):
+        maker = PairMaker(regions, views, seed)
+        draw_pairs(output, [maker.make(number) for number in range(count)])
+    show(str(output))
+
+
 @train.command()
 def run(
     data: Data,
     output: Folder,
     adapter: Variant = "lite",
+    recipe: RecipeName = None,
     changes: Changes = [],  # noqa: B006 - Typer copies it
     seed: Seed = 0,
     videos: Videos = None,
@@ -91,19 +235,17 @@ def run(
     from masa_cli.cli.boundary import stops_on_signals  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
     from masa_cli.cli.training_report import show_summary, training_progress  # noqa: PLC0415
-    from masa_cli.errors import UsageError  # noqa: PLC0415
     from masa_cli.training.job import TrainJob  # noqa: PLC0415
     from masa_cli.training.keeper import Listener  # noqa: PLC0415
     from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
     from masa_cli.training.run import train  # noqa: PLC0415
     from masa_cli.watch import Watch  # noqa: PLC0415
 
-    if overwrite and resume:
-        raise UsageError("--overwrite and --resume exclude each other", fix="choose one")
+    _exclude(resume=resume, overwrite=overwrite)
     job = TrainJob(
         data=tuple(data),
         variant=adapter,
-        recipe=find_recipe(adapter).changed(changes),
+        recipe=find_recipe(adapter, recipe).changed(changes),
         folder=output,
         seed=seed,
         device=device,
@@ -123,3 +265,8 @@ def run(
     ):
         summary = train(job, watch, listener)
     show_summary(summary, watch, quiet=quiet, json=json)
+
+
+def _exclude(*, resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")

@@ -43,7 +43,7 @@ def align(
         labels: (M,) their classes.
         settings: the choice.
     """
-    assigned = torch.full((len(boxes),), NOTHING, device=boxes.device)
+    assigned = torch.full((len(boxes),), NOTHING, dtype=torch.int64, device=boxes.device)
     quality = torch.zeros(len(boxes), device=boxes.device)
     if not len(objects):
         return assigned, quality

@@ -184,7 +184,7 @@ def build_optimiser(trainee: Trainee, settings: OptimiserSettings) -> torch.opti
         ]
         if weights:
             groups.append({"params": weights, "lr_share": share})
-    if settings.algorithm == "adamw":
+    if settings.adam:
         return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
         groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay

@@ -17,12 +17,12 @@ from masa_cli.training.views import ViewSettings
 
 @dataclass(frozen=True, slots=True)
 class OptimiserSettings:
-    """How gradients change the weights: how fast, and when slower."""
+    """How fast weights change, and when slower: by stochastic gradient descent, or AdamW."""
 
-    algorithm: str = "sgd"  # sgd or adamw
     lr: float = 0.08  # learning rate of a step over `lr_batch` pairs; scaled with the real batch
     lr_batch: int = 64  # pairs
-    momentum: float = 0.9  # of sgd
+    adam: bool = False  # whether steps are AdamW's, which needs no momentum and smaller rates
+    momentum: float = 0.9
     weight_decay: float = 1e-4
     max_gradient: float = 35.0  # length that the gradient of all weights is cut to
     warm_up_steps: int = 1000
@@ -36,8 +36,6 @@ class OptimiserSettings:
     # what is validated and kept instead of the last weights; 0: those
 
     def __post_init__(self) -> None:
-        if self.algorithm not in {"sgd", "adamw"}:
-            raise ValueError(f'algorithm is sgd or adamw, not "{self.algorithm}"')
         if not 0 <= self.average < 1:
             raise ValueError("average must be at least 0 and below 1")
 

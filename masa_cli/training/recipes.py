@@ -20,29 +20,33 @@ _MASA = Recipe(_OBJECTIVES)
 _BALANCED_MORE = replace(MatchingSettings().draw, positive_share=0.8)
 
 # For two CPU cores: small views, small batches, and objects that stay large enough to be seen.
+_LITE_MATCHING = MatchingSettings(
+    draw=replace(_BALANCED_MORE, num_samples=256), copies=3, contrast=ContrastSettings()
+)
 _LITE = Recipe(
-    MappingProxyType(
-        {
-            "detection": DetectionSettings(),
-            "matching": MatchingSettings(
-                draw=replace(_BALANCED_MORE, num_samples=256), copies=3, contrast=ContrastSettings()
-            ),
-        }
-    ),
+    MappingProxyType({"objects": ObjectPriorSettings(), "matching": _LITE_MATCHING}),
     views=ViewSettings(
         size=320,
         min_scale=0.8,
         max_scale=1.25,
-        mosaic_chance=0.3,
         mix_chance=0.0,
         min_resize=0.6,
-        max_resize=2.5,
+        max_resize=1.8,
         min_side=8.0,
         clips=True,
         min_visible=0.3,
     ),
+    optimiser=OptimiserSettings(lr=0.02, lr_batch=8, warm_up_steps=50, cosine=True),
+    run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=50),
+)
+
+# The detector of `lite` and its embeddings, from boxes with classes.
+_LITE_DETECTOR = replace(
+    _LITE,
+    objectives=MappingProxyType({"detection": DetectionSettings(), "matching": _LITE_MATCHING}),
+    views=replace(_LITE.views, mosaic_chance=0.3, max_resize=2.5),
     optimiser=OptimiserSettings(
-        algorithm="adamw",
+        adam=True,
         lr=1e-3,
         lr_batch=8,
         weight_decay=0.05,
@@ -51,12 +55,12 @@ _LITE = Recipe(
         backbone_lr=0.3,
         average=0.995,
     ),
-    run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=50),
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "lite": _LITE,
+        "lite-detector": _LITE_DETECTOR,
         "r50": replace(
             _MASA,
             objectives=MappingProxyType(
@@ -71,15 +75,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 )
 
 
-def find_recipe(variant: str) -> Recipe:
-    """The recipe of a variant.
+def find_recipe(variant: str, name: str | None = None) -> Recipe:
+    """A recipe for a variant: its own, or another by its name, which begins with the variant's.
 
     Raises:
-        SettingsError: there is no such variant, or it has nothing to learn.
+        SettingsError: there is no such variant, it has nothing to learn, or no such recipe.
     """
     if not find_variant(variant).trained:
         raise SettingsError(
             f'adapter "{variant}" has no weights to learn',
             fix=f"use one of: {', '.join(name for name, row in VARIANTS.items() if row.trained)}",
         )
-    return RECIPES[variant]
+    own = [each for each in RECIPES if each == variant or each.startswith(f"{variant}-detector")]
+    if name is not None and name not in own:
+        raise SettingsError(
+            f'there is no recipe "{name}" for adapter "{variant}"',
+            fix=f"use one of: {', '.join(own)}",
+        )
+    return RECIPES[name or variant]
