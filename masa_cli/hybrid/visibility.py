@@ -15,7 +15,7 @@ def are_hidden(overlap: FloatArray, clear_iou: float) -> BoolArray:
         overlap: (N, N) intersection over union of the frame's boxes.
         clear_iou: overlap up to which both are seen clearly.
     """
-    hides: BoolArray = overlap > clear_iou
+    hides = np.greater(overlap, clear_iou)
     np.fill_diagonal(hides, False)
     hidden: BoolArray = hides.any(axis=1)
     return hidden
@@ -42,5 +42,6 @@ def share_inside(boxes: FloatArray, frame_size: tuple[int, int] | None) -> Float
     if frame_size is None:
         return np.ones(len(boxes), np.float32)
     frame = np.array([[0, 0, *frame_size]], np.float32)
-    inside: FloatArray = intersection(boxes, frame)[:, 0]
-    return inside / np.maximum(area(boxes), np.float32(1e-6))
+    inside = intersection(boxes, frame)[:, 0]
+    share: FloatArray = np.divide(inside, np.maximum(area(boxes), 1e-6), dtype=np.float32)
+    return share
