@@ -15,9 +15,9 @@ def are_hidden(overlap: FloatArray, clear_iou: float) -> BoolArray:
         overlap: (N, N) intersection over union of the frame's boxes.
         clear_iou: overlap up to which both are seen clearly.
     """
-    hides = np.greater(overlap, clear_iou)
+    hides = overlap > clear_iou
     np.fill_diagonal(hides, False)
-    hidden: BoolArray = hides.any(axis=1)
+    hidden: BoolArray = np.any(hides, axis=1)
     return hidden
 
 
