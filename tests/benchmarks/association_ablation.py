@@ -6,8 +6,9 @@
 Scenarios are those of masa_cli.sources.scenarios, seeds count from 1. VIDEO is what `masa track`
 reads (a folder: img1 itself), BOXES a detections file, TRUTH MOTChallenge ground truth; frames up
 to its last are tracked and scored, hybrid after its second look unless the row says otherwise.
-`--also` adds hybrid with other settings, to tune it. Embeddings are those of the adapter `raw`;
-they and the motion of the camera are computed once with --cache. Prints IDF1 in percent, switches,
+`--also` adds hybrid with other settings, to tune it. Embeddings are those of the adapter `raw`, or
+of --net: a re-identification net in ONNX that takes crops of 128 x 256 BGR (needs onnxruntime).
+They and the motion of the camera are computed once with --cache. Prints IDF1 in percent, switches,
 and milliseconds per frame of association alone: mean and standard deviation over seeds, mean of
 means.
 """
@@ -24,6 +25,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 
 from masa_cli.association import PRESETS
@@ -99,6 +101,13 @@ class Row(NamedTuple):
         ]
 
 
+class Eyes(NamedTuple):
+    """What embeds boxes, and where that is kept."""
+
+    net: Path | None
+    cache: Path | None
+
+
 class Clip(NamedTuple):
     family: str
     times: list[float]  # seconds
@@ -130,7 +139,7 @@ def rows(also: Sequence[str], only_also: bool) -> list[Row]:
     return [*named, whole, live, *changed, *tried]
 
 
-def scenario_clip(name: str, seed: int, cache: Path | None) -> Clip:
+def scenario_clip(name: str, seed: int, eyes: Eyes) -> Clip:
     video = scenario(name, seed)
     indices = range(video.info.num_frames or 0)
     truths = [video.ground_truth(index) for index in indices]
@@ -140,12 +149,12 @@ def scenario_clip(name: str, seed: int, cache: Path | None) -> Clip:
         [float(index / video.info.frame_rate) for index in indices],
         detections,
         [(truth.boxes, truth.ids) for truth in truths],
-        *perceived(video.frames(), detections, cache),
+        *perceived(video.frames(), detections, eyes),
         (video.info.width, video.info.height),
     )
 
 
-def file_clip(video: str, boxes: str, truth: str, cache: Path | None) -> Clip:
+def file_clip(video: str, boxes: str, truth: str, eyes: Eyes) -> Clip:
     true = read_truth(Path(truth))
     scored = true.scores != 0
     frames, table = true.frames[scored], read_detections(Path(boxes))
@@ -158,22 +167,23 @@ def file_clip(video: str, boxes: str, truth: str, cache: Path | None) -> Clip:
     frames_shown = islice(source.frames(), len(identified))
     times = [float(index / source.info.frame_rate) for index in range(len(identified))]
     name = f"{source.info.name[-8:]}/{Path(boxes).stem[:8]}"
-    seen = perceived(frames_shown, detections, cache)
+    seen = perceived(frames_shown, detections, eyes)
     return Clip(name, times, detections, identified, *seen, (source.info.width, source.info.height))
 
 
 def perceived(
-    frames: Iterator[Frame], detections: Sequence[Detections], cache: Path | None
+    frames: Iterator[Frame], detections: Sequence[Detections], eyes: Eyes
 ) -> tuple[list[FloatArray], list[CameraMotion]]:
     """Embeddings (N, D) and camera of each frame; cached by the boxes and the first picture."""
-    first = next(frames)
-    key = hashlib.sha256(repr(VARIANTS[ADAPTER]).encode() + first.image.tobytes())
+    first, cache = next(frames), eyes.cache
+    net = str(eyes.net or VARIANTS[ADAPTER])
+    key = hashlib.sha256(net.encode() + first.image.tobytes())
     for found in detections:
         key.update(found.boxes.tobytes())
     file = cache / f"{key.hexdigest()[:24]}.npz" if cache else None
     ends = np.cumsum([len(found) for found in detections])[:-1]
     if not file or not file.exists():
-        looks, camera = perceive(chain([first], frames), detections)
+        looks, camera = perceive(chain([first], frames), detections, eyes.net)
         numbers = {
             "looks": np.concatenate(looks),
             "matrices": np.stack([motion.matrix for motion in camera]),
@@ -192,16 +202,41 @@ def perceived(
 
 
 def perceive(
-    frames: Iterator[Frame], detections: Sequence[Detections]
+    frames: Iterator[Frame], detections: Sequence[Detections], net: Path | None
 ) -> tuple[list[FloatArray], list[CameraMotion]]:
     from masa_cli.models.adapter import build_adapter  # noqa: PLC0415 - slow, and often not needed
 
-    adapter, watch = build_adapter(ADAPTER, device="cpu"), CameraWatch()
+    adapter = OnnxNet(net) if net else build_adapter(ADAPTER, device="cpu")
+    watch = CameraWatch()
     looks, camera = [], []
     while batch := list(islice(frames, BATCH)):
         looks += adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
         camera += [watch.update(frame.image, detections[frame.index].boxes) for frame in batch]
     return looks, camera
+
+
+class OnnxNet:
+    """Embeds each crop by itself."""
+
+    WIDTH, HEIGHT = 128, 256
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime  # noqa: PLC0415 - not needed otherwise
+
+        self._net = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        self._input = self._net.get_inputs()[0].name
+
+    def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        return [self._looks(*pair) for pair in zip(frames, boxes, strict=True)]
+
+    def _looks(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        looks = []
+        for left, top, right, bottom in boxes.round().astype(int).clip(0).tolist():
+            crop = frame.image[top : max(bottom, top + 1), left : max(right, left + 1), ::-1]
+            crop = crop if crop.size else np.zeros((1, 1, 3), np.uint8)
+            crop = cv2.resize(np.ascontiguousarray(crop), (self.WIDTH, self.HEIGHT))
+            looks.append(self._net.run(None, {self._input: crop[None].astype(np.float32)})[0][0])
+        return np.array(looks, np.float32).reshape(len(boxes), -1)
 
 
 class Recorded:
@@ -240,14 +275,12 @@ def measure(row: Row, clip: Clip) -> Score:
     return Score(100 * scores.idf1, scores.num_switches, 1e3 * seconds / max(len(found), 1))
 
 
-def measure_all(
-    everything: Sequence[Row], wanted: Wanted, cache: Path | None
-) -> tuple[str, list[Score]]:
+def measure_all(everything: Sequence[Row], wanted: Wanted, eyes: Eyes) -> tuple[str, list[Score]]:
     try:
         if isinstance(wanted[1], int):
-            clip = scenario_clip(wanted[0], wanted[1], cache)
+            clip = scenario_clip(wanted[0], wanted[1], eyes)
         else:
-            clip = file_clip(*wanted, cache)
+            clip = file_clip(*wanted, eyes)
     except MasaError as error:  # which cannot pass between processes
         raise RuntimeError(f"{wanted}: {error}") from None
     return clip.family, [measure(row, clip) for row in everything]
@@ -290,6 +323,7 @@ def main() -> None:
     )
     parser.add_argument("--also", nargs="+", default=[], help="changes to hybrid, each a row")
     parser.add_argument("--cache", type=Path, help="folder for embeddings")
+    parser.add_argument("--net", type=Path, help="ONNX net that embeds instead of the adapter")
     parser.add_argument("--only-also", action="store_true", help="beside hybrid, no other rows")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
@@ -306,7 +340,8 @@ def main() -> None:
 
     results: dict[str, list[list[Score]]] = {}
     with ProcessPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(measure_all, everything, clip, options.cache) for clip in wanted]
+        eyes = Eyes(options.net, options.cache)
+        jobs = [pool.submit(measure_all, everything, clip, eyes) for clip in wanted]
         for job in jobs:
             family, scores = job.result()
             results.setdefault(family, []).append(scores)

@@ -7,8 +7,8 @@ from masa_cli.second_look.filling import completed
 from tests.second_look.lines import line
 
 
-def run(lines, identities, longest=0.7):
-    return list(completed(lines, identities, longest))
+def run(lines, identities, longest=0.7, labels=None):
+    return list(completed(lines, identities, labels or {}, longest))
 
 
 def places(tracks):
@@ -88,7 +88,7 @@ def test_frames_are_held_no_longer_than_a_gap_may_last():
             taken = index
             yield line(index, {1: (index, 0)})
 
-    for index, _, _ in completed(counted(), {1: 1}, 0.5):
+    for index, _, _ in completed(counted(), {1: 1}, {}, 0.5):
         assert taken - index <= 7
 
 
@@ -103,6 +103,13 @@ def test_every_frame_comes_out_once_in_order():
         assert len(set(tracks.ids.tolist())) == len(tracks)
     # Every frame has all four but for gaps longer than 7 frames, which chance nearly never makes.
     assert sum(len(tracks) for _, _, tracks in found) > 0.98 * 2400
+
+
+def test_boxes_get_the_label_of_their_identity():
+    lines = [line(0, {1: (0, 0), 2: (90, 0)}), line(1, {2: (90, 0)}), line(2, {1: (0, 0)})]
+    found = [tracks for _, _, tracks in run(lines, {1: 1, 2: 2}, labels={1: 7})]
+    names = [dict(zip(t.ids.tolist(), t.labels.tolist(), strict=True)) for t in found]
+    assert names == [{1: 7, 2: 0}, {1: 7, 2: 0}, {1: 7}]
 
 
 def test_no_frame_is_no_frame():

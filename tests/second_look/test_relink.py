@@ -21,7 +21,7 @@ def tracklet(number, start, stop, *, at=(100, 100), to=None, look=A, **changes):
         for time, place in ((start, at), (stop, to or at))
     ]
     identity = changes.get("identity", number)
-    return Tracklet(number, identity, *ends, changes.get("shot", 0), look)
+    return Tracklet(number, identity, *ends, changes.get("shot", 0), look, {0: 1.0})
 
 
 def of(*tracklets, **settings):

@@ -80,5 +80,12 @@ def test_shots_are_counted_and_each_has_its_own_ground():
     assert second.first.place == pytest.approx([30, 9])
 
 
+def test_the_scores_of_its_boxes_are_added_up_by_label():
+    lines = [line(0, {}, tentative={1: (0, 0)}), *(line(n, {1: (0, 0)}) for n in (1, 2))]
+    lines[2][2].labels[:] = 4
+    (found,) = collect(lines, {1: LOOK})
+    assert found.scores == {0: pytest.approx(0.7 + 0.9), 4: pytest.approx(0.9)}
+
+
 def test_no_frame_gives_no_tracklet():
     assert collect([], {}) == []
