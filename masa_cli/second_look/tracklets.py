@@ -139,7 +139,7 @@ class _Growing:
     scores: Counter[int] = field(default_factory=Counter)
 
     def add(self, identity: int, point: Point) -> None:
-        self.identity = identity or self.identity
+        self.identity = identity
         if not self.head or point[0] <= self.head[0][0] + END_SECONDS:
             self.head.append(point)
         self.tail.append(point)

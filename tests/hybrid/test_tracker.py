@@ -81,6 +81,31 @@ def test_an_object_that_returns_elsewhere_is_known_by_its_look():
     assert len(ids_of(run(frames, HybridSettings(return_seconds=0)), 1)) == 2
 
 
+def test_nobody_returns_from_where_it_cannot_have_come():
+    frames = [{1: (100, 100), 2: (300, 100)}] * 20 + [{2: (300, 100)}] * 50
+    frames += [{1: (1900, 100), 2: (300, 100)}] * 10
+    # 1800 pixels in two seconds are 18 heights of 50 a second.
+    assert len(ids_of(run(frames, HybridSettings(return_speed=15)), 1)) == 2
+    assert ids_of(run(frames, HybridSettings(return_speed=20)), 1) == {1}
+
+
+def test_all_looks_follow_a_new_projection():
+    """Also those of tracks that are not seen any more."""
+    rng, settings = np.random.default_rng(0), HybridSettings(fisher_pairs=1)
+    tracker = HybridTracker(settings)
+    for index in range(60):
+        objects = {n: (100 * n, 100) for n in range(1, 6) if n < 5 or index < 10}
+        detections, looks = frame_of(objects, seed=index)
+        looks[:, :2] += rng.normal(0, 2, (len(looks), 2))
+        tracker.update(index, index * STEP, detections, looks)
+    state = tracker.state()
+    assert "fisher.projection" in state
+    again = state["looks.mean"] @ state["fisher.projection"]
+    again /= np.linalg.norm(again, axis=1, keepdims=True)
+    assert len(again) == 5
+    assert state["looks.projected"] == pytest.approx(again, abs=1e-5)
+
+
 def test_a_stranger_in_the_place_of_a_lost_object_gets_a_new_identity():
     frames = [{1: (100, 100), 2: (300, 100)}] * 20 + [{2: (300, 100)}] * 5
     frames += [{3: (100, 100), 2: (300, 100)}] * 10
@@ -283,7 +308,7 @@ def test_who_leaves_at_the_edge_hands_its_identity_to_nobody():
 def test_an_ambiguous_box_waits_and_no_track_begins_on_it(monkeypatch):
     """Two twins merge into one box, midway between where both are expected."""
     monkeypatch.setitem(globals(), "looks_of", lambda number, noise=0, seed=0: np.ones(DIM))
-    frames = [{1: (100, 100), 2: (140, 100)}] * 20 + [{3: (120, 100)}] * 3
+    frames = [{1: (100, 100), 2: (140, 100)}] * 20 + [{3: (120, 100)}] * 8
     frames += [{1: (100, 100), 2: (140, 100)}] * 5
     names = run(frames, HybridSettings(wait_nats=1.0))
     assert [ids_of(names, number) for number in (1, 2, 3)] == [{1}, {2}, set()]
