@@ -36,9 +36,11 @@ MinScore = Annotated[
     float, typer.Option("--min-score", help="Leave out objects up to this score, 0 to 1.")
 ]
 MaxOverlap = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--max-overlap", help="Of two boxes with a greater IoU, leave out the weaker, 0 to 1."
+        "--max-overlap",
+        help="Of two boxes with a greater IoU, leave out the weaker, 0 to 1.",
+        show_default="0.5, or 0.7 for --proposals grid",
     ),
 ]
 MinArea = Annotated[
@@ -59,7 +61,7 @@ def segment_track(
     proposals: ProposalsName = "adapter",
     max_objects: MaxObjects = 50,
     min_score: MinScore = 0.02,
-    max_overlap: MaxOverlap = 0.5,
+    max_overlap: MaxOverlap = None,
     min_area: MinArea = 0,
     min_track_length: options.MinTrackLength = 1,
     tighten: options.Tighten = False,
@@ -95,7 +97,7 @@ def segment_track(
     from masa_cli.cli.everything import plan_everything  # noqa: PLC0415
     from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.detectors.everything import ObjectChoice  # noqa: PLC0415
+    from masa_cli.detectors.everything import USUAL_OVERLAP, ObjectChoice  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415
@@ -107,7 +109,9 @@ def segment_track(
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     with messages(quiet=quiet or json):
-        choice = ObjectChoice(min_score, max_overlap, max_objects, min_area)
+        formats = parse_names(also)
+        overlap = USUAL_OVERLAP[proposals] if max_overlap is None else max_overlap
+        choice = ObjectChoice(min_score, overlap, max_objects, min_area)
         frames = open_source(source, frame_rate=parse_frame_rate(fps))
         search = plan_everything(sam, weights_dir, proposals, choice)
         info = frames.info
@@ -121,7 +125,7 @@ def segment_track(
                 wants_mot=mot,
                 wants_tracks=jsonl,
                 wants_id_maps=masks_png,
-                also=parse_names(also),
+                also=formats,
             ),
             origin=source,
             adapter=str(search.weights),

@@ -16,13 +16,16 @@ def test_names_are_parsed_each_once():
     assert parse_names("") == ()
 
 
-@pytest.mark.parametrize(("text", "problem"), [("yolo", "unknown"), ("tao,mots", "masks")])
-def test_what_cannot_be_written_is_refused(text, problem):
-    with pytest.raises(SettingsError, match=problem):
-        parse_names(text)
+def test_what_is_no_format_is_refused():
+    with pytest.raises(SettingsError, match="unknown"):
+        parse_names("tao,yolo")
 
 
-@pytest.mark.parametrize("name", NAMES)
+# MOTS is no JSON, and has no line for a box without a mask: test_mots_tracks.py.
+OF_BOXES = [name for name in NAMES if name != "mots"]
+
+
+@pytest.mark.parametrize("name", OF_BOXES)
 def test_each_writer_keeps_the_contract_of_sinks(tmp_path, name):
     """Complete under its name after a clean close, under .part after an exception; valid JSON."""
     tracks = Tracks(
@@ -46,7 +49,7 @@ def test_each_writer_keeps_the_contract_of_sinks(tmp_path, name):
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_BOXES)
 def test_no_frame_at_all_is_valid_too(tmp_path, name):
     path = tmp_path / "out.json"
     with open_writer(name, path, info=INFO, classes=()):
