@@ -33,13 +33,15 @@ class _Identity:
     places: array[int] = field(default_factory=lambda: array("q"))
     scores: float = 0.0  # sum over the frames
     labels: dict[int, int] = field(default_factory=dict)  # how often each
+    interpolated: array[int] = field(default_factory=lambda: array("q"))  # frames
 
 
 class YtvisWriter:
     """Writes videos, categories and, for each identity, bboxes, areas and segmentations.
 
     These lists have an entry for every frame, null where the identity is not seen. The category is
-    that of most of its boxes, the score their mean. A box without a mask has a null segmentation.
+    that of most of its boxes, the score their mean. A box without a mask has a null segmentation;
+    `interpolated` are the frames whose box was put between others.
 
     Args:
         path: replaced at a clean close; until then `<path>.part`.
@@ -64,6 +66,8 @@ class YtvisWriter:
             identity.frames.append(frame.index)
             identity.places.append(self._waiting.tell())
             identity.scores += float(tracks.scores[row])
+            if tracks.interpolated[row]:
+                identity.interpolated.append(frame.index)
             label = int(tracks.labels[row])
             identity.labels[label] = identity.labels.get(label, 0) + 1
             entry = orjson.dumps(
@@ -119,4 +123,5 @@ class YtvisWriter:
             "bboxes": boxes,
             "areas": sizes,
             "segmentations": masks,
+            **({"interpolated": list(identity.interpolated)} if identity.interpolated else {}),
         }
