@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
@@ -161,3 +162,14 @@ def test_masks_of_another_video_are_refused(clip):
     assert result.exit_code == 1
     said = " ".join(result.stderr.split())
     assert "other.jsonl: masks of 64 x 96 pixels, but the frames have 96 x 64" in said
+
+
+def test_a_file_of_another_size_of_segment_anything_is_named_as_what_it_is(clip, tmp_path):
+    file = tmp_path / "sam_vit_b_01ec64.pth"
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 1280)}, file)
+    options = ("--masks", "--segmenter", "sam-vit-b", "--weights-dir", tmp_path)
+    result = masa("track", *clip, *options, "--association", "motion")
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert "sam_vit_b_01ec64.pth does not hold the weights of variant sam-vit-b" in said
+    assert "these are weights of sam-vit-h: use --segmenter sam-vit-h" in said

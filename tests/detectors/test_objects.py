@@ -44,7 +44,8 @@ class Fusion(nn.Module):
     def forward(self, maps, levels):
         self.calls += 1
         sides = (64, 32, 16, 8, 4)
-        return {level: torch.ones(1, 256, sides[level], sides[level]) for level in levels}
+        count = len(maps[0])
+        return {level: torch.ones(count, 256, sides[level], sides[level]) for level in levels}
 
 
 class Finder(nn.Module):
@@ -88,9 +89,10 @@ def test_detector_and_adapter_look_at_a_frame_once():
     head = EmbeddingHead().eval()
     detector = ObjectDetector(Finder(), shared, ObjectChoice())
     adapter = Adapter(VARIANTS["sam-b"], shared, head, torch.device("cpu"))
-    [found] = detector.detect([FRAME])
-    [embeddings] = adapter.embed([FRAME], [found.boxes])
-    assert embeddings.shape == (3, 256)
+    frames = [Frame(index, Fraction(index), FRAME.image) for index in range(2)]
+    found = detector.detect(frames)
+    embeddings = adapter.embed(frames, [each.boxes for each in found])
+    assert [each.shape for each in embeddings] == [(3, 256)] * 2
     assert shared.features.network.calls == 1
     assert shared._fusion.calls == 1
 
