@@ -1,4 +1,4 @@
-"""YouTube-VIS json of one video: for each identity its masks over all frames, out.
+"""YouTube-VIS json of one video: for each identity its masks over all frames, out and in.
 
 What is known of one identity is spread over the whole video, so masks wait in a file beside the
 result; memory holds a few numbers for each.
@@ -7,19 +7,22 @@ result; memory holds a few numbers for each.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import orjson
 
-from masa_cli.boxes import xyxy_to_xywh
-from masa_cli.formats.mask_json import mask_fields
+from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
+from masa_cli.errors import SourceError
+from masa_cli.formats.mask_json import mask_fields, read_masks
 from masa_cli.formats.part_file import PartFile
-from masa_cli.masks import areas
+from masa_cli.formats.text_file import explained
+from masa_cli.masks import areas, as_array
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 _VIDEO = 1
@@ -125,3 +128,51 @@ class YtvisWriter:
             "segmentations": masks,
             **({"interpolated": list(identity.interpolated)} if identity.interpolated else {}),
         }
+
+
+def read_tracks(path: Path) -> tuple[list[Tracks], tuple[str, ...]]:
+    """The tracks of each frame, in the order of their ids, and the names of their classes.
+
+    Args:
+        path: a file of one video, with bboxes; its videos are numbered from 1.
+
+    Raises:
+        SourceError: it is no such file.
+    """
+    with explained(path):
+        data = path.read_bytes()
+    try:
+        content = orjson.loads(data)
+        [video] = content["videos"]
+        categories = {entry["id"]: entry["name"] for entry in content["categories"]}
+        labels = {number: label for label, number in enumerate(categories)}
+        frames: list[list[Tracks]] = [[] for _ in range(video["length"])]
+        for entry in content["annotations"]:
+            for frame, track in _rows(entry, labels):
+                frames[frame].append(track)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise SourceError(
+            f"{path} is no YouTube-VIS json of one video with bboxes: {reason}",
+            fix="give one that --also ytvis has written",
+        ) from None
+    return [Tracks.joined(rows) for rows in frames], tuple(map(str, categories.values()))
+
+
+def _rows(entry: dict[str, Any], labels: dict[Any, int]) -> Iterator[tuple[int, Tracks]]:
+    """Each frame an identity is in, and its row there."""
+    masks = read_masks(entry["segmentations"], len(entry["bboxes"]))
+    interpolated = set(entry.get("interpolated", ()))
+    for frame, (box, mask) in enumerate(zip(entry["bboxes"], masks, strict=True)):
+        if box is not None:
+            yield (
+                frame,
+                Tracks(
+                    xywh_to_xyxy(np.array([box], np.float32)),
+                    np.array([entry["score"]], np.float32),
+                    np.array([labels[entry["category_id"]]], np.int64),
+                    np.array([entry["id"]], np.int64),
+                    np.array([frame in interpolated]),
+                    as_array([mask]),
+                ),
+            )

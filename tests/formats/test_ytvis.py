@@ -1,8 +1,12 @@
 import json
 from contextlib import suppress
 
+import numpy as np
+import pytest
+
+from masa_cli.errors import SourceError
 from masa_cli.formats.mask_json import mask_fields
-from masa_cli.formats.ytvis import YtvisWriter
+from masa_cli.formats.ytvis import YtvisWriter, read_tracks
 from tests.mask_tracks import CLASSES, INFO, frame, square, three_frames, write_three_frames
 
 
@@ -56,3 +60,31 @@ def test_an_interrupted_file_stays_a_part(tmp_path):
         writer.write(frame(0), three_frames()[0])
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["a.json.part"]
+
+
+def test_what_was_written_is_read(tmp_path):
+    written(tmp_path)
+    tracks, classes = read_tracks(tmp_path / "a.json")
+    assert classes == CLASSES
+    for got, expected in zip(tracks, three_frames(), strict=True):
+        order = np.argsort(expected.ids)
+        np.testing.assert_array_equal(got.ids, expected.ids[order])
+        np.testing.assert_array_equal(got.boxes, expected.boxes[order])
+        np.testing.assert_array_equal(got.labels, expected.labels[order])
+        assert got.masks.tolist() == expected.masks[order].tolist()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"videos":[],"categories":[],"annotations":[]}',
+        '{"videos":[{"length":"x"}]}',
+    ],
+)
+def test_other_files_are_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(SourceError, match="no YouTube-VIS json of one video"):
+        read_tracks(tmp_path / "a.json")
