@@ -11,10 +11,11 @@ pictures are wanted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -184,6 +185,16 @@ def looked_at_twice(
     identities = joined(tracklets, settings, frame_size)
     labels = labels_of(tracklets, identities) if settings.one_class else {}
     yield from completed(lines, identities, labels, settings.fill_seconds)
+
+
+def lasting(
+    tracks: Callable[[], Iterable[tuple[int, float, Tracks]]], least_frames: int
+) -> Iterator[tuple[int, float, Tracks]]:
+    """The same frames without the identities that are seen in fewer frames; goes through twice."""
+    counts = Counter(chain.from_iterable(current.ids.tolist() for _, _, current in tracks()))
+    kept = np.array([id_ for id_, count in counts.items() if count >= least_frames], np.int64)
+    for index, time, current in tracks():
+        yield index, time, current[np.isin(current.ids, kept)]
 
 
 def cleaned(
