@@ -8,9 +8,11 @@ from pathlib import Path
 from masa_cli import __version__
 from masa_cli.detectors import Detector
 from masa_cli.detectors.everything import Everything
+from masa_cli.detectors.from_file import FromFile
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
+from masa_cli.formats.also import NEED_MASKS
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
 from masa_cli.segmenters.choice import SegmenterPlan
@@ -43,6 +45,7 @@ class TrackJob:
         segmenter: what finds masks, for boxes that have none; None: nothing does.
         tightens: whether boxes are drawn closely around their masks.
         relink: whether a second look at the whole video is wanted, where it is possible.
+        least_frames: identities seen in fewer frames are left out.
         clean_up: whether whole-video clean-up is wanted.
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
@@ -65,6 +68,7 @@ class TrackJob:
     segmenter: SegmenterPlan | None = None
     tightens: bool = False
     relink: bool = True
+    least_frames: int = 1
     clean_up: bool = False
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
@@ -83,7 +87,7 @@ class TrackJob:
     @property
     def changes_spool(self) -> bool:
         """Whether the tracks of the first pass are not the final ones."""
-        return self.looks_twice or self.clean_up
+        return self.looks_twice or self.clean_up or self.least_frames > 1
 
     @property
     def tracker_changes(self) -> tuple[str, ...]:
@@ -127,7 +131,7 @@ class TrackJob:
         self._check_clean_up()
         if isinstance(self.detector, TextSearch | Everything):
             self._check_placement()
-        self._check_segmenter()
+        self._check_masks()
         if self.association == MOTION:
             return
         if not self.has_pictures:
@@ -145,7 +149,25 @@ class TrackJob:
 
         choose_placement(self.device, self.precision)
 
-    def _check_segmenter(self) -> None:
+    @property
+    def has_masks(self) -> bool:
+        """Whether tracks get masks, found or given."""
+        return (
+            self.segmenter is not None
+            or isinstance(self.detector, Everything)
+            or (isinstance(self.detector, FromFile) and self.detector.has_masks)
+        )
+
+    def _check_masks(self) -> None:
+        results = self.results
+        named = [name for name in results.also if name in NEED_MASKS]
+        wants = [*named, *(["--masks-png"] if results.wants_id_maps else [])]
+        wants += ["--tighten"] if self.tightens else []
+        if wants and not self.has_masks:
+            raise SettingsError(
+                f"{wants[0]} needs masks, but only boxes are tracked",
+                fix=f"add --masks, or leave out {wants[0]}",
+            )
         if self.segmenter is None:
             return
         if not self.has_pictures:

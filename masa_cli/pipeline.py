@@ -11,10 +11,11 @@ pictures are wanted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from masa_cli.forecast import Forecast
 from masa_cli.formats.spool import Spool
 from masa_cli.overlap import prefetch
 from masa_cli.second_look.filling import completed
+from masa_cli.second_look.naming import labels_of
 from masa_cli.second_look.relink import RelinkSettings, joined
 from masa_cli.second_look.tracklets import Line, collect
 from masa_cli.segmenters import Outliner
@@ -171,7 +173,7 @@ def looked_at_twice(
     settings: RelinkSettings,
     frame_size: tuple[int, int],
 ) -> Iterator[tuple[int, float, Tracks]]:
-    """The same frames after the second look: tracklets joined anew, short gaps filled.
+    """The same frames after the second look: tracklets joined anew, gaps filled, one class each.
 
     Args:
         lines: of the first pass; are read twice.
@@ -179,8 +181,20 @@ def looked_at_twice(
         settings: of the joins and the gaps.
         frame_size: width and height, pixels.
     """
-    identities = joined(collect(lines, open_looks), settings, frame_size)
-    yield from completed(lines, identities, settings.fill_seconds)
+    tracklets = collect(lines, open_looks)
+    identities = joined(tracklets, settings, frame_size)
+    labels = labels_of(tracklets, identities) if settings.one_class else {}
+    yield from completed(lines, identities, labels, settings.fill_seconds)
+
+
+def lasting(
+    tracks: Callable[[], Iterable[tuple[int, float, Tracks]]], least_frames: int
+) -> Iterator[tuple[int, float, Tracks]]:
+    """The same frames without the identities that are seen in fewer frames; goes through twice."""
+    counts = Counter(chain.from_iterable(current.ids.tolist() for _, _, current in tracks()))
+    kept = np.array([id_ for id_, count in counts.items() if count >= least_frames], np.int64)
+    for index, time, current in tracks():
+        yield index, time, current[np.isin(current.ids, kept)]
 
 
 def cleaned(

@@ -13,6 +13,7 @@ from masa_cli.assembly import assemble
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
+from masa_cli.formats.id_maps import IdMapWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
 from masa_cli.formats.trace_json import TracedReader
@@ -25,6 +26,7 @@ from masa_cli.pipeline import (
     Sink,
     cleaned,
     deliver,
+    lasting,
     looked_at_twice,
     track,
     with_pictures,
@@ -159,6 +161,8 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
         for name in results.also:
             path, classes = results.in_format(name), job.detector.classes
             sinks.append(stack.enter_context(open_writer(name, path, info=info, classes=classes)))
+        if results.wants_id_maps:
+            sinks.append(stack.enter_context(IdMapWriter(results.id_maps, info=info)))
         if results.wants_tracks and job.changes_spool:
             # Beside the spool, which a resumed run needs as it is.
             sinks.append(stack.enter_context(TracksWriter(results.finished, job.detector.classes)))
@@ -179,6 +183,17 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
 
 def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
     """The tracks of the first pass, after all that is wanted of the whole video."""
+    info = job.source.info
+    tracks = _lasting(job) if job.least_frames > 1 else _of_first_pass(job)
+    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+
+
+def _lasting(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    return lasting(lambda: _of_first_pass(job), job.least_frames)
+
+
+def _of_first_pass(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    """Under their final identities."""
     spool, classes, info = job.results.spool, job.detector.classes, job.source.info
     tracks: Iterable[tuple[int, float, Tracks]] = TracksReader(spool, classes)
     if job.looks_twice:
@@ -191,7 +206,7 @@ def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
             job.relink_settings,
             (info.width, info.height),
         )
-    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+    return tracks
 
 
 def _annotated_video(

@@ -121,7 +121,8 @@ Also = Annotated[
         "--also",
         metavar="FORMATS",
         help="Further formats to write, such as tao,coco: tao (TAO results), coco (COCO with "
-        "videos and track ids), bdd (BDD100K, scalabel).",
+        "videos and track ids), bdd (BDD100K, scalabel); of masks also mots (MOTS text) and ytvis "
+        "(YouTube-VIS).",
         show_default=False,
     ),
 ]
@@ -161,6 +162,14 @@ Association = Annotated[
         show_default="hybrid, or motion without pictures",
     ),
 ]
+AppearanceAssociation = Annotated[
+    Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd"],
+    typer.Option(
+        "--association",
+        help="How objects are joined over time: by motion and appearance together, or by "
+        "appearance alone, with MASA's own settings.",
+    ),
+]
 Changes = Annotated[
     list[str],
     typer.Option(
@@ -194,6 +203,22 @@ SegmenterName = Annotated[
     ),
 ]
 Tighten = Annotated[bool, typer.Option("--tighten", help="Draw boxes closely around their masks.")]
+MasksPng = Annotated[
+    bool,
+    typer.Option(
+        "--masks-png",
+        help="Write a 16-bit png for each frame: each pixel is the identity it belongs to.",
+    ),
+]
+MinTrackLength = Annotated[
+    int,
+    typer.Option(
+        "--min-track-length",
+        min=1,
+        metavar="FRAMES",
+        help="Leave out identities that are seen in fewer frames.",
+    ),
+]
 Relink = Annotated[
     bool,
     typer.Option(

@@ -235,7 +235,7 @@ def run(
     from masa_cli.cli.boundary import stops_on_signals  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
     from masa_cli.cli.training_report import show_summary, training_progress  # noqa: PLC0415
-    from masa_cli.training.job import TrainJob  # noqa: PLC0415
+    from masa_cli.training.job import TrainJob, is_helper  # noqa: PLC0415
     from masa_cli.training.keeper import Listener  # noqa: PLC0415
     from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
     from masa_cli.training.run import train  # noqa: PLC0415
@@ -258,10 +258,11 @@ def run(
         overwrite=overwrite,
     )
     watch, listener = Watch(), Listener()
+    silent = quiet or json or is_helper()
     with (
-        messages(quiet=quiet or json),
+        messages(quiet=silent),
         stops_on_signals(watch),
-        training_progress(listener, job.recipe.run.steps, quiet=quiet or json),
+        training_progress(listener, job.recipe.run.steps, quiet=silent),
     ):
         summary = train(job, watch, listener)
     show_summary(summary, watch, quiet=quiet, json=json)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from masa_cli.errors import SettingsError
 
 Proposals = Literal["adapter", "grid"]
+
+# The most overlap of two boxes: in MASA's configuration, in Segment Anything's generator.
+USUAL_OVERLAP: Mapping[Proposals, float] = MappingProxyType({"adapter": 0.5, "grid": 0.7})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,9 @@ class ObjectChoice:
     """Which objects are given on; by default those of the published configuration (spec 7)."""
 
     min_score: float = 0.02  # objects up to this score are left out, 0 to 1
-    max_overlap: float = 0.5  # IoU of boxes above which the weaker of two is left out, 0 to 1
+    max_overlap: float = USUAL_OVERLAP[
+        "adapter"
+    ]  # IoU of boxes above which the weaker of two is left out, 0 to 1
     max_objects: int = 50  # of one frame, the best
     min_area: float = 0.0  # smaller boxes are left out, square pixels of the source
 

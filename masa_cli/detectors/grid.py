@@ -37,7 +37,7 @@ class GridDetector:
     Args:
         features: of the image encoder.
         masks: what is behind it.
-        choice: which objects are given on; the overlap is that of boxes.
+        choice: which objects are given on.
     """
 
     classes = ("object",)
@@ -45,7 +45,9 @@ class GridDetector:
     def __init__(self, features: FrameFeatures, masks: SamMasks, choice: ObjectChoice) -> None:
         sam = Sam(features.network, masks.prompt_encoder, masks.mask_decoder).eval()
         sam = sam.to(next(masks.parameters()).device)
-        self._generator = SamAutomaticMaskGenerator(sam, output_mode="coco_rle")
+        self._generator = SamAutomaticMaskGenerator(
+            sam, box_nms_thresh=choice.max_overlap, output_mode="coco_rle"
+        )
         self._generator.predictor = self._predictor = _SharedPredictor(sam, features)
         self._choice = choice
 

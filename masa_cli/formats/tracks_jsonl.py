@@ -62,6 +62,7 @@ def read_detections(path: Path) -> DetectionTable:
         np.concatenate([detections.scores for detections in found]),
         np.concatenate([detections.labels for detections in found]),
         tuple(classes) or (NAMELESS,),
+        np.concatenate([detections.masks for detections in found]),
     )
 
 

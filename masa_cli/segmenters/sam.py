@@ -14,8 +14,8 @@ from masa_cli.models.sam_masks import LOGITS_SIDE, SamMasks, build_sam_masks, im
 from masa_cli.segmenters.windows import MaskWindows, WindowSettings
 from masa_cli.structures import FloatArray, Frame, Mask
 
-# The decoder unfolds some 60 MB for each box. On a cpu, more of them at once are no faster.
-_AT_ONCE = {"cpu": 4, "cuda": 64, "mps": 16}
+# Boxes the decoder is given at once; it unfolds some 60 MB for each. On a cpu, more are slower.
+_AT_ONCE = {"cpu": 2, "cuda": 64, "mps": 16}
 
 
 def build_sam_segmenter(name: str, weights: Path, features: FrameFeatures) -> SamSegmenter:
@@ -55,7 +55,7 @@ class SamSegmenter:
             boxes_in_picture(inside[rows], frame.image, seen.filled, clips=True)
         ).to(embedding.device)
         windows = self._windows_for(seen.padded[0], seen.filled, (height, width))
-        at_once = _AT_ONCE.get(embedding.device.type, 4)
+        at_once = _AT_ONCE.get(embedding.device.type, 2)
         for start in range(0, len(rows), at_once):
             logits, _ = self._masks(embedding, prompts[start : start + at_once])
             some = rows[start : start + at_once].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ class TrainJob:
         return self.folder / "checkpoints"
 
     @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's files, where it is installed."""
+        return self.folder / "tensorboard"
+
+    @property
     def best(self) -> Path:
         """The weights that validated best."""
         return self.folder / "best.safetensors"
@@ -89,3 +95,8 @@ class TrainJob:
             **settings,
             "run": run,
         }
+
+
+def is_helper() -> bool:
+    """Whether torchrun started this process, and not as the first of a run."""
+    return int(os.environ.get("RANK", "0")) > 0

@@ -13,6 +13,7 @@ from masa_cli.training.curves import STEP, Table, draw_curves
 from masa_cli.training.export import save_trained
 from masa_cli.training.job import TrainJob
 from masa_cli.training.loop import StepFacts, Trainer
+from masa_cli.training.tensorboard import TensorBoard
 from masa_cli.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Keeper:
         until = trainer.step
         self._losses = Table(job.losses, until)
         self._scores = Table(job.validation, until)
+        self._board = TensorBoard(job.tensorboard, until)
         self._best: float = state["best"] if state else -1.0
         self._raw: dict[str, float] = dict(state["raw"]) if state else {}
         self._num_broken: int = state["broken"] if state else 0
@@ -101,6 +103,7 @@ class Keeper:
     def after(self, facts: StepFacts) -> None:
         """Take down a step, and do what is due after it."""
         self._losses.append(facts.step, facts.row())
+        self._board.write(facts.step, facts.row())
         self._num_broken += len(facts.broken)
         for text in sorted(set(facts.broken) - self._said):
             logger.warning("passed over: %s", text)
@@ -138,6 +141,8 @@ class Keeper:
             scores = self._validation.score(self._trainer.result)
         step = self._trainer.step
         self._scores.append(step, scores)
+        self._board.write(step, scores)
+        self._board.flush()
         decisive = next(iter(scores.values()))
         if decisive > self._best:
             self._best = decisive

@@ -53,8 +53,8 @@ def embed_pair_with(
 def recall_at_1(pairs: Iterable[tuple[Pair, Embeddings]]) -> dict[str, float]:
     """The share of instances of key views whose nearest in a reference view is their own.
 
-    By cosine; of instances that are in both views. Among those of the own pair, and among those of
-    all pairs.
+    By cosine; of instances that are in both views. Among those of all pairs, and among those of the
+    own pair.
     """
     keys, references, own = [], [], []
     key_names: list[tuple[int, int]] = []
@@ -76,8 +76,8 @@ def recall_at_1(pairs: Iterable[tuple[Pair, Embeddings]]) -> dict[str, float]:
         if name in known
     ]
     return {
-        "recall@1 in pair": float(np.concatenate(own).mean()),
         "recall@1": float(np.mean(found)),
+        "recall@1 in pair": float(np.concatenate(own).mean()),
     }
 
 

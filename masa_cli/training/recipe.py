@@ -70,12 +70,15 @@ class Recipe:
         views: how two views differ.
         optimiser: how weights change.
         run: how long.
+        lets_through: whether new layers begin by letting through what the backbone sees, see
+            `initial`; otherwise all at random.
     """
 
     objectives: Mapping[str, Any]
     views: ViewSettings = field(default_factory=ViewSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    lets_through: bool = False
 
     def groups(self) -> dict[str, Any]:
         """All settings by the first part of their names."""

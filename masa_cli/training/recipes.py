@@ -38,6 +38,7 @@ _LITE = Recipe(
     ),
     optimiser=OptimiserSettings(lr=0.02, lr_batch=8, warm_up_steps=50, cosine=True),
     run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=50),
+    lets_through=True,
 )
 
 # The detector of `lite` and its embeddings, from boxes with classes.

@@ -88,6 +88,7 @@ def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: Watch) ->
         start=job.start,
         weights_dir=job.weights_dir,
         seed=job.seed,
+        lets_through=job.recipe.lets_through,
     )
     pairs = list(zip(objectives, settings, strict=True))
     trainee = Trainee(find_variant(job.variant), parts, pairs, watch)
@@ -100,7 +101,8 @@ def _make_room(job: TrainJob, checkpoints: Checkpoints, *, fresh: bool) -> None:
         checkpoints.clear()
         for path in (job.losses, job.validation, job.curves, job.best, job.last):
             path.unlink(missing_ok=True)
-        shutil.rmtree(job.folder / "videos", ignore_errors=True)
+        for folder in (job.folder / "videos", job.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(

@@ -72,7 +72,7 @@ class Validation:
         head = trainee.parts["head"]
         if not isinstance(head, EmbeddingHead):
             raise TypeError(f"validation embeds, but the head is {type(head).__name__}")
-        scores = recall_at_1((pair, embed_pair(trainee, head, pair)) for _, pair in self._pairs())
+        scores = recall_at_1((pair, embed_pair(trainee, head, pair)) for _, pair in self.pairs())
         if self._folder:
             scores = (
                 score_videos(self._videos, self._folder, self._results, adapter_of(trainee))
@@ -85,7 +85,7 @@ class Validation:
         """The scores of features that were never trained to match, to compare with."""
         raw = build_adapter("raw", device="cpu")
         scores = recall_at_1(
-            (pair, embed_pair_with(raw.embed, pair, number)) for number, pair in self._pairs()
+            (pair, embed_pair_with(raw.embed, pair, number)) for number, pair in self.pairs()
         )
         if self._folder:
             raw = build_adapter("raw", device="cpu")
@@ -109,7 +109,8 @@ class Validation:
             )
         return places
 
-    def _pairs(self) -> list[tuple[int, Pair]]:
+    def pairs(self) -> list[tuple[int, Pair]]:
+        """The pairs of all images held out, by their numbers."""
         return [(place, self._maker.make(place, place=place)) for place in self._places]
 
 

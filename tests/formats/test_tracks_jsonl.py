@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from masa_cli.errors import SourceError
 from masa_cli.formats.tracks_jsonl import TracksReader, TracksWriter, read_detections
 from masa_cli.structures import Frame, Tracks
+from tests.mask_tracks import CLASSES, three_frames, write_three_frames
 
 LINE = (
     '{"frame":0,"time":0.0,"boxes":[[1.0,2.0,3.5,4.0]],"ids":[7],"labels":["dog"],"scores":[0.9]}\n'
@@ -53,6 +55,21 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path):
         np.testing.assert_array_equal(got.scores, tracks.scores, strict=True)
         np.testing.assert_array_equal(got.labels, tracks.labels, strict=True)
         np.testing.assert_array_equal(got.ids, tracks.ids, strict=True)
+
+
+def test_interpolated_boxes_are_marked_and_read_as_such(tmp_path: Path):
+    path, marks = tmp_path / "tracks.jsonl", np.array([False, True, False])
+    with TracksWriter(path, ("cat", "dog")) as writer:
+        writer.write(frame(0), replace(some_tracks(3), interpolated=marks))
+        writer.write(frame(1), some_tracks(3))
+    first, second = path.read_text().splitlines()
+    assert '"interpolated":[false,true,false]' in first
+    assert "interpolated" not in second
+    read = [tracks.interpolated.tolist() for _, _, tracks in TracksReader(path, ("cat", "dog"))]
+    assert read == [marks.tolist(), [False] * 3]
+    path.write_text(first.replace("false,true,false", "false,true"))
+    with pytest.raises(SourceError, match="3 times true or false"):
+        list(TracksReader(path, ("cat", "dog")))
 
 
 def test_parts_of_arrays_are_written_too(tmp_path: Path):
@@ -172,3 +189,20 @@ def test_a_file_without_lines_has_no_frames(tmp_path: Path):
     path.write_text("")
     assert list(TracksReader(path)) == []
     assert len(read_detections(path)) == 0
+
+
+def test_masks_come_back_and_are_left_out_where_there_are_none(tmp_path: Path):
+    path = tmp_path / "tracks.jsonl"
+    write_three_frames(TracksWriter(path, CLASSES))
+    lines = path.read_text().splitlines()
+    assert ['"masks"' in line for line in lines] == [True, False, True]
+    for (_, _, got), expected in zip(TracksReader(path, CLASSES), three_frames(), strict=True):
+        assert got.masks.tolist() == expected.masks.tolist()
+    assert read_detections(path).of_frame(0).masks.tolist() == three_frames()[0].masks.tolist()
+
+
+def test_a_broken_mask_is_an_error_that_names_the_line(tmp_path: Path):
+    path = tmp_path / "tracks.jsonl"
+    path.write_text(LINE[:-2] + ',"masks":[{"size":[4,4],"counts":"99"}]}\n')
+    with pytest.raises(SourceError, match="line 1: expected 1 masks or null as masks, got counts"):
+        list(TracksReader(path))

@@ -151,3 +151,18 @@ def test_a_recipe_is_changed_by_name():
     for wrong in ("steps=3", "nothing.x=1", "run.stepz=3", "run.steps=0", "matching.contrast=1"):
         with pytest.raises(SettingsError):
             recipe.changed([wrong])
+
+
+def test_layers_that_let_through_begin_as_the_identity():
+    rows = [row for row, _ in objectives_of("lite")]
+    arguments = {"start": None, "weights_dir": None, "seed": 0}
+    parts = first_weights("lite", rows, ("object",), lets_through=True, **arguments)
+    x = torch.rand(1, 96, 6, 8)
+    torch.testing.assert_close(parts["fusion"].blocks[0].mid.conv(x), x)
+    torch.testing.assert_close(parts["neck"].fpn[0].conv(x), x)
+    cells = torch.rand(3, 96, 7, 7)
+    mirrored = parts["head"](cells.flip(3))
+    torch.testing.assert_close(mirrored, parts["head"](cells), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(parts["head"](cells.flip(2)), mirrored, rtol=1e-2)
+    plain = first_weights("lite", rows, ("object",), **arguments)
+    assert not torch.allclose(plain["neck"].fpn[0].conv(x), x, rtol=1e-2)
