@@ -7,6 +7,7 @@ from pathlib import Path
 
 from masa_cli import __version__
 from masa_cli.detectors import Detector
+from masa_cli.detectors.class_search import ClassSearch
 from masa_cli.detectors.everything import Everything
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.detectors.text_search import TextSearch
@@ -53,7 +54,7 @@ class TrackJob:
     """
 
     source: Source
-    detector: Detector | TextSearch | Everything
+    detector: Detector | TextSearch | ClassSearch | Everything
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -129,7 +130,7 @@ class TrackJob:
                 fix=f"leave them out, or use --association {HYBRID} without --no-relink",
             )
         self._check_clean_up()
-        if isinstance(self.detector, TextSearch | Everything):
+        if isinstance(self.detector, TextSearch | ClassSearch | Everything):
             self._check_placement()
         self._check_masks()
         if self.association == MOTION:

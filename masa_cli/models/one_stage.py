@@ -35,14 +35,14 @@ class OneStage(nn.Module):
 
     Args:
         variant: whose detector it is.
-        num_classes: that it tells apart; one more score says that there is any object.
+        classes: that it tells apart; one more score says that there is any object.
     """
 
-    def __init__(self, variant: Variant, num_classes: int) -> None:
+    def __init__(self, variant: Variant, classes: Sequence[str]) -> None:
         super().__init__()
-        self.num_classes, self._strides = num_classes, variant.strides
+        self.classes, self._strides = tuple(classes), variant.strides
         self.steps = nn.Sequential(*(_separable(variant.width) for _ in range(_STEPS)))
-        self.scores = nn.Conv2d(variant.width, num_classes + 1, 1)
+        self.scores = nn.Conv2d(variant.width, len(self.classes) + 1, 1)
         self.sides = nn.Conv2d(variant.width, 4, 1)
 
     def begin(self) -> None:

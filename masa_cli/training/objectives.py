@@ -42,9 +42,7 @@ class Objective:
 
 OBJECTIVES: Mapping[type, Objective] = MappingProxyType(
     {
-        DetectionSettings: Objective(
-            "detector", lambda variant, classes: OneStage(variant, len(classes)), detection_losses
-        ),
+        DetectionSettings: Objective("detector", OneStage, detection_losses),
         ObjectPriorSettings: Objective(
             "objects",
             # As in MASA's training, more places are looked at than later.

@@ -9,7 +9,7 @@ from masa_cli.training.detection import DetectionSettings, detection_losses
 from masa_cli.training.seen import Seen, SeenViews
 
 LITE = find_variant("lite")
-SIZE, NUM_CLASSES = 96, 3
+SIZE, CLASSES = 96, ("car", "cat", "dog")
 NO_BOXES, NO_LABELS = torch.empty(0, 4), torch.empty(0, dtype=torch.int64)
 
 
@@ -52,7 +52,7 @@ def seen(found):
 
 def detector():
     torch.manual_seed(0)
-    made = OneStage(LITE, NUM_CLASSES)
+    made = OneStage(LITE, CLASSES)
     made.begin()
     return made
 
