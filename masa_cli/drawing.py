@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from masa_cli.mask_drawing import draw_mask
 from masa_cli.structures import FloatArray, Frame, Image, Tracks
 
 Colour = tuple[int, int, int]
@@ -54,6 +55,9 @@ class Annotator:
         self._trails.append(_feet(tracks))
         if self.settings.trail_frames:
             self._draw_trails(image, width)
+        for row in np.flatnonzero(tracks.has_mask).tolist():
+            colour = colour_of(int(tracks.ids[row]))
+            draw_mask(image, tracks.masks[row], colour, max(1, width // 2))
         for box, identity, interpolated in zip(
             tracks.boxes, tracks.ids.tolist(), tracks.interpolated.tolist(), strict=True
         ):

@@ -1,7 +1,7 @@
 """The tool on one page.
 
-    frames ─▶ detect ─▶ embed ─▶ associate ─▶ spool                  track(): the first pass
-    spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON             deliver(): the second pass
+    frames ─▶ detect ─▶ embed ─▶ associate ─▶ outline ─▶ spool       track(): the first pass
+    spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON, masks      deliver(): the second pass
 
 The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
 video and a run can be resumed. The second pass reads the spool, and the video again only if
@@ -11,10 +11,11 @@ pictures are wanted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from masa_cli.second_look.filling import completed
 from masa_cli.second_look.naming import labels_of
 from masa_cli.second_look.relink import RelinkSettings, joined
 from masa_cli.second_look.tracklets import Line, collect
+from masa_cli.segmenters import Outliner
 from masa_cli.smoothing import CleanUpSettings, clean_up
 from masa_cli.sources import Source
 from masa_cli.structures import FloatArray, Frame, State, Tracks
@@ -35,6 +37,7 @@ from masa_cli.trackers import Associator
 from masa_cli.watch import Watch
 
 FRAMES_AHEAD = 4  # read while others are worked on; more cost memory and gain nothing
+_IN_NETWORKS = ("detect", "embed", "segment")  # stages that take the time of a slow run
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +70,14 @@ def track(
     spool: Spool,
     *,
     watch: Watch,
+    outliner: Outliner | None = None,
     batch_size: int = 1,
     traced: bool = False,
 ) -> None:
     """The first pass: find the tracks of every frame that is not in the spool yet.
 
-    With `traced`, the spool gets what the second look needs as well.
+    With an `outliner`, tracks get masks. With `traced`, the spool gets what the second look needs
+    as well.
 
     Raises:
         Interrupted: the watch was asked to stop; the spool can be gone on with.
@@ -98,10 +103,15 @@ def track(
                 with watch.stage("associate"):
                     time = float(frame.time)
                     tracks = tracker.update(frame.index, time, detections, embeddings)
+                trace = tracker.trace if traced else None
+                if outliner:
+                    with watch.stage("segment"):
+                        tracks = outliner.outline(frame, tracks)
+                        trace = trace and outliner.outline_trace(frame, trace)
                 with watch.stage("write tracks"):
-                    spool.write(frame, tracks, tracker.trace if traced else None)
+                    spool.write(frame, tracks, trace)
                 watch.on_frame(spool.next_frame, len(tracks))
-            in_networks = watch.seconds["detect"] + watch.seconds["embed"]
+            in_networks = sum(watch.seconds.get(name, 0.0) for name in _IN_NETWORKS)
             forecast.after(spool.next_frame, len(batch), in_networks)
             if watch.stop_requested or spool.is_due:
                 checkpoint()
@@ -175,6 +185,16 @@ def looked_at_twice(
     identities = joined(tracklets, settings, frame_size)
     labels = labels_of(tracklets, identities) if settings.one_class else {}
     yield from completed(lines, identities, labels, settings.fill_seconds)
+
+
+def lasting(
+    tracks: Callable[[], Iterable[tuple[int, float, Tracks]]], least_frames: int
+) -> Iterator[tuple[int, float, Tracks]]:
+    """The same frames without the identities that are seen in fewer frames; goes through twice."""
+    counts = Counter(chain.from_iterable(current.ids.tolist() for _, _, current in tracks()))
+    kept = np.array([id_ for id_, count in counts.items() if count >= least_frames], np.int64)
+    for index, time, current in tracks():
+        yield index, time, current[np.isin(current.ids, kept)]
 
 
 def cleaned(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from masa_cli.errors import OutputError
 
+_SUFFIXES = {"mots": "txt"}  # of formats that are no JSON
 LEAST_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
 
 
@@ -22,7 +23,8 @@ class Results:
         wants_video: annotated video, `<stem>.mp4`.
         wants_mot: MOTChallenge results, `<stem>.txt`.
         wants_tracks: `tracks.jsonl`.
-        also: names of further formats, `<stem>.<name>.json`.
+        wants_id_maps: a picture of identities for each frame, in `<stem>.masks`.
+        also: names of further formats, `<stem>.<name>.json`, or .txt.
     """
 
     folder: Path
@@ -30,6 +32,7 @@ class Results:
     wants_video: bool = True
     wants_mot: bool = True
     wants_tracks: bool = True
+    wants_id_maps: bool = False
     also: tuple[str, ...] = ()
 
     @property
@@ -49,7 +52,12 @@ class Results:
 
     def in_format(self, name: str) -> Path:
         """The file of one of the formats in `also`."""
-        return self.folder / f"{self.stem}.{name}.json"
+        return self.folder / f"{self.stem}.{name}.{_SUFFIXES.get(name, 'json')}"
+
+    @property
+    def id_maps(self) -> Path:
+        """The folder of pictures of identities."""
+        return self.folder / f"{self.stem}.masks"
 
     @property
     def spool(self) -> Path:
@@ -72,6 +80,7 @@ class Results:
             (self.video, self.wants_video),
             (self.mot, self.wants_mot),
             (self.tracks, self.wants_tracks),
+            (self.id_maps, self.wants_id_maps),
         )
         own = [path for path, is_wanted in choices if is_wanted]
         return own + [self.in_format(name) for name in self.also]

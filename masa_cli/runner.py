@@ -7,14 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from masa_cli.annotation import AnnotatedVideo
-from masa_cli.detectors import Detector
-from masa_cli.detectors.text_search import TextSearch
+from masa_cli.assembly import assemble
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
+from masa_cli.formats.id_maps import IdMapWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
 from masa_cli.formats.trace_json import TracedReader
@@ -27,6 +26,7 @@ from masa_cli.pipeline import (
     Sink,
     cleaned,
     deliver,
+    lasting,
     looked_at_twice,
     track,
     with_pictures,
@@ -34,14 +34,10 @@ from masa_cli.pipeline import (
 )
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
 from masa_cli.sources import Source
-from masa_cli.structures import State, Tracks
+from masa_cli.structures import Tracks
 from masa_cli.summary import Summary, Tally
-from masa_cli.trackers import MOTION, NoAppearance, build_tracker
+from masa_cli.trackers import build_tracker
 from masa_cli.watch import Watch
-
-if TYPE_CHECKING:
-    from masa_cli.models.adapter import Adapter
-    from masa_cli.models.frame_features import FrameFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +127,9 @@ def _checkpoint(job: TrackJob) -> Checkpoint | None:
 def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> None:
     states = checkpoint.states if checkpoint else {}
     with watch.stage("load"):
-        detector, features = _build_detector(job)
-        embedder = _build_embedder(job, features, states.get("embedder"))
+        networks = assemble(job, states.get("embedder"))
     tracker = build_tracker(
-        job.association, changes=job.tracker_changes, temperature=embedder.temperature
+        job.association, changes=job.tracker_changes, temperature=networks.embedder.temperature
     )
     if "tracker" in states:
         tracker.restore(states["tracker"])
@@ -144,50 +139,15 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     ) as spool:
         track(
             job.source,
-            detector,
-            embedder,
+            networks.detector,
+            networks.embedder,
             tracker,
             spool,
             watch=watch,
+            outliner=networks.outliner,
             batch_size=job.batch_size,
             traced=job.looks_twice,
         )
-
-
-def _build_detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
-    """The detector, and what its backbone sees, if it has one."""
-    if not isinstance(job.detector, TextSearch):
-        return job.detector, None
-    from masa_cli.detectors.grounding_dino import build_text_detector  # noqa: PLC0415 - torch
-
-    detector = build_text_detector(
-        job.detector, device=job.device, precision=job.precision, preparation=job.preparation
-    )
-    return detector, detector.features
-
-
-def _build_embedder(
-    job: TrackJob, features: FrameFeatures | None, state: State | None
-) -> Adapter | NoAppearance:
-    """The adapter; on the detector's own backbone where both are of one file."""
-    if job.association == MOTION:
-        return NoAppearance()
-    from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
-
-    name, weights = resolve(job.adapter, job.weights_dir)
-    search = job.detector
-    is_shared = isinstance(search, TextSearch) and (search.model, search.weights) == (name, weights)
-    adapter = build_adapter(
-        name,
-        weights=weights,
-        device=job.device,
-        precision=job.precision,
-        preparation=job.preparation,
-        features=features if is_shared else None,
-    )
-    if state is not None:
-        adapter.restore(state)
-    return adapter
 
 
 def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
@@ -201,6 +161,8 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
         for name in results.also:
             path, classes = results.in_format(name), job.detector.classes
             sinks.append(stack.enter_context(open_writer(name, path, info=info, classes=classes)))
+        if results.wants_id_maps:
+            sinks.append(stack.enter_context(IdMapWriter(results.id_maps, info=info)))
         if results.wants_tracks and job.changes_spool:
             # Beside the spool, which a resumed run needs as it is.
             sinks.append(stack.enter_context(TracksWriter(results.finished, job.detector.classes)))
@@ -221,6 +183,17 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
 
 def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
     """The tracks of the first pass, after all that is wanted of the whole video."""
+    info = job.source.info
+    tracks = _lasting(job) if job.least_frames > 1 else _of_first_pass(job)
+    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+
+
+def _lasting(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    return lasting(lambda: _of_first_pass(job), job.least_frames)
+
+
+def _of_first_pass(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    """Under their final identities."""
     spool, classes, info = job.results.spool, job.detector.classes, job.source.info
     tracks: Iterable[tuple[int, float, Tracks]] = TracksReader(spool, classes)
     if job.looks_twice:
@@ -233,7 +206,7 @@ def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
             job.relink_settings,
             (info.width, info.height),
         )
-    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+    return tracks
 
 
 def _annotated_video(

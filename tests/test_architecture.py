@@ -30,6 +30,8 @@ FLOORS = (
         "second_look",
         "camera",
         "smoothing",
+        "masks",
+        "mask_drawing",
         "drawing",
         "overlap",
         "watch",
@@ -38,8 +40,8 @@ FLOORS = (
         "summary",
     },
     {"models", "formats", "trackers"},
-    {"detectors", "sources", "annotation"},
-    {"pipeline", "job", "runner", "training", "evaluation", "readiness"},
+    {"detectors", "segmenters", "sources", "annotation"},
+    {"pipeline", "job", "assembly", "runner", "training", "evaluation", "readiness"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -54,13 +56,18 @@ SIDEWAYS = {
     ("motion", "kalman"),
     ("hybrid", "kalman"),
     ("hybrid", "camera"),
+    ("second_look", "masks"),
+    ("drawing", "mask_drawing"),
+    ("mask_drawing", "masks"),
     ("runner", "job"),
     ("runner", "pipeline"),
+    ("runner", "assembly"),
+    ("assembly", "job"),
     ("__main__", "cli"),
 }
 
 # Rooms that may load a neural network.
-TORCH_ROOMS = {"models", "training", "detectors"}
+TORCH_ROOMS = {"models", "training", "detectors", "segmenters"}
 NUMPY_ONLY = {
     "association",
     "motion",

@@ -32,6 +32,11 @@ def track(
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    masks: options.Masks = False,
+    segmenter: options.SegmenterName = None,
+    tighten: options.Tighten = False,
+    masks_png: options.MasksPng = False,
+    min_track_length: options.MinTrackLength = 1,
     relink: options.Relink = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
@@ -59,6 +64,7 @@ def track(
     """
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
+    from masa_cli.cli.masks import plan_masks  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
@@ -89,6 +95,7 @@ def track(
         info = boxes.frames.info
         adapter = adapter or boxes.adapter
         weights = Path(adapter) if Path(adapter).is_file() else None
+        outlines = plan_masks(segmenter, weights_dir, adapter) if masks or segmenter else None
         job = TrackJob(
             source=boxes.frames,
             detector=boxes.detector,
@@ -98,6 +105,7 @@ def track(
                 wants_video=video and info.width > 0,
                 wants_mot=mot,
                 wants_tracks=jsonl,
+                wants_id_maps=masks_png,
                 also=parse_names(also),
             ),
             origin=boxes.origin,
@@ -110,6 +118,9 @@ def track(
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
+            segmenter=outlines,
+            tightens=tighten,
+            least_frames=min_track_length,
             relink=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,
