@@ -48,6 +48,7 @@ class Variant:
     blocks: int = 3  # of the fusion, one after the other
     head_convs: int = 4  # convolutions of the head
     hidden: int = 1024  # numbers between the layers of heads
+    unit_length: bool = False  # whether the head "embedding" gives embeddings length 1
     unfrozen: bool = False  # whether training changes the backbone, too
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
     temperature: float = (
@@ -114,6 +115,8 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             blocks=1,
             head_convs=2,
             hidden=512,
+            unit_length=True,
+            temperature=0.07,  # as in its training
             unfrozen=True,
         ),
         "r50": Variant(

@@ -197,7 +197,8 @@ def _conclude(spool: Path, file: Path, images: Path) -> Prepared:
         raise SourceError(
             f"none of the images in {images} has a region: {num_broken} could not be read, of "
             f"{num_empty} nothing is known, or all regions are too small or too large",
-            fix="check that --regions belongs to these images",
+            fix="check that --regions belongs to these images, or give other images or bounds of "
+            "areas",
         )
     with PartFile(file) as part:
         head = {"folder": str(images.resolve()), "categories": _categories(names)}
