@@ -80,6 +80,15 @@ class TrackJob:
         return self.source.info.width > 0
 
     @property
+    def has_masks(self) -> bool:
+        """Whether tracks get masks, found or given."""
+        return (
+            self.segmenter is not None
+            or isinstance(self.detector, Everything)
+            or (isinstance(self.detector, FromFile) and self.detector.has_masks)
+        )
+
+    @property
     def looks_twice(self) -> bool:
         """Whether there is a second look: the other trackers' identities are final."""
         return self.relink and self.association == HYBRID
@@ -149,15 +158,6 @@ class TrackJob:
 
         choose_placement(self.device, self.precision)
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether tracks get masks, found or given."""
-        return (
-            self.segmenter is not None
-            or isinstance(self.detector, Everything)
-            or (isinstance(self.detector, FromFile) and self.detector.has_masks)
-        )
-
     def _check_masks(self) -> None:
         results = self.results
         named = [name for name in results.also if name in NEED_MASKS]
@@ -168,14 +168,13 @@ class TrackJob:
                 f"{wants[0]} needs masks, but only boxes are tracked",
                 fix=f"add --masks, or leave out {wants[0]}",
             )
-        if self.segmenter is None:
-            return
-        if not self.has_pictures:
+        if not self.has_pictures and (self.segmenter or results.wants_id_maps):
             raise SettingsError(
-                "masks are found in pictures, but there are none",
-                fix="give the video or the folder of frames as well, or leave out --masks",
+                "masks need pictures, but there are none",
+                fix="give the video or the folder of frames as well, or leave out --masks and "
+                "--masks-png",
             )
-        if self.segmenter.weights:
+        if self.segmenter and self.segmenter.weights:
             self._check_placement()
 
     def _check_clean_up(self) -> None:

@@ -25,8 +25,10 @@ def draw_mask(image: Image, mask: Mask, colour: tuple[int, int, int], width: int
     pixels = pixels[: window.shape[0], : window.shape[1]]
     if not pixels.any():
         return
-    tinted = window[pixels] * np.float32(1 - TINT) + np.array(colour, np.float32) * TINT
-    window[pixels] = tinted.astype(np.uint8)
+    paint = np.empty_like(window)
+    paint[:] = colour
+    tinted = np.asarray(cv2.addWeighted(window, 1 - TINT, paint, TINT, 0))
+    np.copyto(window, tinted, where=pixels[..., None])
     outlines, _ = cv2.findContours(
         pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y)
     )

@@ -66,6 +66,32 @@ def unpack(mask: Mask) -> tuple[BoolArray, tuple[int, int]]:
     return np.ascontiguousarray(columns[:, top:bottom].T), (left, top)
 
 
+def carried(mask: Mask, start: FloatArray, end: FloatArray) -> Mask | None:
+    """The mask moved and scaled as its box was; None if nothing of it stays in the frame.
+
+    Args:
+        mask: of the object when its box was `start`.
+        start: (4,) xyxy in source pixels, of some width and height.
+        end: (4,) the same box elsewhere.
+    """
+    pixels, corner = unpack(mask)
+    height, width = mask.size
+    scale = (end[2:] - end[:2]) / (start[2:] - start[:2])
+    first = end[:2] + (np.array(corner) - start[:2]) * scale
+    last = first + np.array([pixels.shape[1], pixels.shape[0]]) * scale
+    low = np.clip(np.floor(first), 0, [width, height]).astype(int)
+    high = np.clip(np.ceil(last), 0, [width, height]).astype(int)
+    # Each pixel takes what its middle falls on.
+    columns, rows = (
+        np.floor((np.arange(low[axis], high[axis]) + 0.5 - first[axis]) / scale[axis]).astype(int)
+        for axis in (0, 1)
+    )
+    known = np.pad(pixels, 1)  # middles that fall beside the window find nothing
+    columns = np.clip(columns + 1, 0, known.shape[1] - 1)
+    rows = np.clip(rows + 1, 0, known.shape[0] - 1)
+    return pack(known[rows[:, None], columns], (int(low[0]), int(low[1])), mask.size)
+
+
 def areas(masks: Iterable[Mask]) -> IntArray:
     """(N,) pixels of each mask."""
     return np.array([run_lengths(mask.counts)[1::2].sum() for mask in masks], np.int64)

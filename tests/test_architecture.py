@@ -56,6 +56,7 @@ SIDEWAYS = {
     ("motion", "kalman"),
     ("hybrid", "kalman"),
     ("hybrid", "camera"),
+    ("second_look", "masks"),
     ("drawing", "mask_drawing"),
     ("mask_drawing", "masks"),
     ("runner", "job"),

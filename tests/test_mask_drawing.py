@@ -10,7 +10,7 @@ def test_pixels_are_tinted_and_outlined_and_others_stay():
     image = np.full((40, 60, 3), 100, np.uint8)
     mask = pack(np.ones((20, 30), bool), (10, 5), (40, 60))
     draw_mask(image, mask, COLOUR, 1)
-    inside = np.array([100 * (1 - TINT) + part * TINT for part in COLOUR]).astype(np.uint8)
+    inside = [round(100 * (1 - TINT) + part * TINT) for part in COLOUR]
     np.testing.assert_array_equal(image[15, 25], inside)
     np.testing.assert_array_equal(image[5, 10], COLOUR)
     assert (image[4] == 100).all()

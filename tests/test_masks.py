@@ -5,6 +5,7 @@ from pycocotools import mask as coco
 from masa_cli.masks import (
     areas,
     as_array,
+    carried,
     frames_of,
     id_map,
     pack,
@@ -117,3 +118,29 @@ def test_a_mask_that_is_wholly_covered_is_none():
     tracks = tracks_of(square(2, 2, 4, 4), square(0, 0, 10, 10), scores=[0.1, 0.2])
     assert without_overlaps(tracks).masks[0] is None
     assert len(without_overlaps(Tracks.empty())) == 0
+
+
+def box(*corners):
+    return np.float32(corners)
+
+
+def test_a_mask_is_carried_along_with_its_box():
+    mask = mask_of(square(7, 3, 12, 9))
+    moved = carried(mask, box(6, 2, 13, 10), box(16, 7, 23, 15))
+    np.testing.assert_array_equal(whole(moved), square(17, 8, 22, 14))
+    assert carried(mask, box(6, 2, 13, 10), box(6, 2, 13, 10)) == mask
+
+
+def test_a_mask_grows_and_shrinks_with_its_box():
+    mask = mask_of(square(2, 2, 6, 6))
+    grown = carried(mask, box(2, 2, 6, 6), box(2, 2, 14, 10))
+    np.testing.assert_array_equal(whole(grown), square(2, 2, 14, 10))
+    shrunk = carried(mask, box(2, 2, 6, 6), box(2, 2, 4, 5))
+    np.testing.assert_array_equal(whole(shrunk), square(2, 2, 4, 5))
+
+
+def test_what_leaves_the_frame_is_cut_off():
+    mask = mask_of(square(2, 2, 6, 6))
+    cut = carried(mask, box(2, 2, 6, 6), box(-2, 18, 2, 22))
+    np.testing.assert_array_equal(whole(cut), square(0, 18, 2, 20))
+    assert carried(mask, box(2, 2, 6, 6), box(40, 40, 44, 44)) is None

@@ -57,8 +57,7 @@ class GridDetector:
 
     def _detect(self, frame: Frame) -> Detections:
         self._predictor.frame = frame
-        found = self._generator.generate(frame.image)
-        found.sort(key=lambda record: -record["predicted_iou"])
+        found = self._generator.generate(frame.image)  # the best first
         boxes = np.array([record["bbox"] for record in found], np.float32).reshape(-1, 4)
         boxes[:, 2:] += 1  # their last pixel is inside
         size = frame.image.shape[:2]

@@ -6,8 +6,11 @@ never as good as a network that has learned what objects are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -16,6 +19,8 @@ from numpy.typing import NDArray
 
 from masa_cli.masks import pack
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
+
+_MOST_THREADS = 8  # frames rarely have so many boxes that more would help
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,12 @@ class GrabCutSegmenter:
 
     def __init__(self, settings: GrabCutSettings | None = None) -> None:
         self._settings = settings or GrabCutSettings()
+        # OpenCV lets others run meanwhile, and each thread has random numbers of its own.
+        self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
 
     def segment(self, frame: Frame, boxes: FloatArray) -> Sequence[Mask | None]:
         """See `Segmenter`; each box is looked at by itself."""
-        return [self._mask(frame.image, box) for box in boxes]
+        return list(self._threads.map(partial(self._mask, frame.image), boxes))
 
     def _mask(self, image: Image, box: FloatArray) -> Mask | None:
         height, width = image.shape[:2]

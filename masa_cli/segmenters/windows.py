@@ -63,7 +63,7 @@ class MaskWindows:
         marked_rows, marked_columns = (np.flatnonzero(is_object.any(axis=axis)) for axis in (1, 0))
         rows = self._rows.touched(marked_rows, y1 - dy, y2 + dy)
         columns = self._columns.touched(marked_columns, x1 - dx, x2 + dx)
-        if not len(range(self._size[0])[rows]) or not len(range(self._size[1])[columns]):
+        if rows.start >= rows.stop or columns.start >= columns.stop:
             return None
         pixels = self.enlarged(logits, rows, columns) > 0
         pixels = without_specks(pixels, self._settings.speck_share)

@@ -106,11 +106,34 @@ def main():
         parts["backbone"], SAM_PICTURE, variant.mean, variant.std, CPU, torch.float32
     )
     frame = Frame(0, Fraction(0), image)
+    memory_of_masks(parts["masks"], frame, max(options.objects))
     _, seconds, memory = timed(lambda: features.of([frame]))
     row("encoder, for both", seconds, memory)
     encoder = seconds
     after = adapter_way(parts, features, frame, options.objects)
     grid_way(parts["masks"], features, frame, options, after, encoder)
+
+
+class _NoEncoder(torch.nn.Module):
+    """Sees nothing, at once: then only the masks take memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.neck = torch.nn.Conv2d(1, 256, 1)
+
+    def forward(self, x):
+        return [torch.zeros(len(x), 1, 64, 64)]
+
+
+def memory_of_masks(masks, frame, count):
+    """Before anything else has raised the peak."""
+    features = FrameFeatures(
+        _NoEncoder(), lambda images: (torch.zeros(1, 3, 1024, 1024), (576, 1024))
+    )
+    segmenter = SamSegmenter(features, masks)
+    found, seconds, memory = timed(lambda: segmenter.segment(frame, some_boxes(frame, count)))
+    num_found = sum(mask is not None for mask in found)
+    row(f"masks of {count} boxes, nothing else", seconds, memory, f"{num_found} masks")
 
 
 def adapter_way(parts, features, frame, counts):

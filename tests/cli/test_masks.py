@@ -151,7 +151,16 @@ def test_what_cannot_work_is_refused_before_anything_is_written(clip, options, p
 def test_masks_need_pictures(clip):
     result = masa("track", "--dets", "dets.txt", "--masks", "--segmenter", "grabcut")
     assert result.exit_code == 1
-    assert "masks are found in pictures, but there are none" in result.stderr
+    assert "masks need pictures, but there are none" in result.stderr
+    # Masks that are given do not, but for pictures of identities.
+    assert masa("track", *clip, *BY_COLOUR, "-o", "first").exit_code == 0
+    given = ("--dets", "first/tracks.jsonl", "--association", "motion", "-o", "second")
+    result = masa("track", *given, "--masks-png")
+    assert result.exit_code == 1
+    assert "masks need pictures" in result.stderr
+    result = masa("track", *given, "--also", "mots,ytvis")
+    assert result.exit_code == 0, result.output
+    assert sum(each.has_mask.sum() for each in tracks_of("second/tracks.jsonl")) == 24
 
 
 def test_masks_of_another_video_are_refused(clip):

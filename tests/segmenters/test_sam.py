@@ -5,9 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
 from torch import nn
 
-from masa_cli.masks import areas
+from masa_cli.masks import areas, unpack
 from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.sam_masks import SamMasks
 from masa_cli.segmenters.sam import SamSegmenter
@@ -122,3 +124,40 @@ def test_the_decoder_of_segment_anything_makes_a_map_for_each_box():
     assert logits.shape == (2, 256, 256)
     assert quality.shape == (2,)
     torch.testing.assert_close(alone[0], logits[0], rtol=1e-4, atol=1e-4)
+
+
+class Noise(nn.Module):
+    """Sees noise that is the same every time."""
+
+    img_size = 1024
+
+    def __init__(self):
+        super().__init__()
+        self.neck = nn.Identity()
+
+    def forward(self, x):
+        return [torch.randn(1, 256, 64, 64, generator=torch.Generator().manual_seed(1))]
+
+
+@pytest.mark.parametrize("size", [(360, 719), (500, 211)], ids=str)
+def test_masks_are_those_of_the_predictor_of_segment_anything(size):
+    torch.manual_seed(0)
+    masks, encoder = SamMasks().eval(), Noise()
+    boxes = np.float32([[20.5, 30, 120, 160.25], [100, 80, 210, 200], [0, 0, size[1], size[0]]])
+    predictor = SamPredictor(Sam(encoder, masks.prompt_encoder, masks.mask_decoder))
+    filled = predictor.transform.get_preprocess_shape(*size, 1024)
+    predictor.features = encoder(None)[0]
+    predictor.original_size, predictor.input_size = size, filled
+    predictor.is_image_set = True
+    prompts = torch.from_numpy(predictor.transform.apply_boxes(boxes, size)).float()
+    expected, _, _ = predictor.predict_torch(None, None, prompts, multimask_output=False)
+
+    features = FrameFeatures(encoder, lambda images: (torch.zeros(1, 3, 1024, 1024), filled))
+    anywhere = WindowSettings(margin=1e3, speck_share=0)
+    found = SamSegmenter(features, masks, anywhere).segment(frame(size=size), boxes)
+    for mask, pixels in zip(found, expected[:, 0].numpy(), strict=True):
+        picture = np.zeros(size, bool)
+        window, (x, y) = unpack(mask)
+        picture[y : y + window.shape[0], x : x + window.shape[1]] = window
+        assert 0.02 < pixels.mean() < 0.98
+        assert (picture != pixels).mean() < 1e-4  # where float32 cannot tell the side of 0
