@@ -61,6 +61,7 @@ SIDEWAYS = {
     ("mask_drawing", "masks"),
     ("runner", "job"),
     ("runner", "pipeline"),
+    ("training", "evaluation"),
     ("runner", "assembly"),
     ("assembly", "job"),
     ("__main__", "cli"),

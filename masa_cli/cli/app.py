@@ -14,6 +14,7 @@ from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.segment_track import segment_track
 from masa_cli.cli.track import track
+from masa_cli.cli.train import train
 from masa_cli.cli.weights import weights
 from masa_cli.formats.detections import DETECTION_RULES
 
@@ -31,6 +32,7 @@ app.command(name="segment-track")(segment_track)
 app.command()(render)
 app.command(name="eval")(eval_)
 app.command()(demo)
+app.add_typer(train)
 app.add_typer(weights)
 app.command()(doctor)
 
