@@ -15,17 +15,26 @@ from masa_cli.structures import FloatArray, State
 
 
 class EmbeddingHead(nn.Module):
-    """Convolutions and two layers; embeddings are not normalised.
+    """Convolutions and two layers.
 
     Args:
         channels: of the maps.
         num_convs: convolutions.
         hidden: numbers between the two layers.
+        unit_length: whether embeddings have length 1; in the published networks they have any.
     """
 
-    def __init__(self, channels: int = WIDTH, num_convs: int = 4, hidden: int = 1024) -> None:
+    def __init__(
+        self,
+        channels: int = WIDTH,
+        num_convs: int = 4,
+        hidden: int = 1024,
+        *,
+        unit_length: bool = False,
+    ) -> None:
         super().__init__()
         self.dim = 256
+        self._unit_length = unit_length
         self.convs = nn.ModuleList(
             ConvNorm(channels, channels, 3, nn.GroupNorm(32, channels)) for _ in range(num_convs)
         )
@@ -38,7 +47,7 @@ class EmbeddingHead(nn.Module):
             x = F.relu(conv(x))
         x = F.relu(self.hidden(x.flatten(1)))  # (N, hidden)
         y: Tensor = self.embedding(x)
-        return y
+        return F.normalize(y.float(), dim=1) if self._unit_length else y
 
     def describe(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]

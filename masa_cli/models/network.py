@@ -75,7 +75,9 @@ FUSIONS: Mapping[str, _Part] = MappingProxyType(
 HEADS: Mapping[str, _Part] = MappingProxyType(
     {
         "stripes": lambda row: Stripes(row.channels[0]),
-        "embedding": lambda row: EmbeddingHead(row.width, row.head_convs, row.hidden),
+        "embedding": lambda row: EmbeddingHead(
+            row.width, row.head_convs, row.hidden, unit_length=row.unit_length
+        ),
     }
 )
 

@@ -49,6 +49,7 @@ class Variant:
     blocks: int = 3  # of the fusion, one after the other
     head_convs: int = 4  # convolutions of the head
     hidden: int = 1024  # numbers between the layers of heads
+    unit_length: bool = False  # whether the head "embedding" gives embeddings length 1
     unfrozen: bool = False  # whether training changes the backbone, too
     frozen_blocks: int = 0  # of its first blocks that it does not change even so
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
@@ -117,6 +118,8 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             blocks=1,
             head_convs=2,
             hidden=512,
+            unit_length=True,
+            temperature=0.07,  # as in its training
             unfrozen=True,
             # Up to stride 8: half of the work of a step, and what objects look like there is what
             # `raw` compares them by.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -141,3 +142,5 @@ def read_batches(
 
 def _set_up_worker(number: int) -> None:
     cv2.setNumThreads(0)
+    # Ctrl-C reaches all processes of a terminal; this one ends when the run does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,7 +23,6 @@ class ContrastSettings:
     cosine_margin: float = 0.1  # cosine up to which two objects may be alike for free
     cosine_negatives: float = 3.0  # most pairs of two objects, per pair of one
     temperature: float = 1.0  # dot products are divided by it; no unit
-    unit_length: bool = False  # whether dot products are those of embeddings of length 1
 
 
 def same_object(key_objects: Tensor, reference_objects: Tensor, partners: Tensor) -> Tensor:
@@ -112,11 +111,11 @@ def embedding_losses(
         settings: of the losses.
     """
     cosines = F.normalize(key, dim=1) @ F.normalize(reference, dim=1).T
-    logits = cosines if settings.unit_length else key @ reference.T
     cosine = cosine_loss(
         cosines, same, margin=settings.cosine_margin, negatives=settings.cosine_negatives
     )
     return {
-        "contrast": settings.weight * contrastive_loss(logits / settings.temperature, same),
+        "contrast": settings.weight
+        * contrastive_loss(key @ reference.T / settings.temperature, same),
         "cosine": settings.cosine_weight * cosine,
     }

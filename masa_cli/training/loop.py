@@ -143,7 +143,8 @@ class Trainer:
         means = self._processes.mean(torch.stack(list(sums.values()))).tolist()
         seconds = time.perf_counter() - start
         losses_by_name = dict(zip(sums, means, strict=True))
-        return StepFacts(self.step, losses_by_name, lr, gradient, seconds, waited, tuple(broken))
+        said = self._processes.together(tuple(broken))
+        return StepFacts(self.step, losses_by_name, lr, gradient, seconds, waited, said)
 
     def _learn_from(self, batch: Batch, share: float, *, is_last: bool) -> dict[str, Tensor]:
         """Add the gradients of a part of the step's batch; its losses by name."""

@@ -69,6 +69,14 @@ class Processes:
             values = values / self.count
         return values
 
+    def together(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """The texts of all processes; all must ask."""
+        if self.count == 1 or not self.any(bool(texts)):  # nearly always
+            return texts
+        parts: list[tuple[str, ...]] = [()] * self.count
+        dist.all_gather_object(parts, texts)
+        return tuple(text for part in parts for text in part)
+
     def wait(self) -> None:
         """Until all are here."""
         if self.count > 1:

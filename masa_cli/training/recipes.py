@@ -17,14 +17,23 @@ from masa_cli.training.views import ViewSettings
 
 _OBJECTIVES = MappingProxyType({"objects": ObjectPriorSettings(), "matching": MatchingSettings()})
 _MASA = Recipe(_OBJECTIVES)
-_BALANCED_MORE = replace(MatchingSettings().draw, positive_share=0.8)
-
-# For two CPU cores: small views, small batches, and objects that stay large enough to be seen.
+# For two CPU cores: small views, small batches, and objects that stay large enough to be seen. Dot
+# products of embeddings of any length, as MASA has them, need thousands of steps before they begin
+# to tell objects apart; cosines over a temperature, and AdamW, some dozens.
 _LITE_MATCHING = MatchingSettings(
-    draw=replace(_BALANCED_MORE, num_samples=256), copies=3, contrast=ContrastSettings()
+    draw=replace(MatchingSettings().draw, num_samples=256, positive_share=0.8),
+    contrast=ContrastSettings(weight=1.0, temperature=VARIANTS["lite"].temperature),
+    copies=3,
 )
 _LITE = Recipe(
-    MappingProxyType({"objects": ObjectPriorSettings(), "matching": _LITE_MATCHING}),
+    MappingProxyType(
+        {
+            "objects": ObjectPriorSettings(
+                boxes=replace(ObjectPriorSettings().boxes, num_samples=128)
+            ),
+            "matching": _LITE_MATCHING,
+        }
+    ),
     views=ViewSettings(
         size=320,
         min_scale=0.8,
@@ -36,8 +45,10 @@ _LITE = Recipe(
         clips=True,
         min_visible=0.3,
     ),
-    optimiser=OptimiserSettings(lr=0.02, lr_batch=8, warm_up_steps=50, cosine=True),
-    run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=50),
+    optimiser=OptimiserSettings(
+        adam=True, lr=5e-4, lr_batch=8, weight_decay=0.01, warm_up_steps=50, cosine=True
+    ),
+    run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=100, held_out=0.05),
     lets_through=True,
 )
 

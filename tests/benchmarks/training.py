@@ -15,6 +15,7 @@ import resource
 import statistics
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,6 +38,22 @@ from masa_cli.watch import Watch
 
 WARM_UP = 2
 OWN = ("views", "assign", "sample", "proposals")
+
+
+class MemoryWatch(Watch):
+    """Also takes down how much memory the process holds at the end of each stage (Linux)."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = {}
+
+    @contextmanager
+    def stage(self, name):
+        with super().stage(name):
+            yield
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        held = pages * resource.getpagesize() / 2**30
+        self.memory[name] = max(self.memory.get(name, 0), held)
 
 
 def timed(watch, module, name, stage):
@@ -64,7 +81,7 @@ def measure(options):
         weights_dir=options.weights_dir,
         seed=0,
     )
-    watch, steps = Watch(), []
+    watch, steps = MemoryWatch(), []
     for module in (matching, object_prior):
         timed(watch, module, "assign", "assign")
         timed(watch, module, "sample", "sample")
@@ -81,21 +98,23 @@ def measure(options):
             watch.seconds.clear()
         if own.device.type == "cuda":
             print(f"peak memory of the GPU: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
-    return recipe, steps[WARM_UP:]
+    return recipe, steps[WARM_UP:], watch.memory
 
 
-def print_stages(recipe, steps):
-    """Median, spread and share of each stage."""
+def print_stages(recipe, steps, memory):
+    """Median, spread and share of each stage; memory held at its end."""
     for step in steps:
         step["views"] = step.pop("wait for views")
         step["own"] = sum(step.get(name, 0) for name in OWN)
     whole = statistics.median(step["step"] for step in steps)
-    print(f"{'stage':18} {'median s':>9} {'min':>7} {'max':>7} {'share':>6}")
+    memory["views"] = memory.pop("wait for views")
+    print(f"{'stage':18} {'median s':>9} {'min':>7} {'max':>7} {'share':>6} {'GiB held':>9}")
     for name in sorted(steps[0], key=lambda name: -steps[0][name]):
         values = [step.get(name, 0) for step in steps]
         median = statistics.median(values)
         print(
-            f"{name:18} {median:9.3f} {min(values):7.3f} {max(values):7.3f} {median / whole:6.1%}"
+            f"{name:18} {median:9.3f} {min(values):7.3f} {max(values):7.3f} {median / whole:6.1%} "
+            f"{memory.get(name, float('nan')):9.2f}"
         )
     print(f"{recipe.run.batch / whole:.2f} images/s (pairs of views)")
 
@@ -158,13 +177,13 @@ def main():
         f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, "
         f"torch {torch.__version__}, commit {commit.stdout.strip()}"
     )
-    recipe, steps = measure(options)
+    recipe, steps, memory = measure(options)
     run, views = recipe.run, recipe.views
     print(
         f"{options.adapter}, {options.precision}, batch {run.batch} in parts of {run.part}, views "
         f"of {views.size} pixels, {len(steps)} steps after {WARM_UP}"
     )
-    print_stages(recipe, steps)
+    print_stages(recipe, steps, memory)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of the process: {peak:.2f} GiB")
     print_views(recipe, options.data)

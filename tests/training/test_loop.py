@@ -177,6 +177,50 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(finished, data, 
     assert_same_weights(killed, job)
 
 
+def test_ctrl_c_finishes_the_step_and_keeps_it(data, tmp_path):
+    """Sent to the whole group, as a terminal does: to the workers, too."""
+    stopped = job_of(data, tmp_path)
+    words = [sys.executable, *command(data, stopped), "--workers", "1", "--set", "run.steps=5000"]
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(stopped.checkpoints.glob("step-0000002.pt")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "steps are kept" in said
+    assert "--resume" in said
+    assert not stopped.last.exists()
+
+
+@pytest.fixture
+def with_a_broken_image(data, tmp_path):
+    """The same data and an image that cannot be read."""
+    content = orjson.loads((data / "regions.json").read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for number in (100, 101, 102, 103):
+        image = {"id": number, "file_name": str(tmp_path / "broken.png"), "height": 9, "width": 9}
+        content["images"].append(image)
+        box = {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 6, 6]}
+        content["annotations"].append(box)
+    (tmp_path / "regions.json").write_bytes(orjson.dumps(content))
+    return tmp_path / "regions.json"
+
+
+def test_broken_images_are_named_and_counted(with_a_broken_image, tmp_path, caplog):
+    summary = run(job_of(with_a_broken_image, tmp_path / "run"))
+    assert summary.steps == 4
+    assert summary.num_broken > 0
+    assert "broken.png cannot be read" in caplog.text
+
+
 def test_two_processes_are_as_one_with_the_same_batch(brief, data, tmp_path):
     shared = job_of(data, tmp_path)
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]

@@ -10,6 +10,7 @@ from masa_cli.models.network import build_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.training.batches import Batch
 from masa_cli.training.initial import begin, first_weights
+from masa_cli.training.loop import build_optimiser
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.recipes import RECIPES, find_recipe
 from masa_cli.training.trainee import Trainee
@@ -75,7 +76,7 @@ def test_a_step_changes_all_that_is_trained_and_nothing_else(name, batch):
 
 def test_a_few_steps_on_one_batch_make_its_losses_smaller(batch):
     trainee = lite()
-    optimiser = torch.optim.SGD(trainee.parameters(), lr=0.02, momentum=0.9)
+    optimiser = build_optimiser(trainee, find_recipe("lite").optimiser)
     totals = []
     for _ in range(12):
         losses = trainee(batch)

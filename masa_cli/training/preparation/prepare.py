@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from masa_cli.formats.regions import REGIONS_FILE
 from masa_cli.results import make_folder
 from masa_cli.sources.image_folder import SUFFIXES, read_image
 from masa_cli.structures import Image
-from masa_cli.training.preparation.found import OBJECT, FoundRegion, RegionSource
+from masa_cli.training.preparation.found import FoundRegion, RegionSource
+from masa_cli.training.preparation.regions_writer import Prepared, write_regions
 from masa_cli.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -42,25 +44,6 @@ class RegionFilter:
             and min(region.box[2:]) >= self.min_side
         ]
         return sorted(fitting, key=lambda region: -region.area)[: self.max_regions]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What came of it.
-
-    Attributes:
-        file: of the regions.
-        num_images: with regions.
-        num_regions: of all.
-        num_empty: images of which nothing is known, or nothing was left.
-        num_broken: images, or regions, that could not be read.
-    """
-
-    file: Path
-    num_images: int
-    num_regions: int
-    num_empty: int
-    num_broken: int
 
 
 def find_images(folder: Path) -> list[str]:
@@ -120,8 +103,7 @@ def prepare(
     done, offset = _done(spool, head) if resume else (0, None)
     source = open_source()
     watch.on_pass("regions", done)
-    writer = PartFile(spool, resume_at=offset)
-    try:
+    with closing(PartFile(spool, resume_at=offset)) as writer:
         if offset is None:
             writer.write(orjson.dumps(head) + b"\n")
         for place, name in enumerate(names[done:], start=done + 1):
@@ -130,9 +112,7 @@ def prepare(
             watch.on_frame(place, len(line["regions"]))
             if watch.stop_requested and place < len(names):
                 raise Interrupted(f"{place} images are kept in {output}; add --resume to go on")
-    finally:
-        writer.close()
-    prepared = _conclude(part_of(spool), file, images)
+    prepared = write_regions(part_of(spool), file, images)
     part_of(spool).unlink()
     return prepared
 
@@ -173,70 +153,3 @@ def _done(spool: Path, head: Mapping[str, Any]) -> tuple[int, int | None]:
         )
     logger.info("resuming after %d images", len(lines) - 1)
     return len(lines) - 1, len(whole)
-
-
-def _lines(spool: Path) -> Iterator[dict[str, Any]]:
-    with spool.open("rb") as file:
-        next(file)
-        for line in file:
-            yield orjson.loads(line)
-
-
-def _conclude(spool: Path, file: Path, images: Path) -> Prepared:
-    """Write the file of regions, image by image: it may be larger than the memory."""
-    names: dict[str, int] = {}
-    num_images = num_regions = num_empty = num_broken = 0
-    for line in _lines(spool):
-        num_broken += "error" in line
-        num_empty += "error" not in line and not line["regions"]
-        num_images += bool(line["regions"])
-        num_regions += len(line["regions"])
-        for region in line["regions"]:
-            names.setdefault(region["name"], len(names) + 1)
-    if not num_images:
-        raise SourceError(
-            f"none of the images in {images} has a region: {num_broken} could not be read, of "
-            f"{num_empty} nothing is known, or all regions are too small or too large",
-            fix="check that --regions belongs to these images",
-        )
-    with PartFile(file) as part:
-        head = {"folder": str(images.resolve()), "categories": _categories(names)}
-        part.write(orjson.dumps(head)[:-1] + b',"images":[')
-        for place, line in enumerate(_with_regions(spool)):
-            row = {"id": place + 1, **{k: line[k] for k in ("file_name", "height", "width")}}
-            part.write((b",\n" if place else b"\n") + orjson.dumps(row))
-        part.write(b'\n],"annotations":[')
-        number = 0
-        for place, line in enumerate(_with_regions(spool)):
-            for region in line["regions"]:
-                number += 1
-                row = _annotation(region, number, place + 1, names)
-                part.write((b",\n" if number > 1 else b"\n") + orjson.dumps(row))
-        part.write(b"\n]}\n")
-    return Prepared(file, num_images, num_regions, num_empty, num_broken)
-
-
-def _with_regions(spool: Path) -> Iterator[dict[str, Any]]:
-    return (line for line in _lines(spool) if line["regions"])
-
-
-def _categories(names: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [{"id": number, "name": name} for name, number in (names or {OBJECT: 1}).items()]
-
-
-def _annotation(
-    region: Mapping[str, Any], number: int, image: int, names: Mapping[str, int]
-) -> dict[str, Any]:
-    row = {
-        "id": number,
-        "image_id": image,
-        "category_id": names[region["name"]],
-        "bbox": region["box"],
-        "area": region["area"],
-        "iscrowd": 0,
-    }
-    if region["mask"]:
-        row["segmentation"] = region["mask"]
-    if region["outline"]:
-        row["outline"] = [round(value, 2) for corner in region["outline"] for value in corner]
-    return row
