@@ -96,7 +96,7 @@ class Keeper:
         if self._trainer.step == 0:
             with self._trainer.watch.stage("validate"):
                 self._raw = self._validation.score_raw()
-            self._listener.on_validation(0, self._raw)
+            self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
             self._validate()
             self.save()
 
