@@ -59,6 +59,12 @@ class Variant:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1, subtracted
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # RGB, by which pictures are divided
 
+    @property
+    def fixed_side(self) -> int | None:
+        """Height and width of every picture, where the backbone knows one size only, as ViTs do."""
+        demo = self.pictures["demo"]
+        return demo.long_side if demo.divisor == demo.long_side else None
+
 
 # What frames are prepared like: the published demo, or the published configurations for TAO and for
 # BDD100K. The demo resizes numbers with a fraction, the benchmarks bytes.

@@ -68,7 +68,7 @@ def draw_curves(path: Path, losses: Table, validation: Table, lines: Mapping[str
         path: a PNG to write.
         losses: of all steps.
         validation: of some.
-        lines: further values of validation to compare with, by name.
+        lines: values of `raw` to compare with, by the names of scores; drawn in their colours.
 
     Returns:
         Whether it was drawn: matplotlib may not be installed.
@@ -82,9 +82,11 @@ def draw_curves(path: Path, losses: Table, validation: Table, lines: Mapping[str
     _draw(left, losses.rows, [n for n in _names(losses) if n.startswith("loss")], smooth=_SMOOTH)
     left.set(xlabel=STEP, ylabel="loss", yscale="log")
     _draw(right, validation.rows, _names(validation), smooth=1.0)
+    colours = {line.get_label(): line.get_color() for line in right.lines}
     for name, value in lines.items():
-        right.axhline(value, linestyle="--", color="grey")
-        right.annotate(name, (0, value), fontsize=8)
+        right.axhline(value, linestyle=":", color=colours.get(name, "grey"))
+    if lines:
+        right.set_title("dotted: raw, never trained to match", fontsize=8)
     right.set(xlabel=STEP, ylabel="share", ylim=(0, 1))
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -88,7 +88,7 @@ class Keeper:
         self._losses = Table(job.losses, until)
         self._scores = Table(job.validation, until)
         self._board = TensorBoard(job.tensorboard, until)
-        self._best: float = state["best"] if state else -1.0
+        self._best: list[float] = state["best"] if state else []
         self._raw: dict[str, float] = dict(state["raw"]) if state else {}
         self._num_broken: int = state["broken"] if state else 0
         self._said: set[str] = set()
@@ -98,7 +98,7 @@ class Keeper:
         if self._trainer.step == 0:
             with self._trainer.watch.stage("validate"):
                 self._raw = self._validation.score_raw()
-            self._listener.on_validation(0, self._raw)
+            self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
             self._validate()
             self.save()
 
@@ -136,7 +136,7 @@ class Keeper:
         files = (job.best, job.last, job.losses, job.validation, job.curves)
         scores = {name: v for name, v in self._scores.rows[-1].items() if name != STEP}
         written = tuple(path for path in files if path.exists())
-        return TrainSummary(self._trainer.step, scores, self._best, self._num_broken, written)
+        return TrainSummary(self._trainer.step, scores, self._best[0], self._num_broken, written)
 
     def _validate(self) -> None:
         with self._trainer.watch.stage("validate"):
@@ -145,9 +145,9 @@ class Keeper:
         self._scores.append(step, scores)
         self._board.write(step, scores)
         self._board.flush()
-        decisive = next(iter(scores.values()))
-        if decisive > self._best:
-            self._best = decisive
+        ordered = list(scores.values())  # the one that decides comes first, then those for ties
+        if ordered > self._best:
+            self._best = ordered
             self._export(self._job.best)
         draw_curves(self._job.curves, self._losses, self._scores, self._raw)
         self._listener.on_validation(step, scores)

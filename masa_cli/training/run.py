@@ -65,7 +65,13 @@ def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
 
 def _check(job: TrainJob, own: Processes) -> None:
     """Raise SettingsError or OutputError for what cannot work."""
-    run = job.recipe.run
+    run, side = job.recipe.run, find_variant(job.variant).fixed_side
+    if side and job.recipe.views.size != side:
+        raise SettingsError(
+            f"{job.variant} sees pictures of {side} x {side} pixels only, not of "
+            f"{job.recipe.views.size}",
+            fix="leave out --set views.size=…",
+        )
     if run.batch % own.count:
         raise SettingsError(
             f"a batch of {run.batch} pairs cannot be split over {own.count} processes",

@@ -90,7 +90,7 @@ class Validation:
         if self._folder:
             raw = build_adapter("raw", device="cpu")
             scores = score_videos(self._videos, self._folder, self._results, raw) | scores
-        return {f"raw {name}": value for name, value in scores.items()}
+        return scores
 
     def _usable(self, count: int) -> list[int]:
         """Images that give pairs; the others are named once."""

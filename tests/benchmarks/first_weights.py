@@ -9,7 +9,6 @@ held out, of what boxes show behind the neck, the fusion and the head, averaged 
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from masa_cli.formats.regions import RegionSet, read_regions
@@ -74,8 +73,8 @@ def main():
         print("let through" if lets_through else "at random")
         for stage in STAGES:
             scores = recall_at_1((pair, tuple(both[stage])) for pair, both in described)
-            print(f"  {stage:7}", {name: np.round(value, 3) for name, value in scores.items()})
-    print("raw", {name: np.round(value, 3) for name, value in validation.score_raw().items()})
+            print(f"  {stage:7}", {name: round(float(value), 3) for name, value in scores.items()})
+    print("raw", {name: round(float(value), 3) for name, value in validation.score_raw().items()})
 
 
 if __name__ == "__main__":

@@ -95,6 +95,10 @@ def test_what_is_trained_is_an_adapter(data, tmp_path):
         (["run", "DATA", "--adapter", "nothing", "-o", "x"], "unknown adapter"),
         (["run", "DATA", "-o", "x", "--set", "run.stepz=1"], "no setting"),
         (["run", "none", "-o", "x"], "cannot be read"),
+        (
+            ["run", "DATA", "--adapter", "sam-b", "-o", "x", "--set", "views.size=512"],
+            "1024 x 1024",
+        ),
         (["run", "DATA", "-o", "x", "--videos", "."], "no sequences"),
         (["run", "DATA", "-o", "x", "--overwrite", "--resume"], "exclude each other"),
         (["prepare", "none", "-o", "x"], "no folder"),

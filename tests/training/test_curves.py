@@ -27,5 +27,5 @@ def test_curves_are_drawn_also_of_nothing(tmp_path):
     assert draw_curves(tmp_path / "x.png", losses, validation, {})
     losses.append(1, {"loss": 2.0, "loss x": 1.0, "lr": 0.1})
     validation.append(1, {"recall": 0.5})
-    assert draw_curves(tmp_path / "x.png", losses, validation, {"raw recall": 0.3})
+    assert draw_curves(tmp_path / "x.png", losses, validation, {"recall": 0.3})
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
