@@ -10,6 +10,7 @@ from masa_cli.detectors import Detector
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
+from masa_cli.replay import Recording
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
 from masa_cli.settings import with_changes
@@ -43,6 +44,9 @@ class TrackJob:
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
+        found_by: what finds the boxes, "file" or "prompt".
+        recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
+            then `detector` is the same, and `source` is for the second pass.
     """
 
     source: Source
@@ -63,6 +67,8 @@ class TrackJob:
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    found_by: str = "file"
+    recording: Recording | None = None
 
     @property
     def has_pictures(self) -> bool:
@@ -105,8 +111,11 @@ class TrackJob:
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
         video = {"video": str(self.source.info)}
-        second = {"second look": str(self.looks_twice)}
-        return {"masa": __version__, **files, **video, **dict(self.facts), **own, **second}
+        further = {
+            "second look": str(self.looks_twice),
+            "--save-embeddings": str(self.results.wants_embeddings),
+        }
+        return {"masa": __version__, **files, **video, **dict(self.facts), **own, **further}
 
     def check(self) -> None:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
@@ -120,6 +129,9 @@ class TrackJob:
         if isinstance(self.detector, TextSearch):
             self._check_placement()
         if self.association == MOTION:
+            self._check_looks()
+            return
+        if self.recording is not None:
             return
         if not self.has_pictures:
             raise SettingsError(
@@ -135,6 +147,13 @@ class TrackJob:
         from masa_cli.models.device import choose_placement  # noqa: PLC0415 - imports torch
 
         choose_placement(self.device, self.precision)
+
+    def _check_looks(self) -> None:
+        if self.results.wants_embeddings:
+            raise SettingsError(
+                f"association {MOTION} makes no embeddings that could be kept",
+                fix="leave out --save-embeddings, or use another --association",
+            )
 
     def _check_clean_up(self) -> None:
         if self.clean_up and not self.has_pictures:

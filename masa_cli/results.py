@@ -22,6 +22,7 @@ class Results:
         wants_video: annotated video, `<stem>.mp4`.
         wants_mot: MOTChallenge results, `<stem>.txt`.
         wants_tracks: `tracks.jsonl`.
+        wants_embeddings: `embeddings.masa`.
         also: names of further formats, `<stem>.<name>.json`.
     """
 
@@ -30,6 +31,7 @@ class Results:
     wants_video: bool = True
     wants_mot: bool = True
     wants_tracks: bool = True
+    wants_embeddings: bool = False
     also: tuple[str, ...] = ()
 
     @property
@@ -46,6 +48,11 @@ class Results:
     def tracks(self) -> Path:
         """Everything that is known of the tracks; `.part` of it is the spool."""
         return self.folder / "tracks.jsonl"
+
+    @property
+    def embeddings(self) -> Path:
+        """What the tracker was given, to associate it anew."""
+        return self.folder / "embeddings.masa"
 
     def in_format(self, name: str) -> Path:
         """The file of one of the formats in `also`."""
@@ -72,6 +79,7 @@ class Results:
             (self.video, self.wants_video),
             (self.mot, self.wants_mot),
             (self.tracks, self.wants_tracks),
+            (self.embeddings, self.wants_embeddings),
         )
         own = [path for path, is_wanted in choices if is_wanted]
         return own + [self.in_format(name) for name in self.also]

@@ -15,6 +15,7 @@ from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
+from masa_cli.formats.embeddings_file import EmbeddingsWriter, Kept, finish_embeddings
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
 from masa_cli.formats.trace_json import TracedReader
@@ -32,11 +33,12 @@ from masa_cli.pipeline import (
     with_pictures,
     without_pictures,
 )
+from masa_cli.replay import Keeping, Recording, Replaying, offset_in
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
 from masa_cli.sources import Source
 from masa_cli.structures import State, Tracks
 from masa_cli.summary import Summary, Tally
-from masa_cli.trackers import MOTION, NoAppearance, build_tracker
+from masa_cli.trackers import MOTION, Associator, NoAppearance, build_tracker
 from masa_cli.watch import Watch
 
 if TYPE_CHECKING:
@@ -133,17 +135,16 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     with watch.stage("load"):
         detector, features = _build_detector(job)
         embedder = _build_embedder(job, features, states.get("embedder"))
-    tracker = build_tracker(
-        job.association, changes=job.tracker_changes, temperature=embedder.temperature
-    )
-    if "tracker" in states:
-        tracker.restore(states["tracker"])
     results = job.results
-    with Spool(
-        results.tracks, results.checkpoint, job.detector.classes, job.conditions, checkpoint
-    ) as spool:
+    with ExitStack() as files:
+        tracker = _build_tracker(job, embedder.temperature, states.get("tracker"), files)
+        spool = files.enter_context(
+            Spool(
+                results.tracks, results.checkpoint, job.detector.classes, job.conditions, checkpoint
+            )
+        )
         track(
-            job.source,
+            job.recording or job.source,
             detector,
             embedder,
             tracker,
@@ -152,6 +153,26 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
             batch_size=job.batch_size,
             traced=job.looks_twice,
         )
+
+
+def _build_tracker(
+    job: TrackJob, temperature: float, state: State | None, files: ExitStack
+) -> Associator:
+    """The tracker, between what writes down or gives again what it is given, where wanted."""
+    tracker = build_tracker(job.association, changes=job.tracker_changes, temperature=temperature)
+    if job.recording is not None:
+        tracker = Replaying(tracker, job.recording)
+    elif job.results.wants_embeddings:
+        kept = Kept(
+            job.source.info, job.detector.classes, temperature, job.found_by, dict(job.facts)
+        )
+        writer = EmbeddingsWriter(
+            job.results.embeddings, kept, resume_at=offset_in(state) if state else None
+        )
+        tracker = Keeping(tracker, files.enter_context(writer))
+    if state is not None:
+        tracker.restore(state)
+    return tracker
 
 
 def _build_detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
@@ -168,8 +189,10 @@ def _build_detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
 
 def _build_embedder(
     job: TrackJob, features: FrameFeatures | None, state: State | None
-) -> Adapter | NoAppearance:
+) -> Adapter | NoAppearance | Recording:
     """The adapter; on the detector's own backbone where both are of one file."""
+    if job.recording is not None:
+        return job.recording
     if job.association == MOTION:
         return NoAppearance()
     from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
@@ -252,6 +275,10 @@ def _annotated_video(
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     results = job.results
+    if results.wants_embeddings:
+        checkpoint = Checkpoint.read(results.checkpoint)
+        offset = offset_in(checkpoint.states["tracker"])
+        finish_embeddings(results.embeddings, offset or 0, checkpoint.next_frame)
     if results.wants_tracks:
         os.replace(results.finished if job.changes_spool else results.spool, results.tracks)
     results.spool.unlink(missing_ok=True)

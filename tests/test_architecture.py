@@ -38,7 +38,7 @@ FLOORS = (
         "summary",
     },
     {"models", "formats", "trackers"},
-    {"detectors", "sources", "annotation"},
+    {"detectors", "sources", "annotation", "replay"},
     {"pipeline", "job", "runner", "training", "evaluation", "readiness"},
     {"cli", "__main__"},
 )
@@ -52,6 +52,8 @@ SIDEWAYS = {
     ("trace", "structures"),
     ("official_keys", "detector_keys"),
     ("motion", "kalman"),
+    ("motion", "camera"),
+    ("association", "camera"),
     ("hybrid", "kalman"),
     ("hybrid", "camera"),
     ("runner", "job"),

@@ -12,6 +12,7 @@ from masa_cli.cli.demo import demo
 from masa_cli.cli.doctor import doctor
 from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
+from masa_cli.cli.retrack import retrack
 from masa_cli.cli.track import track
 from masa_cli.cli.weights import weights
 from masa_cli.formats.detections import DETECTION_RULES
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=DETECTION_RULES)(track)
+app.command()(retrack)
 app.command()(render)
 app.command(name="eval")(eval_)
 app.command()(demo)

@@ -29,6 +29,14 @@ _TEXT_SCORES = MappingProxyType(
 )
 
 
+PROMPT = "prompt"
+
+
+def usual_changes(found_by: str, association: str) -> tuple[str, ...]:
+    """Changes to the settings of the association that such boxes need, before the user's own."""
+    return _TEXT_SCORES.get(association, ()) if found_by == PROMPT else ()
+
+
 @dataclass(frozen=True, slots=True)
 class BoxSource:
     """Frames and what finds boxes in them.
@@ -40,6 +48,7 @@ class BoxSource:
         inputs: files that are read.
         facts: what the boxes depend on, by name, for --resume.
         adapter: the one to use unless the user chooses.
+        found_by: what finds the boxes, "file" or "prompt".
         changes: to the settings of the association, before the user's.
         table: the detections, where they are read from a file.
     """
@@ -50,6 +59,7 @@ class BoxSource:
     inputs: tuple[Path, ...]
     facts: tuple[tuple[str, str], ...]
     adapter: str
+    found_by: str
     changes: tuple[str, ...] = ()
     table: DetectionTable | None = None
 
@@ -93,6 +103,7 @@ def from_file(
         inputs=tuple(path for path in (dets, images) if path),
         facts=(("--min-score", str(least)), ("--dets-format", format)),
         adapter="raw",
+        found_by="file",
         table=inputs.table,
     )
 
@@ -134,5 +145,6 @@ def from_prompt(
         inputs=tuple(path for path in (search.weights, search.vocabulary, prompt_file) if path),
         facts=(("--prompt", str(wanted)), ("--detector", model), ("boxes", str(choice))),
         adapter="gdino",
-        changes=_TEXT_SCORES.get(association, ()),
+        found_by=PROMPT,
+        changes=usual_changes(PROMPT, association),
     )

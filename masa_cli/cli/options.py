@@ -115,6 +115,14 @@ Resume = Annotated[
 Video = Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")]
 Mot = Annotated[bool, typer.Option("--mot/--no-mot", help="Write MOTChallenge results (.txt).")]
 Jsonl = Annotated[bool, typer.Option("--jsonl/--no-jsonl", help="Write tracks.jsonl.")]
+SaveEmbeddings = Annotated[
+    bool,
+    typer.Option(
+        "--save-embeddings",
+        help="Write embeddings.masa: boxes, embeddings (float16) and the camera's motion, for masa "
+        "retrack. The run itself tracks by them as they are written.",
+    ),
+]
 Also = Annotated[
     str,
     typer.Option(

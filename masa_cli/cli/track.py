@@ -37,6 +37,7 @@ def track(
     video: options.Video = True,
     mot: options.Mot = True,
     jsonl: options.Jsonl = True,
+    save_embeddings: options.SaveEmbeddings = False,
     mot_classes: options.MotClasses = False,
     also: options.Also = "",
     trails: options.Trails = 0,
@@ -98,6 +99,7 @@ def track(
                 wants_video=video and info.width > 0,
                 wants_mot=mot,
                 wants_tracks=jsonl,
+                wants_embeddings=save_embeddings,
                 also=parse_names(also),
             ),
             origin=boxes.origin,
@@ -115,6 +117,7 @@ def track(
             mot_classes=mot_classes,
             inputs=(*boxes.inputs, *(path for path in (boxes.origin, weights) if path)),
             facts=boxes.facts,
+            found_by=boxes.found_by,
         )
         summary = run_and_report(
             lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
