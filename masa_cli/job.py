@@ -10,6 +10,7 @@ from masa_cli.detectors import Detector
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
+from masa_cli.formats.also import check as check_formats
 from masa_cli.replay import Recording
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
@@ -120,6 +121,7 @@ class TrackJob:
     def check(self) -> None:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
         build_tracker(self.association, changes=self.tracker_changes)
+        check_formats(self.results.also, self.source.info)
         if self.relink_settings != RelinkSettings() and not self.looks_twice:
             raise SettingsError(
                 f"there is no second look whose settings --set {_OF_RELINK}... could change",

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from masa_cli.errors import OutputError
 
 LEAST_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
+
+# How the names of results in further formats end, where not in <format>.json; yolo is a folder.
+_ENDINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "cvat": "cvat.xml",
+        "csv": "csv",
+        "parquet": "parquet",
+        "yolo": "yolo",
+        "yolo-tracks": "yolo-tracks",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,7 @@ class Results:
         wants_mot: MOTChallenge results, `<stem>.txt`.
         wants_tracks: `tracks.jsonl`.
         wants_embeddings: `embeddings.masa`.
-        also: names of further formats, `<stem>.<name>.json`.
+        also: names of further formats; most are written to `<stem>.<name>.json`.
     """
 
     folder: Path
@@ -55,8 +67,8 @@ class Results:
         return self.folder / "embeddings.masa"
 
     def in_format(self, name: str) -> Path:
-        """The file of one of the formats in `also`."""
-        return self.folder / f"{self.stem}.{name}.json"
+        """The file of one of the formats in `also`, or its folder."""
+        return self.folder / f"{self.stem}.{_ENDINGS.get(name, f'{name}.json')}"
 
     @property
     def spool(self) -> Path:

@@ -39,7 +39,7 @@ FLOORS = (
     },
     {"models", "formats", "trackers"},
     {"detectors", "sources", "annotation", "replay"},
-    {"pipeline", "job", "runner", "training", "evaluation", "readiness"},
+    {"pipeline", "job", "runner", "conversion", "training", "evaluation", "readiness"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

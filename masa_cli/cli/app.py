@@ -8,6 +8,7 @@ import typer
 
 from masa_cli import __version__
 from masa_cli.cli.boundary import Boundary
+from masa_cli.cli.convert import convert
 from masa_cli.cli.demo import demo
 from masa_cli.cli.doctor import doctor
 from masa_cli.cli.eval import eval_
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command(epilog=DETECTION_RULES)(track)
 app.command()(retrack)
 app.command()(render)
+app.command()(convert)
 app.command(name="eval")(eval_)
 app.command()(demo)
 app.add_typer(weights)

@@ -129,7 +129,8 @@ Also = Annotated[
         "--also",
         metavar="FORMATS",
         help="Further formats to write, such as tao,coco: tao (TAO results), coco (COCO with "
-        "videos and track ids), bdd (BDD100K, scalabel).",
+        "videos and track ids), bdd (BDD100K, scalabel), cvat (CVAT for video 1.1), csv, parquet, "
+        "yolo (labels to train with, no identities), yolo-tracks (with score and id).",
         show_default=False,
     ),
 ]

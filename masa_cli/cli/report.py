@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from masa_cli.cli.boundary import stops_on_signals
 from masa_cli.cli.console import progress, show, show_json, show_table
@@ -61,7 +62,13 @@ def _show(summary: Summary, watch: Watch, seconds: float) -> None:
     show("")
     show_table(("stage (some run side by side)", "seconds", "ms/frame"), stages)
     show("")
-    show_table(("written", "size"), [(str(p), _size(p.stat().st_size)) for p in summary.written])
+    show_table(("written", "size"), [(str(p), _size(_bytes(p))) for p in summary.written])
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _size(num_bytes: int) -> str:

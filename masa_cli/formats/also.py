@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -27,6 +28,11 @@ _WRITERS: Mapping[str, tuple[str, str, Callable[[VideoInfo], dict[str, Any]]]] =
         "tao": ("tao", "TaoWriter", lambda info: {}),
         "coco": ("coco_video", "CocoWriter", lambda info: {"info": info}),
         "bdd": ("bdd", "BddWriter", lambda info: {"name": info.name}),
+        "cvat": ("cvat", "CvatWriter", lambda info: {"info": info}),
+        "csv": ("csv_tracks", "CsvWriter", lambda info: {}),
+        "parquet": ("parquet_tracks", "ParquetWriter", lambda info: {"info": info}),
+        "yolo": ("yolo", "YoloWriter", lambda info: {"info": info}),
+        "yolo-tracks": ("yolo", "YoloWriter", lambda info: {"info": info, "with_ids": True}),
     }
 )
 NAMES = tuple(_WRITERS)
@@ -47,6 +53,19 @@ def parse_names(text: str) -> tuple[str, ...]:
                 f'--also: unknown format "{name}"', fix=f"use some of: {', '.join(NAMES)}"
             )
     return names
+
+
+def check(names: Sequence[str], info: VideoInfo) -> None:
+    """Raise SettingsError for formats that cannot be written of this video, or on this machine."""
+    if "parquet" in names and find_spec("pyarrow") is None:
+        raise SettingsError(
+            "Parquet needs pyarrow, which is not installed", fix="pip install 'masa[parquet]'"
+        )
+    if not info.width and {"yolo", "yolo-tracks"} & set(names):
+        raise SettingsError(
+            "YOLO's coordinates are shares of the picture, whose size is not known",
+            fix="give the video as well, or leave out yolo",
+        )
 
 
 def open_writer(

@@ -49,12 +49,12 @@ def read_detections(path: Path, images: Path | None = None) -> DetectionTable:
         )
     source = images or path
     catalogue = content if images is None else _read_json(images)
-    frames = _frames(_list(catalogue, "images", source), source)
+    frames = frames_of_images(_list(catalogue, "images", source), source)
     rows = [
         _row(entry, frames, default_score, where=f"{path} entry {place}")
         for place, entry in enumerate(entries, start=1)
     ]
-    return _table(rows, _names(catalogue, source))
+    return _table(rows, names_of_categories(catalogue, source))
 
 
 def _read_json(path: Path) -> object:
@@ -75,7 +75,7 @@ def _list(content: object, key: str, path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _names(catalogue: object, path: Path) -> dict[int, str]:
+def names_of_categories(catalogue: object, path: Path) -> dict[int, str]:
     """Name of each category_id, in the order of the file."""
     if not isinstance(catalogue, dict) or "categories" not in catalogue:
         return {}
@@ -89,7 +89,7 @@ def _names(catalogue: object, path: Path) -> dict[int, str]:
         ) from None
 
 
-def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
+def frames_of_images(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
     """Frame of each image_id."""
     videos = {str(image.get("video_id")) for image in images}
     if len(videos) > 1:

@@ -35,6 +35,7 @@ from masa_cli.errors import SourceError
 from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import data_lines, shortened, wrong_line
+from masa_cli.formats.track_table import TrackTable, check_frame
 from masa_cli.structures import BoolArray, Detections, Frame, IntArray, Tracks
 
 
@@ -59,6 +60,25 @@ def read_detections(path: Path) -> DetectionTable:
         np.concatenate([detections.scores for detections in found]),
         np.concatenate([detections.labels for detections in found]),
         tuple(classes) or (NAMELESS,),
+    )
+
+
+def read_table(path: Path) -> TrackTable:
+    """All tracks at once; see TracksReader for the order of lines."""
+    reader = TracksReader(path)
+    lines = list(reader)
+    num_frames = lines[-1][0] + 1 if lines else 0
+    check_frame(path, num_frames - 1)
+    times = np.full(num_frames, np.nan)
+    indices = np.array([index for index, _, _ in lines], np.int64)
+    times[indices] = [time for _, time, _ in lines]
+    return TrackTable.from_rows(
+        path,
+        np.repeat(indices, [len(tracks) for _, _, tracks in lines]),
+        Tracks.joined(tracks for _, _, tracks in lines),
+        reader.classes or (NAMELESS,),
+        num_frames=num_frames,
+        times=None if np.isnan(times).any() else times,
     )
 
 
