@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from masa_cli.errors import SettingsError, SourceError
+from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
 from masa_cli.sources import Source, open_source
@@ -76,6 +76,20 @@ def parse_frame_rate(text: str | None) -> Fraction | None:
             fix="write a number such as 25, 29.97 or 30000/1001",
         )
     return frame_rate
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """The names in "car, bus", each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def parse_ids(text: str) -> tuple[int, ...]:
+    """The identities in "3,7"; UsageError for anything but whole numbers from 1."""
+    names = parse_names(text)
+    for name in names:
+        if not (name.isascii() and name.isdecimal() and len(name) < 16 and int(name) >= 1):
+            raise UsageError(f'expected ids from 1, got "{name}"', fix="write them as 3,7")
+    return tuple(map(int, names))
 
 
 def warn_of_oddities(dets: Path, table: DetectionTable) -> None:

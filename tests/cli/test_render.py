@@ -62,3 +62,27 @@ def test_bad_input_is_one_error_and_nothing_is_written(tracked, arguments, messa
     assert result.exit_code == 1
     assert message in result.stderr.splitlines()[0]
     assert sorted(tracked.rglob("*")) == before
+
+
+def test_styles_reach_the_picture(tracked):
+    pictures = {}
+    for name, flags in {
+        "usual": [],
+        "no boxes": ["--no-boxes"],
+        "no labels": ["--no-labels"],
+        "thick": ["--thickness", "4"],
+        "large": ["--text-size", "2"],
+        "one": ["--only", "2"],
+        "no class": ["--classes", "dog"],
+        "blurred": ["--blur", "all"],
+    }.items():
+        result = masa("render", "street.mp4", "out/tracks.jsonl", "-o", f"{name}.mp4", *flags)
+        assert result.exit_code == 0, result.stderr
+        pictures[name] = imageio.imread(f"{name}.mp4", index=20, plugin="pyav").tobytes()
+    assert len(set(pictures.values())) == len(pictures)
+
+
+def test_ids_that_are_none_are_a_usage_error(tracked):
+    result = masa("render", "street.mp4", "out/tracks.jsonl", "-o", "x.mp4", "--only", "3,b")
+    assert result.exit_code == 2
+    assert 'expected ids from 1, got "b"' in result.stderr
