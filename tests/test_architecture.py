@@ -40,7 +40,7 @@ FLOORS = (
     },
     {"models", "formats", "trackers"},
     {"detectors", "sources", "annotation", "replay"},
-    {"pipeline", "job", "runner", "conversion", "training", "evaluation", "readiness"},
+    {"pipeline", "job", "runner", "conversion", "insight", "training", "evaluation", "readiness"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -9,11 +9,14 @@ import typer
 from masa_cli import __version__
 from masa_cli.cli.boundary import Boundary
 from masa_cli.cli.convert import convert
+from masa_cli.cli.count import count
+from masa_cli.cli.crops import crops
 from masa_cli.cli.demo import demo
 from masa_cli.cli.doctor import doctor
 from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.retrack import retrack
+from masa_cli.cli.stats import stats
 from masa_cli.cli.track import track
 from masa_cli.cli.weights import weights
 from masa_cli.formats.detections import DETECTION_RULES
@@ -31,6 +34,9 @@ app.command(epilog=DETECTION_RULES)(track)
 app.command()(retrack)
 app.command()(render)
 app.command()(convert)
+app.command()(crops)
+app.command()(stats)
+app.command()(count)
 app.command(name="eval")(eval_)
 app.command()(demo)
 app.add_typer(weights)

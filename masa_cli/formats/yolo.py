@@ -11,9 +11,7 @@ Frames count from 1 in the names of files.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +19,9 @@ from types import TracebackType
 import numpy as np
 import yaml
 
-from masa_cli.errors import OutputError, SettingsError, SourceError
+from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.detection_table import LARGEST
-from masa_cli.formats.part_file import part_of, unwritable
+from masa_cli.formats.part_folder import PartFolder
 from masa_cli.formats.text_file import TextFile, explained
 from masa_cli.formats.track_table import TrackTable
 from masa_cli.structures import Frame, Tracks, VideoInfo
@@ -53,15 +51,9 @@ class YoloWriter:
                 "YOLO's coordinates are shares of the picture, whose size is not known",
                 fix="name the video with --video, or its size with --size",
             )
-        self._path, self._part = path, part_of(path)
         self._info, self._with_ids = info, with_ids
-        _check_replaceable(path)
-        try:
-            shutil.rmtree(self._part, ignore_errors=True)
-            (self._part / _LABELS).mkdir(parents=True)
-            (self._part / _NAMES).write_text(_data(classes), encoding="utf-8")
-        except OSError as error:
-            raise unwritable(self._part, error.strerror) from error
+        self._folder = PartFolder(path, {_LABELS, _NAMES}.__contains__)
+        self._folder.write(_NAMES, _data(classes).encode())
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write the file of one frame; it is empty if there are no tracks."""
@@ -74,10 +66,7 @@ class YoloWriter:
             end = f" {tracks.scores[row]:.4f} {tracks.ids[row]}" if self._with_ids else ""
             lines.append(f"{tracks.labels[row]} {shares}{end}\n")
         name = f"{self._info.name}_{frame.index + _FIRST_FRAME:06d}.txt"
-        try:
-            (self._part / _LABELS / name).write_text("".join(lines), encoding="utf-8")
-        except OSError as error:
-            raise unwritable(self._part / _LABELS / name, error.strerror) from error
+        self._folder.write(f"{_LABELS}/{name}", "".join(lines).encode())
 
     def __enter__(self) -> YoloWriter:
         return self
@@ -88,14 +77,7 @@ class YoloWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            return
-        try:
-            if self._path.exists():
-                shutil.rmtree(self._path)
-            os.replace(self._part, self._path)
-        except OSError as failure:
-            raise unwritable(self._path, failure.strerror) from failure
+        self._folder.__exit__(kind, error, traceback)
 
 
 def read_tracks(path: Path, size: tuple[int, int] | None) -> TrackTable:
@@ -142,18 +124,6 @@ def read_tracks(path: Path, size: tuple[int, int] | None) -> TrackTable:
         num_frames=max(map(_frame, files)) + 1,
         size=size,
     )
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise OutputError rather than delete what is not a folder of labels alone."""
-    if not path.exists():
-        return
-    inside = {each.name for each in path.iterdir()} if path.is_dir() else {path.name}
-    if not inside <= {_LABELS, _NAMES}:
-        raise OutputError(
-            f"{path} holds other things than labels and would be replaced as a whole",
-            fix="choose another name",
-        )
 
 
 def _data(classes: Sequence[str]) -> str:
