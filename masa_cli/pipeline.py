@@ -25,6 +25,7 @@ from masa_cli.forecast import Forecast
 from masa_cli.formats.spool import Spool
 from masa_cli.overlap import prefetch
 from masa_cli.second_look.filling import completed
+from masa_cli.second_look.naming import labels_of
 from masa_cli.second_look.relink import RelinkSettings, joined
 from masa_cli.second_look.tracklets import Line, collect
 from masa_cli.smoothing import CleanUpSettings, clean_up
@@ -162,7 +163,7 @@ def looked_at_twice(
     settings: RelinkSettings,
     frame_size: tuple[int, int],
 ) -> Iterator[tuple[int, float, Tracks]]:
-    """The same frames after the second look: tracklets joined anew, short gaps filled.
+    """The same frames after the second look: tracklets joined anew, gaps filled, one class each.
 
     Args:
         lines: of the first pass; are read twice.
@@ -170,8 +171,10 @@ def looked_at_twice(
         settings: of the joins and the gaps.
         frame_size: width and height, pixels.
     """
-    identities = joined(collect(lines, open_looks), settings, frame_size)
-    yield from completed(lines, identities, settings.fill_seconds)
+    tracklets = collect(lines, open_looks)
+    identities = joined(tracklets, settings, frame_size)
+    labels = labels_of(tracklets, identities) if settings.one_class else {}
+    yield from completed(lines, identities, labels, settings.fill_seconds)
 
 
 def cleaned(

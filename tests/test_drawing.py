@@ -1,5 +1,6 @@
 """What must be visible on an annotated frame."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -36,6 +37,14 @@ def test_the_box_is_drawn_in_the_colour_of_its_id():
     assert tuple(drawn.image[110, 65]) == colour_of(7)
     assert not changed(frame, drawn)[70:105, 50:80].any()  # the inside stays visible
     assert (frame.image == GREY).all()
+
+
+def test_of_an_interpolated_box_only_the_corners_are_drawn():
+    frame, found = blank(), track((40, 60, 90, 110), 7)
+    guessed = replace(found, interpolated=np.ones(1, np.bool_))
+    drawn = Annotator(DrawingSettings()).draw(frame, guessed, ["object"])
+    assert tuple(drawn.image[110, 41]) == colour_of(7)
+    assert tuple(drawn.image[85, 40]) == tuple(drawn.image[110, 65]) == (GREY,) * 3
 
 
 def test_colours_are_stable_and_neighbours_differ():

@@ -70,7 +70,9 @@ class TracedReader:
             self._classes
         )
         ended = np.array(fields["ended"], np.int64)
-        looks = np.frombuffer(base64.b64decode(fields["looks"]), _LOOKS).astype(np.float32)
+        looks = np.frombuffer(base64.b64decode(fields["looks"], validate=True), _LOOKS).astype(
+            np.float32
+        )
         camera: NDArray[np.float64] = np.array(fields.get("camera", np.eye(2, 3)), np.float64)
         return Trace(
             tracklets=np.array(fields["tracklets"], np.int64),

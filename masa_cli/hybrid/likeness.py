@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from masa_cli.boxes import iou
-from masa_cli.structures import FloatArray, State
+from masa_cli.structures import BoolArray, FloatArray, State
 
 # Before anything is seen: cosines of strangers average this, believed like so many pairs.
 _PRIOR_COSINE, _PRIOR_PAIRS = 0.5, 50.0
@@ -27,15 +26,14 @@ class Likeness:
         self._num_pairs = _PRIOR_PAIRS
         self._sum = _PRIOR_PAIRS * _PRIOR_COSINE
 
-    def learn(self, boxes: FloatArray, looks: FloatArray, clear_iou: float) -> None:
+    def learn(self, looks: FloatArray, apart: BoolArray) -> None:
         """Take in the pairs of one frame.
 
         Args:
-            boxes: (N, 4) xyxy, of sure detections.
-            looks: (N, D), rows of length 1.
-            clear_iou: pairs that overlap by more are left out: they may be one object, twice.
+            looks: (N, D), rows of length 1, of sure detections.
+            apart: (N, N) symmetric, the pairs that are surely two objects.
         """
-        apart = np.triu(iou(boxes, boxes) < clear_iou, 1)
+        apart = np.triu(apart, 1)
         num_pairs = int(apart.sum())
         if not num_pairs:
             return

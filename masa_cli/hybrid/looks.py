@@ -25,7 +25,8 @@ class Looks(Rows):
         """Of new tracks, from their first looks."""
         gallery = np.zeros((len(looks), gallery_size, looks.shape[1]), np.float32)
         gallery[:, :1] = looks[:, None]
-        return Looks(looks, fisher.project(looks), gallery)
+        # Arrays of its own: they will be changed in place.
+        return Looks(looks.copy(), fisher.project(looks).copy(), gallery)
 
     def cosines(self, projected: FloatArray, fisher: Fisher, gallery_weight: float) -> FloatArray:
         """(N, M) between projected looks (N, D) and tracks: of the mean and the best of the rest.

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from masa_cli.boxes import area, centres, intersection, iou
+from masa_cli.boxes import centres, iou
 from masa_cli.camera import CameraMotion, CameraWatch
 from masa_cli.hybrid.assignment import assign
 from masa_cli.hybrid.fisher import Fisher
@@ -20,6 +20,7 @@ from masa_cli.hybrid.likeness import Likeness, of_length_one
 from masa_cli.hybrid.looks import Looks
 from masa_cli.hybrid.pieces import Ended, Pieces
 from masa_cli.hybrid.settings import HybridSettings
+from masa_cli.hybrid.visibility import are_hidden, are_whole, share_inside
 from masa_cli.kalman import BoxFilters, centre_size, corners
 from masa_cli.structures import BoolArray, Detections, FloatArray, Image, IntArray, State, Tracks
 from masa_cli.trace import Trace
@@ -103,19 +104,22 @@ class HybridTracker:
         confident = scores > settings.confident_score
         weak = ~confident & (scores > settings.continue_score)
         projected = self._fisher.project(looks)
-        self._likeness.learn(boxes[confident], projected[confident], settings.clear_iou)
+        overlap = iou(boxes, boxes)
+        apart = overlap[np.ix_(confident, confident)] < settings.clear_iou
+        self._likeness.learn(projected[confident], apart)
 
         evidence = self._evidence(boxes, projected)
         passes = [(confident, settings.least_nats), (weak, settings.weak_nats)]
         matches, sureness = assign(evidence, passes)
         waits = sureness < settings.wait_nats
         matches[waits] = -1
-        hidden, clear = self._visibility(boxes)
+        hidden = are_hidden(overlap, settings.clear_iou)
+        clear = ~hidden & are_whole(boxes, self._frame_size, settings.edge_gap)
         ended = self._continue(matches, boxes, hidden)
         self._learn(matches, looks, clear & (sureness >= settings.learn_nats))
         self._confirm()
         born = (matches < 0) & ~waits & (scores > settings.birth_score)
-        born &= ~(iou(boxes, boxes[matches >= 0]) > settings.duplicate_iou).any(axis=1)
+        born &= ~(overlap[:, matches >= 0] > settings.duplicate_iou).any(axis=1)
         ids, numbers = np.zeros((2, len(boxes)), np.int64)
         ids[matches >= 0] = self._tracks.ids[matches[matches >= 0]]
         numbers[matches >= 0] = self._pieces.numbers[matches[matches >= 0]]
@@ -173,42 +177,27 @@ class HybridTracker:
     def _evidence(self, boxes: FloatArray, projected: FloatArray) -> FloatArray:
         """(N, M) nats for each pair of box and track."""
         settings, tracks = self.settings, self._tracks
-        measured = centre_size(boxes)[:, None]  # (N, 1, 4)
-        height = np.maximum(measured[..., 3:4], 1)
-        variance = tracks.position_variance + (settings.position_noise * height) ** 2
-        squares = (measured - tracks.position) ** 2 / variance  # (N, M, 4)
+        measured = centre_size(boxes)[:, :, None]  # (N, 4, 1)
+        height = np.maximum(measured[:, 3], 1)  # (N, 1)
+        noise = (settings.position_noise * height) ** 2
+        # One coordinate at a time: numpy is slow with sums over so short an axis.
+        variances = [column + noise for column in tracks.position_variance.T]  # (N, M) each
+        squares = [
+            (measured[:, place] - tracks.position[:, place]) ** 2 / variance
+            for place, variance in enumerate(variances)
+        ]
+        place, size = squares[0] + squares[1], squares[2] + squares[3]
         # Of the place, also how sharp the expectation is: a vague one explains any box, poorly.
-        spread = np.log(2 * math.pi * variance[..., :2] / height**2)
-        evidence: FloatArray = -0.5 * (squares[..., :2] + spread).sum(axis=2)
-        evidence -= 0.5 * settings.size_weight * squares[..., 2:].sum(axis=2)
+        spread = np.log(variances[0] * variances[1] * (2 * math.pi / height**2) ** 2)
+        evidence: FloatArray = -0.5 * (place + spread + settings.size_weight * size)
         cosines = self._looks.cosines(projected, self._fisher, settings.gallery_weight)
         likeness = self._likeness.of(cosines)
         evidence += settings.look_nats * (likeness - settings.neutral_likeness)
-        evidence[squares.sum(axis=2) > settings.gate**2] = _NEVER
+        evidence[place + size > settings.gate**2] = _NEVER
         evidence[:, self._time - tracks.seen > settings.memory_seconds] = _NEVER
-        evidence[self._has_left() & (likeness < settings.return_likeness)] = _NEVER
+        has_left = share_inside(corners(tracks.position), self._frame_size) < settings.edge_share
+        evidence[has_left & (likeness < settings.return_likeness)] = _NEVER
         return evidence
-
-    def _has_left(self) -> BoolArray:
-        """(M,) whether a track is expected outside the frame."""
-        if self._frame_size is None:
-            return np.zeros(len(self._tracks), np.bool_)
-        expected = corners(self._tracks.position)
-        frame = np.array([[0, 0, *self._frame_size]], np.float32)
-        inside = intersection(expected, frame)[:, 0] / np.maximum(area(expected), 1e-6)
-        has_left: BoolArray = inside < self.settings.edge_share
-        return has_left
-
-    def _visibility(self, boxes: FloatArray) -> tuple[BoolArray, BoolArray]:
-        """(N,) whether another box hides each, and whether all of it is seen clearly."""
-        overlap = iou(boxes, boxes)
-        np.fill_diagonal(overlap, 0)
-        hidden = overlap.max(axis=1, initial=0) > self.settings.clear_iou
-        if self._frame_size is None:
-            return hidden, ~hidden
-        gap = self.settings.edge_gap * (boxes[:, 3:] - boxes[:, 1:2])
-        within = (boxes[:, :2] > gap) & (boxes[:, 2:] < np.array(self._frame_size) - gap)
-        return hidden, ~hidden & within.all(axis=1)
 
     def _continue(self, matches: IntArray, boxes: FloatArray, hidden: BoolArray) -> Ended:
         """Correct the filters of matched tracks; those that were out of sight begin tracklets."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,10 @@ class _Sight(NamedTuple):
 
 
 def completed(
-    lines: Iterable[Line], identities: Mapping[int, int], longest: float
+    lines: Iterable[Line],
+    identities: Mapping[int, int],
+    labels: Mapping[int, int],
+    longest: float,
 ) -> Iterator[tuple[int, float, Tracks]]:
     """Each frame's boxes under their final identities, and boxes interpolated where some miss.
 
@@ -38,6 +42,7 @@ def completed(
     Args:
         lines: frames as the first pass left them.
         identities: by the number of the tracklet; the boxes of other tracklets are dropped.
+        labels: by identity; boxes of others keep their own.
         longest: gap that is filled, seconds.
     """
     held: deque[tuple[int, float, Tracks]] = deque()
@@ -45,7 +50,7 @@ def completed(
     for index, time, found, trace in lines:
         if trace.is_cut:
             sights.clear()
-        tracks = _renamed(found, trace, identities)
+        tracks = _renamed(found, trace, identities, labels)
         held.append((index, time, tracks))
         for row, identity in enumerate(tracks.ids.tolist()):
             now, before = _Sight(index, time, tracks, row), sights.get(identity)
@@ -59,11 +64,16 @@ def completed(
     yield from held
 
 
-def _renamed(tracks: Tracks, trace: Trace, identities: Mapping[int, int]) -> Tracks:
+def _renamed(
+    tracks: Tracks, trace: Trace, identities: Mapping[int, int], labels: Mapping[int, int]
+) -> Tracks:
     """Tracks and tentative boxes under the identities of their tracklets."""
     numbers = np.concatenate([trace.tracklets, trace.tentative.ids])
     ids = np.array([identities.get(number, 0) for number in numbers.tolist()], np.int64)
-    return Tracks.joined([tracks, trace.tentative]).renamed(ids)[ids > 0]
+    renamed = Tracks.joined([tracks, trace.tentative]).renamed(ids)[ids > 0]
+    pairs = zip(renamed.ids.tolist(), renamed.labels.tolist(), strict=True)
+    classes = np.array([labels.get(identity, own) for identity, own in pairs], np.int64)
+    return replace(renamed, labels=classes)
 
 
 def _bridge(held: deque[tuple[int, float, Tracks]], before: _Sight, now: _Sight) -> None:

@@ -39,6 +39,7 @@ class RelinkSettings:
     neutral_likeness: float = 0.4  # looks that are less alike speak against a pair
     wander: float = 0.5  # speed of objects that are not seen, box heights per second
     fill_seconds: float = 0.7  # longest gap in a track that is filled by interpolation
+    one_class: bool = True  # all boxes of an identity get the class that most of them have
 
 
 def joined(

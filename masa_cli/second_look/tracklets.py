@@ -5,7 +5,7 @@ Places are in the picture of the first frame of their shot, as if the camera had
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -52,6 +52,7 @@ class Tracklet:
         last: where it ends.
         shot: how many cuts were before it.
         look: (D,) mean of its clear looks, length 1; 0 if none was clear.
+        scores: of its boxes, the sum for each label.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Tracklet:
     last: End
     shot: int
     look: FloatArray
+    scores: Mapping[int, float]
 
 
 def collect(lines: Iterable[Line], open_looks: Mapping[int, FloatArray]) -> list[Tracklet]:
@@ -88,12 +90,14 @@ def collect(lines: Iterable[Line], open_looks: Mapping[int, FloatArray]) -> list
             (tentative, tentative.ids, np.zeros(len(tentative), np.int64)),
         ):
             points = ground.points(rows, time)
-            for number, identity, point in zip(
-                numbers.tolist(), identities.tolist(), points, strict=True
+            columns = (numbers, identities, rows.labels, rows.scores)
+            for number, identity, label, score, point in zip(
+                *(column.tolist() for column in columns), points, strict=True
             ):
                 if number not in growing:
                     growing[number] = _Growing(ground.shot)
                 growing[number].add(identity, point)
+                growing[number].scores[label] += score
         for number, look in zip(trace.ended.tolist(), trace.looks, strict=True):
             finish(number, look)
     for number in list(growing):
@@ -132,9 +136,10 @@ class _Growing:
     identity: int = 0
     head: list[Point] = field(default_factory=list)
     tail: deque[Point] = field(default_factory=deque)
+    scores: Counter[int] = field(default_factory=Counter)
 
     def add(self, identity: int, point: Point) -> None:
-        self.identity = identity or self.identity
+        self.identity = identity
         if not self.head or point[0] <= self.head[0][0] + END_SECONDS:
             self.head.append(point)
         self.tail.append(point)
@@ -143,7 +148,7 @@ class _Growing:
 
     def finished(self, number: int, look: FloatArray) -> Tracklet:
         first, last = _end(np.array(self.head), 0), _end(np.array(self.tail), -1)
-        return Tracklet(number, self.identity, first, last, self.shot, look)
+        return Tracklet(number, self.identity, first, last, self.shot, look, self.scores)
 
 
 def _end(points: NDArray[np.float64], row: int) -> End:

@@ -1,13 +1,16 @@
 """What each ingredient of `hybrid` is worth: each removed in turn, beside the other trackers.
 
     python tests/benchmarks/association_ablation.py --scenarios all --seeds 3 --cache DIR \\
-        [--clip VIDEO BOXES TRUTH ...] [--also "momentum=0.3 look_nats=8" ...]
+        [--clip VIDEO BOXES TRUTH ...] [--also "momentum=0.3 relink.seconds=5" ...] [--only-also]
 
 Scenarios are those of masa_cli.sources.scenarios, seeds count from 1. VIDEO is what `masa track`
 reads (a folder: img1 itself), BOXES a detections file, TRUTH MOTChallenge ground truth; frames up
-to its last are tracked and scored. `--also` adds hybrid with other settings, to tune it. Embeddings
-are those of the adapter `raw`, computed once with --cache. Prints IDF1 in percent, switches, and
-milliseconds per frame of the tracker alone: mean and standard deviation over seeds, mean of means.
+to its last are tracked and scored, hybrid after its second look unless the row says otherwise.
+`--also` adds hybrid with other settings, to tune it. Embeddings are those of the adapter `raw`, or
+of --net: a re-identification net in ONNX that takes crops of 128 x 256 BGR (needs onnxruntime).
+They and the motion of the camera are computed once with --cache. Prints IDF1 in percent, switches,
+and milliseconds per frame of association alone: mean and standard deviation over seeds, mean of
+means.
 """
 
 from __future__ import annotations
@@ -16,55 +19,93 @@ import argparse
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 
 from masa_cli.association import PRESETS
+from masa_cli.camera import CameraMotion, CameraWatch
 from masa_cli.errors import MasaError
 from masa_cli.evaluation.identity import Identified, identity_scores
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
+from masa_cli.hybrid.tracker import HybridTracker
 from masa_cli.models.variants import VARIANTS
+from masa_cli.pipeline import looked_at_twice
+from masa_cli.second_look.relink import RelinkSettings
+from masa_cli.second_look.tracklets import Line
+from masa_cli.settings import with_changes
 from masa_cli.sources import open_source
 from masa_cli.sources.scenarios import SCENARIOS, scenario
-from masa_cli.structures import Detections, FloatArray, Frame
+from masa_cli.structures import Detections, FloatArray, Frame, Image, Tracks
+from masa_cli.trace import Trace
 from masa_cli.trackers import build_tracker
 
 ADAPTER = "raw"
 BATCH = 8  # frames that are embedded together
+NONE = np.empty(0, np.int64)
+NOTHING_BEHIND = Trace(NONE, Tracks.empty(), NONE, np.empty((0, 0), np.float32), np.eye(2, 3))
 
 # The name and seed of a scenario, or the files of video, boxes and truth.
 Wanted: TypeAlias = tuple[str, int] | tuple[str, str, str]
 
-# Settings of hybrid that take one ingredient away; its defaults are in masa_cli/hybrid.py.
+# Changes that take one ingredient of hybrid away; its defaults are in masa_cli/hybrid/settings.py
+# and masa_cli/second_look/relink.py.
 WITHOUT: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("appearance", ("look_nats=0", "return_seconds=0")),
+    ("appearance", ("look_nats=0", "return_seconds=0", "relink.look_nats=0")),
     ("appearance in matching", ("look_nats=0",)),
     ("return by looks", ("return_seconds=0",)),
     ("margin of return", ("return_margin=-1",)),
+    ("place of return", ("return_speed=1e9",)),
     ("gate of motion", ("gate=1e9",)),
     ("prediction when unseen", ("memory_seconds=0.25",)),
     ("evidence of size", ("size_weight=0",)),
     ("least evidence", ("least_nats=-1e5", "weak_nats=-1e5")),
     ("pass for weak boxes", ("continue_score=0.5",)),
-    ("tentative tracks", ("tentative_score=0.7",)),
     ("confirmation", ("confirm_hits=1",)),
     ("check for duplicates", ("duplicate_iou=2",)),
+    ("rule at the edge", ("edge_share=-1",)),
+    ("camera motion", ("follow_camera=false",)),
+    ("waiting when unsure", ("wait_nats=-1e9",)),
     ("mean look (last alone)", ("momentum=1",)),
     ("clear looks alone", ("clear_iou=2",)),
-    ("camera motion (--see)", ("follow_camera=false",)),
+    ("looks off the edge alone", ("edge_gap=-1e9",)),
+    ("sure looks alone", ("learn_nats=-1e9",)),
+    ("projection", ("fisher_pairs=0",)),
+    ("looks in second look", ("relink.look_nats=0",)),
+    ("trust in the tracker", ("relink.trust_nats=0",)),
+    ("filling of gaps", ("relink.fill_seconds=0",)),
 )
+WITH: tuple[tuple[str, tuple[str, ...]], ...] = (("gallery of 4 looks", ("gallery_size=4",)),)
 
 
 class Row(NamedTuple):
     label: str
     name: str
     changes: tuple[str, ...] = ()
+    looks_twice: bool = False
+
+    @property
+    def of_tracker(self) -> list[str]:
+        return [change for change in self.changes if not change.startswith("relink.")]
+
+    @property
+    def of_relink(self) -> list[str]:
+        return [
+            text.removeprefix("relink.") for text in self.changes if text not in self.of_tracker
+        ]
+
+
+class Eyes(NamedTuple):
+    """What embeds boxes, and where that is kept."""
+
+    net: Path | None
+    cache: Path | None
 
 
 class Clip(NamedTuple):
@@ -73,7 +114,8 @@ class Clip(NamedTuple):
     detections: list[Detections]
     truth: list[Identified]
     embeddings: list[FloatArray]
-    frames: Callable[[], Iterator[Frame]]
+    camera: list[CameraMotion]
+    frame_size: tuple[int, int]  # width, height
 
 
 class Score(NamedTuple):
@@ -82,14 +124,22 @@ class Score(NamedTuple):
     milliseconds: float  # per frame
 
 
-def rows(also: Sequence[str]) -> list[Row]:
-    named = [Row(name, name) for name in ("motion", *PRESETS, "hybrid")]
-    ablated = [Row(f"- {label}", "hybrid", changes) for label, changes in WITHOUT]
-    tried = [Row(text, "hybrid", tuple(text.split())) for text in also]
-    return [*named, *ablated, *tried]
+def rows(also: Sequence[str], only_also: bool) -> list[Row]:
+    tried = [Row(text, "hybrid", tuple(text.split()), looks_twice=True) for text in also]
+    whole = Row("hybrid", "hybrid", looks_twice=True)
+    if only_also:
+        return [whole, *tried]
+    named = [Row(name, name) for name in ("motion", *PRESETS)]
+    live = Row("- second look", "hybrid")
+    changed = [
+        Row(f"{sign} {label}", "hybrid", changes, looks_twice=True)
+        for sign, table in (("-", WITHOUT), ("+", WITH))
+        for label, changes in table
+    ]
+    return [*named, whole, live, *changed, *tried]
 
 
-def scenario_clip(name: str, seed: int, cache: Path | None) -> Clip:
+def scenario_clip(name: str, seed: int, eyes: Eyes) -> Clip:
     video = scenario(name, seed)
     indices = range(video.info.num_frames or 0)
     truths = [video.ground_truth(index) for index in indices]
@@ -99,12 +149,12 @@ def scenario_clip(name: str, seed: int, cache: Path | None) -> Clip:
         [float(index / video.info.frame_rate) for index in indices],
         detections,
         [(truth.boxes, truth.ids) for truth in truths],
-        embeddings(video.frames(), detections, cache),
-        video.frames,
+        *perceived(video.frames(), detections, eyes),
+        (video.info.width, video.info.height),
     )
 
 
-def file_clip(video: str, boxes: str, truth: str, cache: Path | None) -> Clip:
+def file_clip(video: str, boxes: str, truth: str, eyes: Eyes) -> Clip:
     true = read_truth(Path(truth))
     scored = true.scores != 0
     frames, table = true.frames[scored], read_detections(Path(boxes))
@@ -114,74 +164,126 @@ def file_clip(video: str, boxes: str, truth: str, cache: Path | None) -> Clip:
     ]
     detections = [table.of_frame(index) for index in range(len(identified))]
     source = open_source(Path(video))
-
-    def shown() -> Iterator[Frame]:
-        return islice(source.frames(), len(identified))
-
+    frames_shown = islice(source.frames(), len(identified))
     times = [float(index / source.info.frame_rate) for index in range(len(identified))]
     name = f"{source.info.name[-8:]}/{Path(boxes).stem[:8]}"
-    return Clip(name, times, detections, identified, embeddings(shown(), detections, cache), shown)
+    seen = perceived(frames_shown, detections, eyes)
+    return Clip(name, times, detections, identified, *seen, (source.info.width, source.info.height))
 
 
-def embeddings(
-    frames: Iterator[Frame], detections: Sequence[Detections], cache: Path | None
-) -> list[FloatArray]:
-    """(N, D) of each frame; from the cache if these boxes on this first picture are there."""
-    first = next(frames)
-    key = hashlib.sha256(repr(VARIANTS[ADAPTER]).encode() + first.image.tobytes())
+def perceived(
+    frames: Iterator[Frame], detections: Sequence[Detections], eyes: Eyes
+) -> tuple[list[FloatArray], list[CameraMotion]]:
+    """Embeddings (N, D) and camera of each frame; cached by the boxes and the first picture."""
+    first, cache = next(frames), eyes.cache
+    net = str(eyes.net or VARIANTS[ADAPTER])
+    key = hashlib.sha256(net.encode() + first.image.tobytes())
     for found in detections:
         key.update(found.boxes.tobytes())
-    file = cache / f"{key.hexdigest()[:24]}.npy" if cache else None
+    file = cache / f"{key.hexdigest()[:24]}.npz" if cache else None
     ends = np.cumsum([len(found) for found in detections])[:-1]
-    if file and file.exists():
-        return list(np.split(np.load(file), ends))
-    looks = np.concatenate(list(embed(first, frames, detections)))
-    if file:
+    if not file or not file.exists():
+        looks, camera = perceive(chain([first], frames), detections, eyes.net)
+        numbers = {
+            "looks": np.concatenate(looks),
+            "matrices": np.stack([motion.matrix for motion in camera]),
+            "cuts": np.array([motion.is_cut for motion in camera]),
+        }
+        if not file:
+            return looks, camera
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part.npy")
-        np.save(part, looks)
+        part = file.with_suffix(".part.npz")
+        np.savez(part, **numbers)
         part.replace(file)
-    return list(np.split(looks, ends))
+    kept = np.load(file)
+    pairs = zip(kept["matrices"], kept["cuts"], strict=True)
+    camera = [CameraMotion(matrix, bool(is_cut)) for matrix, is_cut in pairs]
+    return list(np.split(kept["looks"], ends)), camera
 
 
-def embed(
-    first: Frame, others: Iterator[Frame], detections: Sequence[Detections]
-) -> Iterator[FloatArray]:
+def perceive(
+    frames: Iterator[Frame], detections: Sequence[Detections], net: Path | None
+) -> tuple[list[FloatArray], list[CameraMotion]]:
     from masa_cli.models.adapter import build_adapter  # noqa: PLC0415 - slow, and often not needed
 
-    adapter = build_adapter(ADAPTER, device="cpu")
-    frames = chain([first], others)
+    adapter = OnnxNet(net) if net else build_adapter(ADAPTER, device="cpu")
+    watch = CameraWatch()
+    looks, camera = [], []
     while batch := list(islice(frames, BATCH)):
-        yield from adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
+        looks += adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
+        camera += [watch.update(frame.image, detections[frame.index].boxes) for frame in batch]
+    return looks, camera
 
 
-def measure(row: Row, clip: Clip, see: bool) -> Score:
+class OnnxNet:
+    """Embeds each crop by itself."""
+
+    WIDTH, HEIGHT = 128, 256
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime  # noqa: PLC0415 - not needed otherwise
+
+        self._net = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        self._input = self._net.get_inputs()[0].name
+
+    def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        return [self._looks(*pair) for pair in zip(frames, boxes, strict=True)]
+
+    def _looks(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        looks = []
+        for left, top, right, bottom in boxes.round().astype(int).clip(0).tolist():
+            crop = frame.image[top : max(bottom, top + 1), left : max(right, left + 1), ::-1]
+            crop = crop if crop.size else np.zeros((1, 1, 3), np.uint8)
+            crop = cv2.resize(np.ascontiguousarray(crop), (self.WIDTH, self.HEIGHT))
+            looks.append(self._net.run(None, {self._input: crop[None].astype(np.float32)})[0][0])
+        return np.array(looks, np.float32).reshape(len(boxes), -1)
+
+
+class Recorded:
+    """In the place of a CameraWatch: the motions that were found before."""
+
+    def __init__(self, motions: Sequence[CameraMotion]) -> None:
+        self._motions = iter(motions)
+
+    def update(self, image: Image, boxes: FloatArray) -> CameraMotion:
+        del image, boxes
+        return next(self._motions)
+
+
+def measure(row: Row, clip: Clip) -> Score:
     temperature = VARIANTS[ADAPTER].temperature
-    tracker = build_tracker(row.name, changes=row.changes, temperature=temperature)
-    seconds, tracks = 0.0, []
-    frames = zip(clip.times, clip.detections, clip.embeddings, strict=True)
-    pictures = clip.frames() if see else iter(())
-    for index, frame in enumerate(frames):
-        picture, start = next(pictures, None), time.perf_counter()
-        if picture:
-            tracker.see(picture.image, frame[1].boxes)
-        tracks.append(tracker.update(index, *frame))
-        seconds += time.perf_counter() - start
-    scores = identity_scores(clip.truth, [(found.boxes, found.ids) for found in tracks])
-    return Score(100 * scores.idf1, scores.num_switches, 1e3 * seconds / max(len(tracks), 1))
+    tracker = build_tracker(row.name, changes=row.of_tracker, temperature=temperature)
+    if isinstance(tracker, HybridTracker):
+        tracker._camera = Recorded(clip.camera)  # type: ignore[assignment]
+    picture = np.broadcast_to(np.uint8(0), (clip.frame_size[1], clip.frame_size[0], 3))
+    lines: list[Line] = []
+    start = time.perf_counter()
+    for index, frame in enumerate(zip(clip.times, clip.detections, clip.embeddings, strict=True)):
+        tracker.see(picture, frame[1].boxes)
+        tracks = tracker.update(index, *frame)
+        lines.append((index, frame[0], tracks, tracker.trace or NOTHING_BEHIND))
+    found = [tracks for _, _, tracks, _ in lines]
+    if row.looks_twice and isinstance(tracker, HybridTracker):
+        rest = tracker.open_tracklets()
+        looks = dict(zip(rest.numbers.tolist(), rest.looks, strict=True))
+        settings = with_changes(RelinkSettings(), row.of_relink)
+        found = [
+            tracks for _, _, tracks in looked_at_twice(lines, looks, settings, clip.frame_size)
+        ]
+    seconds = time.perf_counter() - start
+    scores = identity_scores(clip.truth, [(tracks.boxes, tracks.ids) for tracks in found])
+    return Score(100 * scores.idf1, scores.num_switches, 1e3 * seconds / max(len(found), 1))
 
 
-def measure_all(
-    everything: Sequence[Row], wanted: Wanted, cache: Path | None, see: bool
-) -> tuple[str, list[Score]]:
+def measure_all(everything: Sequence[Row], wanted: Wanted, eyes: Eyes) -> tuple[str, list[Score]]:
     try:
         if isinstance(wanted[1], int):
-            clip = scenario_clip(wanted[0], wanted[1], cache)
+            clip = scenario_clip(wanted[0], wanted[1], eyes)
         else:
-            clip = file_clip(*wanted, cache)
+            clip = file_clip(*wanted, eyes)
     except MasaError as error:  # which cannot pass between processes
         raise RuntimeError(f"{wanted}: {error}") from None
-    return clip.family, [measure(row, clip, see) for row in everything]
+    return clip.family, [measure(row, clip) for row in everything]
 
 
 def print_tables(everything: Sequence[Row], results: dict[str, list[list[Score]]]) -> None:
@@ -221,7 +323,8 @@ def main() -> None:
     )
     parser.add_argument("--also", nargs="+", default=[], help="changes to hybrid, each a row")
     parser.add_argument("--cache", type=Path, help="folder for embeddings")
-    parser.add_argument("--see", action="store_true", help="show trackers the pictures: slower")
+    parser.add_argument("--net", type=Path, help="ONNX net that embeds instead of the adapter")
+    parser.add_argument("--only-also", action="store_true", help="beside hybrid, no other rows")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
     names = tuple(SCENARIOS) if "all" in options.scenarios else options.scenarios
@@ -230,14 +333,15 @@ def main() -> None:
     wanted += [(video, boxes, truth) for video, boxes, truth in options.clip]
     if not wanted:
         parser.error("nothing to track: give --scenarios or --clip")
-    everything = rows(options.also)
+    everything = rows(options.also, options.only_also)
     for row in everything:  # a wrong setting is found before anything is rendered
-        build_tracker(row.name, changes=row.changes)
+        build_tracker(row.name, changes=row.of_tracker)
+        with_changes(RelinkSettings(), row.of_relink)
 
     results: dict[str, list[list[Score]]] = {}
     with ProcessPoolExecutor(options.jobs) as pool:
-        given = options.cache, options.see
-        jobs = [pool.submit(measure_all, everything, clip, *given) for clip in wanted]
+        eyes = Eyes(options.net, options.cache)
+        jobs = [pool.submit(measure_all, everything, clip, eyes) for clip in wanted]
         for job in jobs:
             family, scores = job.result()
             results.setdefault(family, []).append(scores)

@@ -261,6 +261,57 @@ def test_settings_of_the_association_can_be_changed(clip):
     assert "nothing was tracked: scores of its 60 boxes reach 0.9" in result.stderr
 
 
+def gap_in(dets, first, last):
+    """Take the boxes of the first object out of these frames, from 1."""
+    rows = dets.read_text().splitlines()
+    kept = [
+        row
+        for place, row in enumerate(rows)
+        if place % 2 or not first <= int(row.split(",")[0]) <= last
+    ]
+    dets.write_text("\n".join(kept) + "\n")
+
+
+def test_the_second_look_fills_what_a_live_run_shows_not(clip):
+    """Four boxes before the confirmation of each object, and a gap of three."""
+    video, dets = clip
+    gap_in(dets, 15, 17)
+    found = {}
+    for name, *changes in (
+        ("whole",),
+        ("live", "--no-relink"),
+        ("open", "--set", "relink.fill_seconds=0"),
+    ):
+        result = masa("track", video, "--dets", dets, "-o", name, "--no-video", *changes)
+        assert result.exit_code == 0, result.stderr
+        found[name] = mot_rows(f"{name}/street.txt")
+    whole, live, left_open = (found[name] for name in ("whole", "live", "open"))
+    assert (len(whole), len(left_open), len(live)) == (60, 57, 57 - 2 * 3)
+    guessed = whole[whole[:, 6] == 0]
+    assert guessed[:, 0].tolist() == [15, 16, 17]
+    # The object moves evenly, so the line between two boxes is where it was.
+    assert np.abs(guessed[:, 2] - (5 + guessed[:, 0] - 1)).max() < 0.02
+    marks = [line.get("interpolated", [False]) for line in jsonl("whole/tracks.jsonl")]
+    assert [any(mark) for mark in marks] == [15 <= n <= 17 for n in range(1, NUM_FRAMES + 1)]
+    assert not any(path.suffix == ".part" for path in Path("whole").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--set", "relink.second=1"], "second"),
+        (["--set", "relink.seconds=1", "--no-relink"], "there is no second look"),
+        (["--set", "relink.seconds=1", "--association", "motion"], "there is no second look"),
+    ],
+)
+def test_changes_to_a_second_look_that_cannot_be_made_are_refused(clip, arguments, problem):
+    video, dets = clip
+    result = masa("track", video, "--dets", dets, *arguments)
+    assert result.exit_code == 1
+    assert problem in one_line(result.stderr)
+    assert not Path("street").exists()
+
+
 def test_a_warning_of_both_passes_is_said_once(clip):
     video, dets = clip
     whole = video.with_suffix(".avi")

@@ -57,6 +57,22 @@ def test_each_writer_keeps_the_contract_of_sinks(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_interpolated_boxes_are_marked_and_no_others(tmp_path, name):
+    tracks = Tracks(
+        np.array([[1, 2, 31, 42], [50, 2, 80, 42]], np.float32),
+        np.array([0.5, 0.5], np.float32),
+        np.array([0, 0]),
+        np.array([1, 2]),
+        np.array([False, True]),
+    )
+    path = tmp_path / "out.json"
+    with open_writer(name, path, info=INFO, classes=("car",)) as writer:
+        writer.write(Frame.without_image(0, Fraction(0)), tracks)
+    # The mark is the only difference between the two, beside numbers.
+    assert path.read_text().replace(" ", "").count('"interpolated":true') == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_frame_at_all_is_valid_too(tmp_path, name):
     path = tmp_path / "out.json"
     with open_writer(name, path, info=INFO, classes=()):

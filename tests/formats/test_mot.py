@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_tracks_are_written_in_the_order_of_ids_with_frames_from_1(tmp_path: Pat
         "1,2,0.00,0.25,10.13,9.25,1.0000,-1,-1,-1\n"
         "1,7,1.00,2.00,3.00,4.00,0.5000,-1,-1,-1\n"
         "3,2,0.00,0.00,1.00,1.00,0.0000,-1,-1,-1\n"
+    )
+
+
+def test_interpolated_boxes_have_a_score_of_0(tmp_path: Path):
+    path = tmp_path / "seq.txt"
+    written = tracks((1, 0, 0, 1, 1, 0.9, 0), (2, 5, 5, 6, 6, 0.9, 0))
+    with MotWriter(path) as writer:
+        writer.write(frame(0), replace(written, interpolated=np.array([True, False])))
+    assert path.read_text() == (
+        "1,1,0.00,0.00,1.00,1.00,0.0000,-1,-1,-1\n1,2,5.00,5.00,1.00,1.00,0.9000,-1,-1,-1\n"
     )
 
 

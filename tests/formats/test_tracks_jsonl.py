@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path):
         np.testing.assert_array_equal(got.scores, tracks.scores, strict=True)
         np.testing.assert_array_equal(got.labels, tracks.labels, strict=True)
         np.testing.assert_array_equal(got.ids, tracks.ids, strict=True)
+
+
+def test_interpolated_boxes_are_marked_and_read_as_such(tmp_path: Path):
+    path, marks = tmp_path / "tracks.jsonl", np.array([False, True, False])
+    with TracksWriter(path, ("cat", "dog")) as writer:
+        writer.write(frame(0), replace(some_tracks(3), interpolated=marks))
+        writer.write(frame(1), some_tracks(3))
+    first, second = path.read_text().splitlines()
+    assert '"interpolated":[false,true,false]' in first
+    assert "interpolated" not in second
+    read = [tracks.interpolated.tolist() for _, _, tracks in TracksReader(path, ("cat", "dog"))]
+    assert read == [marks.tolist(), [False] * 3]
+    path.write_text(first.replace("false,true,false", "false,true"))
+    with pytest.raises(SourceError, match="3 times true or false"):
+        list(TracksReader(path, ("cat", "dog")))
 
 
 def test_parts_of_arrays_are_written_too(tmp_path: Path):

@@ -81,6 +81,31 @@ def test_an_object_that_returns_elsewhere_is_known_by_its_look():
     assert len(ids_of(run(frames, HybridSettings(return_seconds=0)), 1)) == 2
 
 
+def test_nobody_returns_from_where_it_cannot_have_come():
+    frames = [{1: (100, 100), 2: (300, 100)}] * 20 + [{2: (300, 100)}] * 50
+    frames += [{1: (1900, 100), 2: (300, 100)}] * 10
+    # 1800 pixels in two seconds are 18 heights of 50 a second.
+    assert len(ids_of(run(frames, HybridSettings(return_speed=15)), 1)) == 2
+    assert ids_of(run(frames, HybridSettings(return_speed=20)), 1) == {1}
+
+
+def test_all_looks_follow_a_new_projection():
+    """Also those of tracks that are not seen any more."""
+    rng, settings = np.random.default_rng(0), HybridSettings(fisher_pairs=1)
+    tracker = HybridTracker(settings)
+    for index in range(60):
+        objects = {n: (100 * n, 100) for n in range(1, 6) if n < 5 or index < 10}
+        detections, looks = frame_of(objects, seed=index)
+        looks[:, :2] += rng.normal(0, 2, (len(looks), 2))
+        tracker.update(index, index * STEP, detections, looks)
+    state = tracker.state()
+    assert "fisher.projection" in state
+    again = state["looks.mean"] @ state["fisher.projection"]
+    again /= np.linalg.norm(again, axis=1, keepdims=True)
+    assert len(again) == 5
+    assert state["looks.projected"] == pytest.approx(again, abs=1e-5)
+
+
 def test_a_stranger_in_the_place_of_a_lost_object_gets_a_new_identity():
     frames = [{1: (100, 100), 2: (300, 100)}] * 20 + [{2: (300, 100)}] * 5
     frames += [{3: (100, 100), 2: (300, 100)}] * 10
@@ -254,3 +279,109 @@ def test_after_a_cut_objects_are_known_by_their_looks():
     objects = [{1: (40, 60), 2: (120, 60)}] * 5 + [{1: (120, 60), 2: (40, 60)}] * 5
     names = watched(images, objects, HybridSettings())
     assert [ids_of(names, number) for number in (1, 2)] == [{1}, {2}]
+
+
+def seen(frames, settings, size=(640, 480)):
+    """As `run`, in a frame of that size before which the camera stands still."""
+    tracker = HybridTracker(replace(settings, follow_camera=False))
+    picture = np.broadcast_to(np.uint8(0), (size[1], size[0], 3))
+    names = []
+    for index, objects in enumerate(frames):
+        detections, looks = frame_of(objects, seed=index)
+        tracker.see(picture, detections.boxes)
+        tracks = tracker.update(index, index * STEP, detections, looks)
+        rows = [np.flatnonzero((detections.boxes == box).all(axis=1))[0] for box in tracks.boxes]
+        names.append({list(objects)[row]: int(i) for row, i in zip(rows, tracks.ids, strict=True)})
+    return names
+
+
+def test_who_leaves_at_the_edge_hands_its_identity_to_nobody():
+    """1 walks out; 2, who followed it with another look, is still at the edge."""
+    frames = [{1: (500 + 5 * n, 100), 4: (100, 100), 5: (200, 300)} for n in range(29)]
+    frames += [{2: (636, 100), 4: (100, 100), 5: (200, 300)}] * 10
+    blind = HybridSettings(neutral_likeness=-0.5)  # looks hardly speak against anything
+    assert ids_of(seen(frames, blind), 2).isdisjoint(ids_of(seen(frames, blind), 1))
+    careless = replace(blind, edge_share=-1)
+    assert ids_of(seen(frames, careless), 2) == ids_of(seen(frames, careless), 1)
+
+
+def test_an_ambiguous_box_waits_and_no_track_begins_on_it(monkeypatch):
+    """Two twins merge into one box, midway between where both are expected."""
+    monkeypatch.setitem(globals(), "looks_of", lambda number, noise=0, seed=0: np.ones(DIM))
+    frames = [{1: (100, 100), 2: (140, 100)}] * 20 + [{3: (120, 100)}] * 8
+    frames += [{1: (100, 100), 2: (140, 100)}] * 5
+    names = run(frames, HybridSettings(wait_nats=1.0))
+    assert [ids_of(names, number) for number in (1, 2, 3)] == [{1}, {2}, set()]
+    assert ids_of(run(frames, HybridSettings(wait_nats=-1.0)), 3) <= {1, 2}
+    assert ids_of(run(frames, HybridSettings(wait_nats=-1.0)), 3)
+
+
+def mean_look(settings, cosine):
+    """Cosine of a track's mean look with its first, after matches that look otherwise."""
+    tracker = HybridTracker(settings)
+    first, other = looks_of(1), looks_of(2)
+    look = cosine * first + (1 - cosine) * other
+    for index in range(20):
+        detections, _ = frame_of({1: (100, 100)})
+        tracker.update(index, index * STEP, detections, (look if index > 5 else first)[None])
+    mean = tracker.state()["looks.mean"][0]
+    return float(mean @ first / np.linalg.norm(first))
+
+
+def test_a_match_that_is_not_sure_teaches_no_look():
+    assert mean_look(HybridSettings(learn_nats=-1e9), 0.5) < 0.95
+    assert mean_look(HybridSettings(learn_nats=1e9), 0.5) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_was_shown_of_a_frame_never_changes_after_it():
+    """A live run cannot take anything back."""
+    tracker = HybridTracker(HybridSettings())
+    shown, copies = [], []
+    for index, objects in enumerate(crossing()):
+        detections, looks = frame_of(objects, seed=index)
+        tracks = tracker.update(index, index * STEP, detections, looks)
+        shown.append(tracks)
+        copies.append((tracks.boxes.copy(), tracks.ids.copy()))
+    for tracks, (boxes, ids) in zip(shown, copies, strict=True):
+        assert np.array_equal(tracks.boxes, boxes)
+        assert np.array_equal(tracks.ids, ids)
+
+
+def traced(frames, settings=None):
+    """[(shown, tentative, ended tracklets)] of each frame, and those that are open at last."""
+    tracker = HybridTracker(settings or HybridSettings())
+    found = []
+    for index, objects in enumerate(frames):
+        tracker.update(index, index * STEP, *frame_of(objects, seed=index))
+        trace = tracker.trace
+        found.append((trace.tracklets.tolist(), trace.tentative.ids.tolist(), trace.ended.tolist()))
+    return found, tracker.open_tracklets().numbers.tolist()
+
+
+def test_a_tracklet_ends_where_its_track_was_out_of_sight():
+    frames = [{1: (100, 100)}] * 10 + [{}] * 20 + [{1: (100, 100)}] * 3
+    found, still_open = traced(frames, HybridSettings(tracklet_seconds=0.5))
+    assert found[9] == ([1], [], [])
+    assert found[30] == ([2], [], [1])
+    assert still_open == [2]
+    assert traced(frames, HybridSettings(tracklet_seconds=0.9))[0][30] == ([1], [], [])
+
+
+def test_a_tracklet_ends_where_its_object_was_hidden():
+    frames = [{1: (100 + 2 * n, 100), 2: (140, 100)} for n in range(40)]
+    found, _ = traced(frames)
+    first = {frame[0][0] for frame in found[4:]}
+    assert len(first) > 1
+    assert found[10][0] == [1, 2]
+
+
+def test_every_tracklet_is_told_of_once_when_it_ends():
+    rng = np.random.default_rng(1)
+    frames = [
+        {number: (60 * number, 100) for number in range(1, 8) if rng.random() < 0.7}
+        for _ in range(100)
+    ]
+    found, still_open = traced(frames, HybridSettings(tracklet_seconds=0.05))
+    begun = {number for shown, tentative, _ in found for number in (*shown, *tentative)}
+    ended = [number for _, _, numbers in found for number in numbers]
+    assert sorted(ended + still_open) == sorted(begun)

@@ -1,0 +1,116 @@
+"""Final identities, boxes before the confirmation, and boxes in short gaps."""
+
+import numpy as np
+import pytest
+
+from masa_cli.second_look.filling import completed
+from tests.second_look.lines import line
+
+
+def run(lines, identities, longest=0.7, labels=None):
+    return list(completed(lines, identities, labels or {}, longest))
+
+
+def places(tracks):
+    return {
+        identity: tuple((box[:2] + box[2:]) / 2)
+        for identity, box in zip(tracks.ids.tolist(), tracks.boxes, strict=True)
+    }
+
+
+def test_boxes_get_the_identities_of_their_tracklets():
+    lines = [line(0, {1: (0, 0), 2: (90, 0)}, tracklets=[11, 12])]
+    ((index, time, tracks),) = run(lines, {11: 5, 12: 4})
+    assert (index, time) == (0, 0.0)
+    assert places(tracks) == {5: (0, 0), 4: (90, 0)}
+    assert not tracks.interpolated.any()
+
+
+def test_a_confirmed_track_has_the_boxes_from_before():
+    lines = [line(n, {}, tentative={3: (n, 0), 4: (90, 0)}) for n in range(2)]
+    lines.append(line(2, {1: (2, 0)}, tracklets=[3]))
+    found = run(lines, {3: 1})
+    assert [places(tracks) for _, _, tracks in found] == [{1: (0, 0)}, {1: (1, 0)}, {1: (2, 0)}]
+    assert not any(tracks.interpolated.any() for _, _, tracks in found)
+    assert found[0][2].scores.tolist() == [np.float32(0.7)]
+
+
+def test_a_short_gap_is_filled_on_the_straight_line_and_marked():
+    lines = [line(0, {1: (0, 10)}), line(1, {}), line(2, {}), line(3, {1: (30, 40)})]
+    found = [tracks for _, _, tracks in run(lines, {1: 1})]
+    assert [places(tracks)[1] for tracks in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
+    assert [tracks.interpolated.tolist() for tracks in found] == [[False], [True], [True], [False]]
+
+
+def test_the_line_is_in_time_not_in_frames():
+    lines = [line(0, {1: (0, 0)}), line(1, {}), line(2, {1: (40, 0)})]
+    lines[1] = (1, 0.05, *lines[1][2:])
+    _, (_, _, between), _ = run(lines, {1: 1})
+    assert places(between)[1] == pytest.approx((10, 0))
+
+
+@pytest.mark.parametrize(("frames", "is_filled"), [(7, True), (8, False)])
+def test_a_gap_beyond_the_bound_stays_open(frames, is_filled):
+    """The bound is 0.7 seconds, from the last box before to the first one after."""
+    lines = [line(0, {1: (0, 0)}), *(line(n, {}) for n in range(1, frames))]
+    lines.append(line(frames, {1: (70, 0)}))
+    found = run(lines, {1: 1}, longest=0.7000001)
+    assert [len(tracks) for _, _, tracks in found[1:-1]] == [int(is_filled)] * (frames - 1)
+
+
+def test_no_gap_is_filled_across_a_cut():
+    lines = [line(0, {1: (0, 0)}), line(1, {}, is_cut=True), line(2, {1: (20, 0)})]
+    assert [len(tracks) for _, _, tracks in run(lines, {1: 1})] == [1, 0, 1]
+
+
+def test_a_gap_between_joined_tracklets_is_filled_too():
+    lines = [line(0, {1: (0, 0)}), line(1, {}), line(2, {2: (20, 0)})]
+    found = run(lines, {1: 1, 2: 1})
+    assert [places(tracks) for _, _, tracks in found] == [{1: (0, 0)}, {1: (10, 0)}, {1: (20, 0)}]
+
+
+def test_a_lost_box_beside_others_is_filled_among_them():
+    lines = [line(n, {1: (n, 0), **({2: (50, n)} if n != 1 else {})}) for n in range(3)]
+    _, (_, _, middle), _ = run(lines, {1: 1, 2: 2})
+    assert places(middle) == {1: (1, 0), 2: (50, 1)}
+    assert dict(zip(middle.ids.tolist(), middle.interpolated.tolist(), strict=True)) == {
+        1: False,
+        2: True,
+    }
+
+
+def test_frames_are_held_no_longer_than_a_gap_may_last():
+    taken = 0
+
+    def counted():
+        nonlocal taken
+        for index in range(1000):
+            taken = index
+            yield line(index, {1: (index, 0)})
+
+    for index, _, _ in completed(counted(), {1: 1}, {}, 0.5):
+        assert taken - index <= 7
+
+
+def test_every_frame_comes_out_once_in_order():
+    rng = np.random.default_rng(0)
+    lines = [
+        line(n, {i: (i * 50, n) for i in range(1, 5) if rng.random() < 0.6}) for n in range(600)
+    ]
+    found = run(lines, {i: i for i in range(1, 5)})
+    assert [index for index, _, _ in found] == list(range(600))
+    for _, _, tracks in found:
+        assert len(set(tracks.ids.tolist())) == len(tracks)
+    # Every frame has all four but for gaps longer than 7 frames, which chance nearly never makes.
+    assert sum(len(tracks) for _, _, tracks in found) > 0.98 * 2400
+
+
+def test_boxes_get_the_label_of_their_identity():
+    lines = [line(0, {1: (0, 0), 2: (90, 0)}), line(1, {2: (90, 0)}), line(2, {1: (0, 0)})]
+    found = [tracks for _, _, tracks in run(lines, {1: 1, 2: 2}, labels={1: 7})]
+    names = [dict(zip(t.ids.tolist(), t.labels.tolist(), strict=True)) for t in found]
+    assert names == [{1: 7, 2: 0}, {1: 7, 2: 0}, {1: 7}]
+
+
+def test_no_frame_is_no_frame():
+    assert run([], {}) == []
