@@ -1,8 +1,8 @@
 """CVAT's XML for video (version 1.1): tracks out, for correction by hand.
 
 A track holds its boxes in every frame as keyframes, and after each gap's beginning one box that is
-"outside", or CVAT would go on showing the last one. Scores are attributes of that name. A track has
-one label there: the one most of its boxes have.
+"outside", or CVAT would go on showing the last one. Attributes tell the score and whether a box was
+interpolated. A track has one label there: the one most of its boxes have.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_ATTRIBUTES = "".join(
+    f"<attribute><name>{name}</name><mutable>True</mutable><input_type>{kind}</input_type>"
+    f"<default_value>{default}</default_value><values>{default}</values></attribute>"
+    for name, kind, default in (("score", "text", ""), ("interpolated", "checkbox", "false"))
+)
 
 
 class CvatWriter:
@@ -74,9 +80,8 @@ class CvatWriter:
 
     def _head(self) -> str:
         labels = "".join(
-            f"<label><name>{escape(name)}</name><type>rectangle</type><attributes><attribute>"
-            "<name>score</name><mutable>True</mutable><input_type>text</input_type>"
-            "<default_value></default_value><values></values></attribute></attributes></label>\n"
+            f"<label><name>{escape(name)}</name><type>rectangle</type><attributes>{_ATTRIBUTES}"
+            "</attributes></label>\n"
             for name in self._classes
         )
         info, last = self._info, max(self._num_frames - 1, 0)
@@ -94,17 +99,24 @@ class CvatWriter:
         track = Xml.Element(
             "track", id=str(tracks.ids[0]), label=self._classes[label], source="auto"
         )
-        rows = zip(frames.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)
+        columns = (frames, tracks.boxes, tracks.scores, tracks.interpolated)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         following = [*frames[1:].tolist(), self._num_frames]
-        for (frame, box, score), after in zip(rows, following, strict=True):
-            _append(track, frame, box, score)
+        for (frame, box, score, mark), after in zip(rows, following, strict=True):
+            _append(track, frame, box, score, interpolated=mark)
             if after > frame + 1:
                 _append(track, frame + 1, box, score, outside=True)
         return Xml.tostring(track, encoding="unicode").encode()
 
 
 def _append(
-    track: Xml.Element, frame: int, box: list[float], score: float, *, outside: bool = False
+    track: Xml.Element,
+    frame: int,
+    box: list[float],
+    score: float,
+    *,
+    outside: bool = False,
+    interpolated: bool = False,
 ) -> None:
     corners = {
         name: f"{number:.2f}"
@@ -113,6 +125,7 @@ def _append(
     state = {"outside": str(int(outside)), "occluded": "0", "keyframe": "1", "z_order": "0"}
     element = Xml.SubElement(track, "box", {"frame": str(frame), **corners, **state})
     Xml.SubElement(element, "attribute", name="score").text = f"{score:.4f}"
+    Xml.SubElement(element, "attribute", name="interpolated").text = str(interpolated).lower()
 
 
 def _legal(name: str) -> str:

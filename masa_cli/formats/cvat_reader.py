@@ -36,6 +36,7 @@ class _Sight:
     box: tuple[float, ...]
     score: float
     is_outside: bool
+    is_interpolated: bool
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ def _shown(sights: list[_Sight]) -> Iterator[tuple[list[_Sight], bool]]:
     for before, after in zip(sights, [*sights[1:], None], strict=True):
         if before.is_outside:
             continue
-        yield [before], False
+        yield [before], before.is_interpolated
         if after is None or after.frame <= before.frame + 1:
             continue
         # A box stays where it is until the frame in which it is outside.
@@ -108,7 +109,7 @@ def _shown(sights: list[_Sight]) -> Iterator[tuple[list[_Sight], bool]]:
         shares = ((places - before.frame) / (after.frame - before.frame))[:, None]
         boxes = (1 - shares) * np.array(before.box) + shares * np.array(goal.box)
         between = [
-            _Sight(frame, tuple(box), before.score, False)
+            _Sight(frame, tuple(box), before.score, is_outside=False, is_interpolated=True)
             for frame, box in zip(places.tolist(), boxes.tolist(), strict=True)
         ]
         yield between, True
@@ -152,12 +153,14 @@ def _read_task(task: Any, content: _Content) -> None:  # noqa: ANN401 - defusedx
 
 
 def _sight(box: Any) -> _Sight:  # noqa: ANN401 - defusedxml has no types
-    score = next((each.text for each in box.iter("attribute") if each.get("name") == "score"), None)
+    attributes = {each.get("name"): (each.text or "").strip() for each in box.iter("attribute")}
+    score = attributes.get("score")
     return _Sight(
         _whole(box, "frame", MOST_FRAMES - 1),
         tuple(_number(box.get(name), name) for name in _CORNERS),
-        _number(score, "score") if score and score.strip() else 1.0,
-        box.get("outside") == "1",
+        _number(score, "score") if score else 1.0,
+        is_outside=box.get("outside") == "1",
+        is_interpolated=attributes.get("interpolated") == "true",
     )
 
 

@@ -56,7 +56,7 @@ def test_each_writer_keeps_the_contract_of_sinks(tmp_path, name):
     assert bytes_of(path) == content
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", JSON)
 def test_interpolated_boxes_are_marked_and_no_others(tmp_path, name):
     tracks = Tracks(
         np.array([[1, 2, 31, 42], [50, 2, 80, 42]], np.float32),
