@@ -14,6 +14,7 @@ from masa_cli.formats.also import check as check_formats
 from masa_cli.replay import Recording
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
+from masa_cli.selection import Selection
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.trackers import HYBRID, MOTION, build_tracker
@@ -46,6 +47,8 @@ class TrackJob:
         inputs: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
         found_by: what finds the boxes, "file" or "prompt".
+        selection: which of the boxes are tracked at all.
+        min_track_length: frames; tracks that are seen in fewer are left out of the results.
         recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
             then `detector` is the same, and `source` is for the second pass.
     """
@@ -69,6 +72,8 @@ class TrackJob:
     inputs: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     found_by: str = "file"
+    selection: Selection = field(default_factory=Selection)
+    min_track_length: int = 1
     recording: Recording | None = None
 
     @property
@@ -84,7 +89,7 @@ class TrackJob:
     @property
     def changes_spool(self) -> bool:
         """Whether the tracks of the first pass are not the final ones."""
-        return self.looks_twice or self.clean_up
+        return self.looks_twice or self.clean_up or self.min_track_length > 1
 
     @property
     def tracker_changes(self) -> tuple[str, ...]:
@@ -115,6 +120,7 @@ class TrackJob:
         further = {
             "second look": str(self.looks_twice),
             "--save-embeddings": str(self.results.wants_embeddings),
+            "wanted boxes": str(self.selection),
         }
         return {"masa": __version__, **files, **video, **dict(self.facts), **own, **further}
 
@@ -122,6 +128,7 @@ class TrackJob:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
         build_tracker(self.association, changes=self.tracker_changes)
         check_formats(self.results.also, self.source.info)
+        self.selection.check(self.detector.classes)
         if self.relink_settings != RelinkSettings() and not self.looks_twice:
             raise SettingsError(
                 f"there is no second look whose settings --set {_OF_RELINK}... could change",

@@ -11,6 +11,7 @@ pictures are wanted.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
@@ -175,6 +176,23 @@ def looked_at_twice(
     identities = joined(tracklets, settings, frame_size)
     labels = labels_of(tracklets, identities) if settings.one_class else {}
     yield from completed(lines, identities, labels, settings.fill_seconds)
+
+
+def lengths(tracks: Iterable[tuple[int, float, Tracks]]) -> Counter[int]:
+    """In how many frames each identity is."""
+    counts: Counter[int] = Counter()
+    for _, _, current in tracks:
+        counts.update(current.ids.tolist())
+    return counts
+
+
+def long_enough(
+    tracks: Iterable[tuple[int, float, Tracks]], counts: Mapping[int, int], least: int
+) -> Iterator[tuple[int, float, Tracks]]:
+    """The same frames without the identities that are in fewer than `least` of them."""
+    for index, time, current in tracks:
+        kept = np.array([counts[id_] >= least for id_ in current.ids.tolist()], np.bool_)
+        yield index, time, current[kept]
 
 
 def cleaned(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from masa_cli.annotation import AnnotatedVideo
 from masa_cli.detectors import Detector
+from masa_cli.detectors.selected import Selected
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
@@ -28,6 +29,8 @@ from masa_cli.pipeline import (
     Sink,
     cleaned,
     deliver,
+    lengths,
+    long_enough,
     looked_at_twice,
     track,
     with_pictures,
@@ -35,6 +38,7 @@ from masa_cli.pipeline import (
 )
 from masa_cli.replay import Keeping, Recording, Replaying, offset_in
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
+from masa_cli.selection import Selection
 from masa_cli.sources import Source
 from masa_cli.structures import State, Tracks
 from masa_cli.summary import Summary, Tally
@@ -134,6 +138,8 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     states = checkpoint.states if checkpoint else {}
     with watch.stage("load"):
         detector, features = _build_detector(job)
+        if job.selection != Selection():
+            detector = Selected(detector, job.selection)
         embedder = _build_embedder(job, features, states.get("embedder"))
     results = job.results
     with ExitStack() as files:
@@ -216,6 +222,8 @@ def _build_embedder(
 def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
     results, info = job.results, job.source.info
     tracks = _finished(job)
+    if job.min_track_length > 1:
+        tracks = long_enough(tracks, lengths(_finished(job)), job.min_track_length)
     with ExitStack() as stack:
         sinks: list[Sink] = [tally]
         if results.wants_mot:

@@ -30,6 +30,7 @@ FLOORS = (
         "second_look",
         "camera",
         "smoothing",
+        "selection",
         "drawing",
         "blurring",
         "overlap",

@@ -78,6 +78,53 @@ MinScore = Annotated[
         show_default=False,
     ),
 ]
+Classes = Annotated[
+    str,
+    typer.Option(
+        "--classes",
+        metavar="NAMES",
+        help="Track only these classes of the detections, each perhaps with a least score: "
+        "car,person:0.6.",
+        show_default=False,
+    ),
+]
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi",
+        help="Track only boxes inside the polygons of this JSON file: [[x,y],[x,y],[x,y]], a list "
+        "of such lists, or GeoJSON; pixels.",
+        show_default=False,
+    ),
+]
+Ignore = Annotated[
+    Path | None,
+    typer.Option(
+        "--ignore",
+        help="Leave out boxes inside the polygons of this JSON file.",
+        show_default=False,
+    ),
+]
+RegionBy = Annotated[
+    Literal["centre", "foot", "overlap"],
+    typer.Option(
+        "--region-by",
+        help="When a box is inside a region: if its centre is, the middle of its lower edge, or "
+        "more than half of it.",
+    ),
+]
+MinArea = Annotated[
+    float, typer.Option("--min-area", min=0, help="Leave out boxes of less area, square pixels.")
+]
+MinTrackLength = Annotated[
+    int,
+    typer.Option(
+        "--min-track-length",
+        min=1,
+        metavar="FRAMES",
+        help="Leave tracks that are seen in fewer frames out of the results.",
+    ),
+]
 MaxOverlap = Annotated[
     float | None,
     typer.Option(

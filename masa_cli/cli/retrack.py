@@ -54,6 +54,7 @@ def retrack(
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     relink: options.Relink = True,
     clean_up: options.CleanUp = False,
+    min_track_length: options.MinTrackLength = 1,
     mot: options.Mot = True,
     jsonl: options.Jsonl = True,
     mot_classes: options.MotClasses = False,
@@ -109,6 +110,7 @@ def retrack(
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
             relink=relink,
             clean_up=clean_up,
+            min_track_length=min_track_length,
             mot_classes=mot_classes,
             inputs=tuple(path for path in (embeddings, source) if path),
             recording=recording,

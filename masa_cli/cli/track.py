@@ -27,6 +27,12 @@ def track(
     detector: options.DetectorName = "gdino",
     min_score: options.MinScore = None,
     max_overlap: options.MaxOverlap = None,
+    classes: options.Classes = "",
+    roi: options.Roi = None,
+    ignore: options.Ignore = None,
+    region_by: options.RegionBy = "centre",
+    min_area: options.MinArea = 0.0,
+    min_track_length: options.MinTrackLength = 1,
     adapter: options.Adapter = None,
     preparation: options.Preparation = "demo",
     weights_dir: options.WeightsDir = None,
@@ -61,6 +67,7 @@ def track(
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.cli.selecting import build_selection  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415
@@ -71,6 +78,7 @@ def track(
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     box_sources.check_one_given(dets, prompt, prompt_file)
     with messages(quiet=quiet or json):
+        selection = build_selection(classes, roi, ignore, region_by, min_area)
         if dets:
             boxes = box_sources.from_file(
                 source, dets, format=dets_format, images=dets_images, min_score=min_score, fps=fps
@@ -115,9 +123,14 @@ def track(
             relink=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,
-            inputs=(*boxes.inputs, *(path for path in (boxes.origin, weights) if path)),
+            inputs=(
+                *boxes.inputs,
+                *(path for path in (boxes.origin, weights, roi, ignore) if path),
+            ),
             facts=boxes.facts,
             found_by=boxes.found_by,
+            selection=selection,
+            min_track_length=min_track_length,
         )
         summary = run_and_report(
             lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
