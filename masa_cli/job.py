@@ -42,13 +42,13 @@ class TrackJob:
         batch_size: frames per forward pass.
         drawing: what the annotated video shows.
         relink: whether a second look at the whole video is wanted, where it is possible.
+        least_frames: identities seen in fewer frames are left out.
         clean_up: whether whole-video clean-up is wanted.
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
         found_by: what finds the boxes, "file" or "prompt".
         selection: which of the boxes are tracked at all.
-        min_track_length: frames; tracks that are seen in fewer are left out of the results.
         recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
             then `detector` is the same, and `source` is for the second pass.
     """
@@ -67,13 +67,13 @@ class TrackJob:
     batch_size: int = 1
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
     relink: bool = True
+    least_frames: int = 1
     clean_up: bool = False
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     found_by: str = "file"
     selection: Selection = field(default_factory=Selection)
-    min_track_length: int = 1
     recording: Recording | None = None
 
     @property
@@ -89,7 +89,7 @@ class TrackJob:
     @property
     def changes_spool(self) -> bool:
         """Whether the tracks of the first pass are not the final ones."""
-        return self.looks_twice or self.clean_up or self.min_track_length > 1
+        return self.looks_twice or self.clean_up or self.least_frames > 1
 
     @property
     def tracker_changes(self) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +111,37 @@ def track(
     checkpoint(complete=True)
 
 
+def stream(
+    frames: Generator[Frame, None, None],
+    detector: Detector,
+    embedder: Embedder,
+    tracker: Associator,
+    sinks: Sequence[Sink],
+    *,
+    watch: Watch,
+) -> None:
+    """Both passes in one, frame by frame, for what can be seen only once; ends when asked to stop.
+
+    Identities are those of a live run: there is no second look.
+    """
+    watch.on_pass("tracking", 0)
+    with closing(frames):
+        for done, frame in enumerate(frames, start=1):
+            with watch.stage("detect"):
+                detections = detector.detect([frame])[0]
+            with watch.stage("embed"):
+                looks = embedder.embed([frame], [detections.boxes])[0]
+            with watch.stage("see"):
+                tracker.see(frame.image, detections.boxes)
+            with watch.stage("associate"):
+                tracks = tracker.update(frame.index, float(frame.time), detections, looks)
+            for sink in sinks:
+                sink.write(frame, tracks)
+            watch.on_frame(done, len(tracks))
+            if watch.stop_requested:
+                return
+
+
 def deliver(
     frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
     sinks: Sequence[Sink],
@@ -178,21 +209,14 @@ def looked_at_twice(
     yield from completed(lines, identities, labels, settings.fill_seconds)
 
 
-def lengths(tracks: Iterable[tuple[int, float, Tracks]]) -> Counter[int]:
-    """In how many frames each identity is."""
-    counts: Counter[int] = Counter()
-    for _, _, current in tracks:
-        counts.update(current.ids.tolist())
-    return counts
-
-
-def long_enough(
-    tracks: Iterable[tuple[int, float, Tracks]], counts: Mapping[int, int], least: int
+def lasting(
+    tracks: Callable[[], Iterable[tuple[int, float, Tracks]]], least_frames: int
 ) -> Iterator[tuple[int, float, Tracks]]:
-    """The same frames without the identities that are in fewer than `least` of them."""
-    for index, time, current in tracks:
-        kept = np.array([counts[id_] >= least for id_ in current.ids.tolist()], np.bool_)
-        yield index, time, current[kept]
+    """The same frames without the identities that are seen in fewer frames; goes through twice."""
+    counts = Counter(chain.from_iterable(current.ids.tolist() for _, _, current in tracks()))
+    kept = np.array([id_ for id_, count in counts.items() if count >= least_frames], np.int64)
+    for index, time, current in tracks():
+        yield index, time, current[np.isin(current.ids, kept)]
 
 
 def cleaned(

@@ -7,12 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from masa_cli.annotation import AnnotatedVideo
-from masa_cli.detectors import Detector
-from masa_cli.detectors.selected import Selected
-from masa_cli.detectors.text_search import TextSearch
+from masa_cli.assembly import assemble
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
@@ -29,25 +26,19 @@ from masa_cli.pipeline import (
     Sink,
     cleaned,
     deliver,
-    lengths,
-    long_enough,
+    lasting,
     looked_at_twice,
     track,
     with_pictures,
     without_pictures,
 )
-from masa_cli.replay import Keeping, Recording, Replaying, offset_in
+from masa_cli.replay import Keeping, Replaying, offset_in
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
-from masa_cli.selection import Selection
 from masa_cli.sources import Source
 from masa_cli.structures import State, Tracks
 from masa_cli.summary import Summary, Tally
-from masa_cli.trackers import MOTION, Associator, NoAppearance, build_tracker
+from masa_cli.trackers import Associator, build_tracker
 from masa_cli.watch import Watch
-
-if TYPE_CHECKING:
-    from masa_cli.models.adapter import Adapter
-    from masa_cli.models.frame_features import FrameFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -137,13 +128,10 @@ def _checkpoint(job: TrackJob) -> Checkpoint | None:
 def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> None:
     states = checkpoint.states if checkpoint else {}
     with watch.stage("load"):
-        detector, features = _build_detector(job)
-        if job.selection != Selection():
-            detector = Selected(detector, job.selection)
-        embedder = _build_embedder(job, features, states.get("embedder"))
+        networks = assemble(job, states.get("embedder"))
     results = job.results
     with ExitStack() as files:
-        tracker = _build_tracker(job, embedder.temperature, states.get("tracker"), files)
+        tracker = _build_tracker(job, networks.embedder.temperature, states.get("tracker"), files)
         spool = files.enter_context(
             Spool(
                 results.tracks, results.checkpoint, job.detector.classes, job.conditions, checkpoint
@@ -151,8 +139,8 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
         )
         track(
             job.recording or job.source,
-            detector,
-            embedder,
+            networks.detector,
+            networks.embedder,
             tracker,
             spool,
             watch=watch,
@@ -181,49 +169,9 @@ def _build_tracker(
     return tracker
 
 
-def _build_detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
-    """The detector, and what its backbone sees, if it has one."""
-    if not isinstance(job.detector, TextSearch):
-        return job.detector, None
-    from masa_cli.detectors.grounding_dino import build_text_detector  # noqa: PLC0415 - torch
-
-    detector = build_text_detector(
-        job.detector, device=job.device, precision=job.precision, preparation=job.preparation
-    )
-    return detector, detector.features
-
-
-def _build_embedder(
-    job: TrackJob, features: FrameFeatures | None, state: State | None
-) -> Adapter | NoAppearance | Recording:
-    """The adapter; on the detector's own backbone where both are of one file."""
-    if job.recording is not None:
-        return job.recording
-    if job.association == MOTION:
-        return NoAppearance()
-    from masa_cli.models.adapter import build_adapter, resolve  # noqa: PLC0415 - imports torch
-
-    name, weights = resolve(job.adapter, job.weights_dir)
-    search = job.detector
-    is_shared = isinstance(search, TextSearch) and (search.model, search.weights) == (name, weights)
-    adapter = build_adapter(
-        name,
-        weights=weights,
-        device=job.device,
-        precision=job.precision,
-        preparation=job.preparation,
-        features=features if is_shared else None,
-    )
-    if state is not None:
-        adapter.restore(state)
-    return adapter
-
-
 def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
     results, info = job.results, job.source.info
     tracks = _finished(job)
-    if job.min_track_length > 1:
-        tracks = long_enough(tracks, lengths(_finished(job)), job.min_track_length)
     with ExitStack() as stack:
         sinks: list[Sink] = [tally]
         if results.wants_mot:
@@ -252,6 +200,17 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
 
 def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
     """The tracks of the first pass, after all that is wanted of the whole video."""
+    info = job.source.info
+    tracks = _lasting(job) if job.least_frames > 1 else _of_first_pass(job)
+    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+
+
+def _lasting(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    return lasting(lambda: _of_first_pass(job), job.least_frames)
+
+
+def _of_first_pass(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
+    """Under their final identities."""
     spool, classes, info = job.results.spool, job.detector.classes, job.source.info
     tracks: Iterable[tuple[int, float, Tracks]] = TracksReader(spool, classes)
     if job.looks_twice:
@@ -264,7 +223,7 @@ def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
             job.relink_settings,
             (info.width, info.height),
         )
-    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+    return tracks
 
 
 def _annotated_video(

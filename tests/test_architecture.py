@@ -41,7 +41,17 @@ FLOORS = (
     },
     {"models", "formats", "trackers"},
     {"detectors", "sources", "annotation", "replay"},
-    {"pipeline", "job", "runner", "conversion", "insight", "training", "evaluation", "readiness"},
+    {
+        "pipeline",
+        "job",
+        "assembly",
+        "runner",
+        "conversion",
+        "insight",
+        "training",
+        "evaluation",
+        "readiness",
+    },
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -60,6 +70,8 @@ SIDEWAYS = {
     ("hybrid", "kalman"),
     ("hybrid", "camera"),
     ("runner", "job"),
+    ("runner", "assembly"),
+    ("assembly", "job"),
     ("runner", "pipeline"),
     ("__main__", "cli"),
 }

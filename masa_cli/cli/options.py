@@ -122,7 +122,7 @@ MinTrackLength = Annotated[
         "--min-track-length",
         min=1,
         metavar="FRAMES",
-        help="Leave tracks that are seen in fewer frames out of the results.",
+        help="Leave out identities that are seen in fewer frames.",
     ),
 ]
 MaxOverlap = Annotated[

@@ -110,7 +110,7 @@ def retrack(
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
             relink=relink,
             clean_up=clean_up,
-            min_track_length=min_track_length,
+            least_frames=min_track_length,
             mot_classes=mot_classes,
             inputs=tuple(path for path in (embeddings, source) if path),
             recording=recording,

@@ -130,7 +130,7 @@ def track(
             facts=boxes.facts,
             found_by=boxes.found_by,
             selection=selection,
-            min_track_length=min_track_length,
+            least_frames=min_track_length,
         )
         summary = run_and_report(
             lambda watch: run(job, watch, overwrite=overwrite, resume=resume),

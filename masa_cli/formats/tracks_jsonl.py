@@ -25,13 +25,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from masa_cli.errors import SourceError
+from masa_cli.errors import OutputError, SourceError
 from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import data_lines, shortened, wrong_line
@@ -134,20 +134,7 @@ class TracksWriter:
         self, frame: Frame, tracks: Tracks, more: Mapping[str, object] = MappingProxyType({})
     ) -> None:
         """Append one frame; `more` are further keys and values of its line."""
-        record: dict[str, object] = {
-            "frame": frame.index,
-            "time": float(frame.time),
-            "boxes": np.ascontiguousarray(tracks.boxes),
-            "ids": np.ascontiguousarray(tracks.ids),
-            "labels": [self._classes[label] for label in tracks.labels],
-            "scores": np.ascontiguousarray(tracks.scores),
-        }
-        if tracks.interpolated.any():
-            record["interpolated"] = tracks.interpolated.tolist()
-        record.update(more)
-        self._file.write(
-            orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-        )
+        self._file.write(line_of(frame, tracks, self._classes, more))
 
     def close(self) -> None:
         """Close the file, which stays `<path>.part`: there may be more to come."""
@@ -163,6 +150,50 @@ class TracksWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._file.__exit__(kind, error, traceback)
+
+
+class LinesOut:
+    """Writes the same lines to an open file, such as standard output, each at once.
+
+    Args:
+        file: stays open.
+        classes: names that the labels index.
+    """
+
+    def __init__(self, file: BinaryIO, classes: Sequence[str]) -> None:
+        self._file, self._classes = file, classes
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one line; OutputError if nobody reads any more."""
+        try:
+            self._file.write(line_of(frame, tracks, self._classes))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"standard output cannot be written to: {error.strerror}",
+                fix="let the program behind the pipe read on, or leave out --jsonl -",
+            ) from error
+
+
+def line_of(
+    frame: Frame,
+    tracks: Tracks,
+    classes: Sequence[str],
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> bytes:
+    """The line of one frame; `more` are further keys and values."""
+    record: dict[str, object] = {
+        "frame": frame.index,
+        "time": float(frame.time),
+        "boxes": np.ascontiguousarray(tracks.boxes),
+        "ids": np.ascontiguousarray(tracks.ids),
+        "labels": [classes[label] for label in tracks.labels],
+        "scores": np.ascontiguousarray(tracks.scores),
+    }
+    if tracks.interpolated.any():
+        record["interpolated"] = tracks.interpolated.tolist()
+    record.update(more)
+    return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 def read_records(path: Path) -> Iterator[Record]:

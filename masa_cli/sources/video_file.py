@@ -50,9 +50,7 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         with _opened(path) as (container, stream):
-            first = next(_pictures(path, container, stream))
-            self._width, self._height = first.width, first.height
-            self._quarter_turns = round(first.rotation / 90) % 4  # counter-clockwise
+            self._upright = Upright(next(decoded(path, container, stream)))
             self._info = self._describe(container, stream)
 
     @property
@@ -71,31 +69,47 @@ class VideoFile:
         with _opened(self._path) as (container, stream):
             zero = time_zero(container, tick) // tick
             ticks = -usual_ticks  # of the frame before
-            for index, picture in enumerate(_pictures(self._path, container, stream)):
+            for index, picture in enumerate(decoded(self._path, container, stream)):
                 if picture.pts is None:
                     ticks += usual_ticks
                 else:
                     ticks = max(ticks + 1, picture.pts - zero, 0)
                 if index >= start:
-                    yield Frame(index, ticks * tick, self._upright(picture))
+                    yield Frame(index, ticks * tick, self._upright.image(picture))
 
     def _describe(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
-        frame_rate = _frame_rate(stream)
-        lies_on_its_side = self._quarter_turns % 2 == 1
+        frame_rate = frame_rate_of(stream)
         return VideoInfo(
             name=self._path.stem,
-            width=self._height if lies_on_its_side else self._width,
-            height=self._width if lies_on_its_side else self._height,
+            width=self._upright.width,
+            height=self._upright.height,
             frame_rate=frame_rate,
             time_base=exact(stream.time_base) if stream.time_base else 1 / frame_rate,
             num_frames=stream.frames or _expected_frames(container, stream, frame_rate),
         )
 
-    def _upright(self, picture: VideoFrame) -> Image:
+
+class Upright:
+    """Makes images of pictures: turned as the first one has to be, and of its size.
+
+    Attributes:
+        width: of the images, pixels.
+        height: of the images, pixels.
+    """
+
+    def __init__(self, first: VideoFrame) -> None:
+        self._size = first.width, first.height
+        self._quarter_turns = round(first.rotation / 90) % 4  # counter-clockwise
+        lies_on_its_side = self._quarter_turns % 2 == 1
+        self.width, self.height = self._size[::-1] if lies_on_its_side else self._size
+
+    def image(self, picture: VideoFrame) -> Image:
+        """(H, W, 3) uint8 RGB."""
+        width, height = self._size
         image = picture.to_ndarray(
             format="rgb24",
-            width=self._width,
-            height=self._height,
+            width=width,
+            height=height,
             src_color_range=picture.color_range,  # the matrix is the frame's own already
         )
         return np.ascontiguousarray(np.rot90(image, self._quarter_turns))
@@ -113,10 +127,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         if container.format.name == "tty":  # FFmpeg paints the letters of a .txt into pictures
             raise SourceError(f"{path} is a text file, not a video", fix=_UNREADABLE)
-        yield container, _picture_stream(path, container)
+        yield container, picture_stream(path, container)
 
 
-def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
+def picture_stream(path: Path | str, container: InputContainer) -> VideoStream:
     """The first stream of moving pictures; the cover of a song is none."""
     for stream in container.streams.video:
         if stream.disposition & Disposition.attached_pic:
@@ -132,7 +146,9 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     )
 
 
-def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def decoded(
+    path: Path | str, container: InputContainer, stream: VideoStream
+) -> Iterator[VideoFrame]:
     """Every frame that decodes; damage in between is logged when the end is reached.
 
     Raises SourceError at the end when there was none.
@@ -188,7 +204,8 @@ def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction:
     return Fraction(container.duration or 0, av.time_base)
 
 
-def _frame_rate(stream: VideoStream) -> Fraction:
+def frame_rate_of(stream: VideoStream) -> Fraction:
+    """Frames per second, as far as a stream tells; else 30."""
     rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     return next((exact(rate) for rate in rates if rate and exact(rate) > 0), _USUAL_FRAME_RATE)
 
