@@ -16,7 +16,7 @@ from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch, plan_
 from masa_cli.errors import UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.detections import DetectionFormat, read_detections
-from masa_cli.sources import Source, open_source
+from masa_cli.sources import Source, is_live, open_any
 from masa_cli.trackers import HYBRID, MOTION
 
 # Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
@@ -79,13 +79,14 @@ def check_one_given(dets: Path | None, prompt: str | None, prompt_file: Path | N
 
 
 def from_file(
-    source: Path | None,
+    source: str | None,
     dets: Path,
     *,
     format: DetectionFormat,
     images: Path | None,
     min_score: float | None,
     fps: str | None,
+    patience: float,
 ) -> BoxSource:
     """Boxes from a file of detections; arguments are the user's options.
 
@@ -95,7 +96,7 @@ def from_file(
     least = -math.inf if min_score is None else min_score
     table, _ = read_detections(dets, format=format, images=images).scored(least)
     warn_of_oddities(dets, table)
-    inputs = open_inputs(source, dets, table, fps)
+    inputs = open_inputs(source, dets, table, fps, patience)
     return BoxSource(
         frames=inputs.frames,
         origin=inputs.origin,
@@ -109,7 +110,7 @@ def from_file(
 
 
 def from_prompt(
-    source: Path | None,
+    source: str | None,
     prompt: str | None,
     prompt_file: Path | None,
     *,
@@ -119,6 +120,7 @@ def from_prompt(
     weights_dir: Path | None,
     association: str,
     fps: str | None,
+    patience: float,
 ) -> BoxSource:
     """Boxes that a text detector finds; arguments are the user's options, `prompt` or its file.
 
@@ -138,9 +140,10 @@ def from_prompt(
         usual.max_overlap if max_overlap is None else max_overlap,
     )
     search = plan_search(wanted, model, choice, weights_dir)
+    frames = open_any(source, frame_rate=parse_frame_rate(fps), patience=patience)
     return BoxSource(
-        frames=open_source(source, frame_rate=parse_frame_rate(fps)),
-        origin=source,
+        frames=frames,
+        origin=None if is_live(frames) else Path(source),
         detector=search,
         inputs=tuple(path for path in (search.weights, search.vocabulary, prompt_file) if path),
         facts=(("--prompt", str(wanted)), ("--detector", model), ("boxes", str(choice))),

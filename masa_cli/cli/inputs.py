@@ -10,7 +10,7 @@ from pathlib import Path
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
-from masa_cli.sources import Source, open_source
+from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.timeline import Timeline
 
 logger = logging.getLogger(__name__)
@@ -33,14 +33,21 @@ class Inputs:
     origin: Path | None
 
 
-def open_inputs(source: Path | None, dets: Path, table: DetectionTable, fps: str | None) -> Inputs:
+def open_inputs(
+    source: str | None,
+    dets: Path,
+    table: DetectionTable,
+    fps: str | None,
+    patience: float = 60,
+) -> Inputs:
     """The frames that `table`, read from `dets`, belongs to.
 
     Args:
-        source: the user's video or folder; None to look beside `dets`.
+        source: the user's video, folder or stream; None to look beside `dets`.
         dets: the detections file.
         table: what it holds.
         fps: the user's frame rate, as text.
+        patience: seconds in which a lost connection is tried to be made again.
 
     Raises:
         SourceError: the pictures cannot be read, or there is nothing to track.
@@ -48,9 +55,10 @@ def open_inputs(source: Path | None, dets: Path, table: DetectionTable, fps: str
     """
     frame_rate = parse_frame_rate(fps)
     sequence = find_sequence(dets) if source is None else None
-    origin = source or (sequence.images if sequence else None)
-    if origin is not None:
-        frames = open_source(origin, frame_rate=frame_rate)
+    location = source or (str(sequence.images) if sequence and sequence.images else None)
+    if location is not None:
+        frames = open_any(location, frame_rate=frame_rate, patience=patience)
+        origin = None if is_live(frames) else Path(location)
         size = (frames.info.width, frames.info.height)
         return Inputs(frames, _inside(dets, table, size), origin)
     logger.warning(

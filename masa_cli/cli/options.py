@@ -15,20 +15,40 @@ Precision = Literal["float32", "bfloat16", "float16"]
 TextModelName = Literal["gdino", "gdino-swinb", "gdino-swint"]
 PreparationName = Literal["demo", "tao", "bdd"]
 
-Source = Annotated[
-    Path | None,
+Sources = Annotated[
+    list[str] | None,
     typer.Argument(
-        help="A video file, or a folder of images. Without it, the frames are looked for beside "
-        "the detections, where MOTChallenge has them (<sequence>/img1 for "
-        "<sequence>/det/det.txt); if there are none, boxes are tracked by motion alone.",
+        metavar="[SOURCE]...",
+        help="Video files, folders of images, or patterns of them; or one of: - for video on "
+        "standard input, the number of a camera, an address (rtsp://, http:// and the like). "
+        "Without any, the frames are looked for beside the detections, where MOTChallenge has them "
+        "(<sequence>/img1 for <sequence>/det/det.txt); if there are none, boxes are tracked by "
+        "motion alone.",
         show_default=False,
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        min=0,
+        help="Of several videos, so many at a time (with --engine ray: at most; 0 for no limit).",
+    ),
+]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="Where several videos are tracked: on this machine, or on a Ray cluster, where all "
+        "machines see the files under the same paths.",
     ),
 ]
 Dets = Annotated[
     Path | None,
     typer.Option(
         "--dets",
-        help="The boxes to track, in any of the formats described below. Either this or --prompt.",
+        help="The boxes to track, in any of the formats described below. Either this or --prompt. "
+        "For several videos: a folder, or a pattern such as dets/{name}.txt.",
         show_default=False,
     ),
 ]
@@ -162,6 +182,34 @@ Resume = Annotated[
 Video = Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")]
 Mot = Annotated[bool, typer.Option("--mot/--no-mot", help="Write MOTChallenge results (.txt).")]
 Jsonl = Annotated[bool, typer.Option("--jsonl/--no-jsonl", help="Write tracks.jsonl.")]
+JsonlOut = Annotated[
+    Literal["-"] | None,
+    typer.Option(
+        "--jsonl",
+        help="With -, also write the line of each frame to standard output as soon as it is "
+        "tracked; identities are then those of a live run.",
+        show_default=False,
+    ),
+]
+NoJsonl = Annotated[bool, typer.Option("--no-jsonl", help="Do not write tracks.jsonl.")]
+Preview = Annotated[
+    bool,
+    typer.Option(
+        "--preview",
+        help="Show each frame in a window as soon as it is tracked (q stops); identities are then "
+        "those of a live run.",
+    ),
+]
+Reconnect = Annotated[
+    float,
+    typer.Option(
+        "--reconnect",
+        min=0,
+        metavar="SECONDS",
+        help="How long a lost connection of a stream is tried to be made again, first after 1 "
+        "second, then twice as long each time.",
+    ),
+]
 SaveEmbeddings = Annotated[
     bool,
     typer.Option(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from masa_cli.cli import options
-from masa_cli.errors import SettingsError
+from masa_cli.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from masa_cli.formats.detection_table import DetectionTable
@@ -17,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 
 def track(
-    source: options.Source = None,
+    ctx: typer.Context,
+    sources: options.Sources = None,
     dets: options.Dets = None,
     prompt: options.Prompt = None,
     prompt_file: options.PromptFile = None,
@@ -42,7 +46,9 @@ def track(
     clean_up: options.CleanUp = False,
     video: options.Video = True,
     mot: options.Mot = True,
-    jsonl: options.Jsonl = True,
+    jsonl: options.JsonlOut = None,
+    no_jsonl: options.NoJsonl = False,
+    preview: options.Preview = False,
     save_embeddings: options.SaveEmbeddings = False,
     mot_classes: options.MotClasses = False,
     also: options.Also = "",
@@ -50,9 +56,12 @@ def track(
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
+    jobs: options.Jobs = 1,
+    engine: options.EngineName = "local",
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -66,6 +75,8 @@ def track(
     """
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
+    from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
+    from masa_cli.cli.many import expanded, track_many  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.cli.selecting import build_selection  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
@@ -73,15 +84,38 @@ def track(
     from masa_cli.job import TrackJob  # noqa: PLC0415
     from masa_cli.results import Results  # noqa: PLC0415
     from masa_cli.runner import run  # noqa: PLC0415
+    from masa_cli.sources import is_live  # noqa: PLC0415
 
+    if jsonl and json:
+        raise UsageError("--json and --jsonl - both write to standard output", fix="choose one")
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     box_sources.check_one_given(dets, prompt, prompt_file)
+    locations = expanded(sources or [])
+    if len(locations) > 1:
+        track_many(
+            ctx,
+            locations,
+            dets=dets,
+            output=output,
+            jobs=jobs,
+            engine=engine,
+            quiet=quiet,
+            json=json,
+        )
+        return
+    source = locations[0] if locations else None
     with messages(quiet=quiet or json):
         selection = build_selection(classes, roi, ignore, region_by, min_area)
         if dets:
             boxes = box_sources.from_file(
-                source, dets, format=dets_format, images=dets_images, min_score=min_score, fps=fps
+                source,
+                dets,
+                format=dets_format,
+                images=dets_images,
+                min_score=min_score,
+                fps=fps,
+                patience=reconnect,
             )
         else:
             boxes = box_sources.from_prompt(
@@ -94,6 +128,7 @@ def track(
                 weights_dir=weights_dir,
                 association=association or "hybrid",
                 fps=fps,
+                patience=reconnect,
             )
         info = boxes.frames.info
         adapter = adapter or boxes.adapter
@@ -106,7 +141,7 @@ def track(
                 info.name,
                 wants_video=video and info.width > 0,
                 wants_mot=mot,
-                wants_tracks=jsonl,
+                wants_tracks=not no_jsonl,
                 wants_embeddings=save_embeddings,
                 also=parse_names(also),
             ),
@@ -132,12 +167,12 @@ def track(
             selection=selection,
             least_frames=min_track_length,
         )
-        summary = run_and_report(
-            lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
-            info.num_frames,
-            quiet=quiet,
-            json=json,
-        )
+        if jsonl or preview or is_live(boxes.frames):
+            work = live_work(job, lines_out=bool(jsonl), preview=preview, overwrite=overwrite)
+            refuse_resume(resume)
+        else:
+            work = partial(run, job, overwrite=overwrite, resume=resume)
+        summary = run_and_report(work, info.num_frames, quiet=quiet or bool(jsonl), json=json)
         if dets and boxes.table is not None:
             _warn_of_losses(dets, boxes.table, summary)
 

@@ -21,7 +21,7 @@ as many digits as bring the same float32 back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -158,20 +158,29 @@ class LinesOut:
     Args:
         file: stays open.
         classes: names that the labels index.
+        when_closed: called when nobody reads any more, which is no error.
     """
 
-    def __init__(self, file: BinaryIO, classes: Sequence[str]) -> None:
-        self._file, self._classes = file, classes
+    def __init__(
+        self, file: BinaryIO, classes: Sequence[str], when_closed: Callable[[], None]
+    ) -> None:
+        self._file, self._classes, self._when_closed = file, classes, when_closed
+        self._is_closed = False
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write one line; OutputError if nobody reads any more."""
+        """Write one line; OutputError if it cannot be written."""
+        if self._is_closed:
+            return
         try:
             self._file.write(line_of(frame, tracks, self._classes))
             self._file.flush()
+        except BrokenPipeError:
+            self._is_closed = True
+            self._when_closed()
         except OSError as error:
             raise OutputError(
                 f"standard output cannot be written to: {error.strerror}",
-                fix="let the program behind the pipe read on, or leave out --jsonl -",
+                fix="leave out --jsonl -, or let it go elsewhere",
             ) from error
 
 
