@@ -30,7 +30,11 @@ _BT709 = 1  # for matrix, primaries and transfer alike (ITU-T H.273, tables 2 to
 # same frames gave one of several files in one run of ten. At the same PSNR it would save a tenth.
 _SETTLED = "mbtree=0"
 _THREADS = 8  # x264 makes other bytes of the same frames with another number of threads
-_IN_FRAGMENTS = "+frag_keyframe+empty_moov+default_base_moof"
+_AS_A_WHOLE = {"movflags": "+faststart"}
+_IN_FRAGMENTS = {
+    "movflags": "+frag_keyframe+empty_moov+default_base_moof",
+    "flush_packets": "1",  # a fragment that waits in a buffer would be lost by a kill
+}
 _FRAGMENT_SECONDS = 2
 _LIMITED_RANGE = 1  # 16 to 235, what players expect (FFmpeg's AVCOL_RANGE_MPEG)
 
@@ -124,7 +128,7 @@ class VideoWriter:
             "w",
             format="mp4",
             container_options={
-                "movflags": _IN_FRAGMENTS if self._fragmented else "+faststart",
+                **(_IN_FRAGMENTS if self._fragmented else _AS_A_WHOLE),
                 "movie_timescale": str(self._clock),  # of a late start; by default milliseconds
             },
         )

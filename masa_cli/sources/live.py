@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -165,8 +164,11 @@ class LiveVideo:
 
 
 def standard_input() -> Connection:
-    """Container video on standard input: MPEG-TS, Matroska, NUT, yuv4mpegpipe and the like."""
-    return Connection("standard input", "stdin", lambda: av.open(sys.stdin.buffer, mode="r"))
+    """Container video on standard input: MPEG-TS, Matroska, NUT, yuv4mpegpipe and the like.
+
+    By FFmpeg's own protocol: Python's buffer would wait until it is full before it gave a frame.
+    """
+    return Connection("standard input", "stdin", lambda: av.open("pipe:0"))
 
 
 def network_stream(address: str, patience: float) -> Connection:
