@@ -71,6 +71,7 @@ SIDEWAYS = {
     ("association", "camera"),
     ("hybrid", "kalman"),
     ("hybrid", "camera"),
+    ("detectors", "sources"),  # detections of a part of a video
     ("runner", "job"),
     ("runner", "assembly"),
     ("live_run", "job"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,12 +12,14 @@ from masa_cli.association import PRESETS
 from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
 from masa_cli.detectors import Detector
 from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.of_excerpt import OfExcerpt
 from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
 from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch, plan_search
 from masa_cli.errors import UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.detections import DetectionFormat, read_detections
 from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources.excerpt import Excerpt
 from masa_cli.trackers import HYBRID, MOTION
 
 # Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
@@ -87,8 +90,9 @@ def from_file(
     min_score: float | None,
     fps: str | None,
     patience: float,
+    part: Callable[[Source], Source],
 ) -> BoxSource:
-    """Boxes from a file of detections; arguments are the user's options.
+    """Boxes from a file of detections; arguments are the user's options, and `part` cuts frames.
 
     Raises:
         SourceError, SettingsError: see `read_detections` and `open_inputs`.
@@ -97,15 +101,17 @@ def from_file(
     table, _ = read_detections(dets, format=format, images=images).scored(least)
     warn_of_oddities(dets, table)
     inputs = open_inputs(source, dets, table, fps, patience)
+    frames, detector = part(inputs.frames), FromFile(inputs.table)
+    is_part = isinstance(frames, Excerpt)
     return BoxSource(
-        frames=inputs.frames,
+        frames=frames,
         origin=inputs.origin,
-        detector=FromFile(inputs.table),
+        detector=OfExcerpt(detector, frames) if isinstance(frames, Excerpt) else detector,
         inputs=tuple(path for path in (dets, images) if path),
         facts=(("--min-score", str(least)), ("--dets-format", format)),
         adapter="raw",
         found_by="file",
-        table=inputs.table,
+        table=None if is_part else inputs.table,  # of which only a part is used
     )
 
 
@@ -121,8 +127,9 @@ def from_prompt(
     association: str,
     fps: str | None,
     patience: float,
+    part: Callable[[Source], Source],
 ) -> BoxSource:
-    """Boxes that a text detector finds; arguments are the user's options, `prompt` or its file.
+    """Boxes that a text detector finds; arguments are the user's options, and `part` cuts frames.
 
     Raises:
         UsageError: the prompt is empty or malformed, or there is no video.
@@ -140,7 +147,7 @@ def from_prompt(
         usual.max_overlap if max_overlap is None else max_overlap,
     )
     search = plan_search(wanted, model, choice, weights_dir)
-    frames = open_any(source, frame_rate=parse_frame_rate(fps), patience=patience)
+    frames = part(open_any(source, frame_rate=parse_frame_rate(fps), patience=patience))
     return BoxSource(
         frames=frames,
         origin=None if is_live(frames) else Path(source),

@@ -41,6 +41,9 @@ def crops(
     min_side: LeastSide = 16.0,
     margin: Margin = 0.1,
     fps: Fps = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -50,7 +53,7 @@ def crops(
     Large, whole, unhidden and surely found ones are preferred, spread over the life of the track.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.formats.track_files import Hints, read_tracks  # noqa: PLC0415
     from masa_cli.insight.crops import write_crops  # noqa: PLC0415
@@ -60,7 +63,8 @@ def crops(
 
     folder = output or tracks.with_name("crops")
     with messages(quiet=quiet or json):
-        frames = open_source(source, frame_rate=parse_frame_rate(fps))
+        whole = open_source(source, frame_rate=parse_frame_rate(fps))
+        frames = excerpt_of(whole, start, end, every)
         size = frames.info.width, frames.info.height
         table = read_tracks(tracks, hints=Hints(size))
         if not overwrite:

@@ -11,6 +11,7 @@ from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
 from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources.excerpt import Choosable, Excerpt, Span
 from masa_cli.sources.timeline import Timeline
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,46 @@ def parse_frame_rate(text: str | None) -> Fraction | None:
             fix="write a number such as 25, 29.97 or 30000/1001",
         )
     return frame_rate
+
+
+def parse_time(text: str | None, option: str) -> Fraction | None:
+    """Seconds in 90, 1:30 or 0:01:30.5; UsageError for anything else."""
+    if text is None:
+        return None
+    seconds = Fraction(0)
+    parts = text.split(":")
+    try:
+        for place, part in enumerate(parts):
+            number = Fraction(part)
+            if len(parts) > 3 or number < 0 or (place and number >= 60) or "/" in part:
+                raise ValueError
+            seconds = 60 * seconds + number
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f'{option} expects a time, got "{text}"',
+            fix="write it in seconds (90.5), or as minutes or hours: 1:30, 0:01:30.5",
+        ) from None
+    return seconds
+
+
+def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -> Source:
+    """The part of a source that the user's options ask for; the whole if they ask for none.
+
+    Raises:
+        UsageError: a time is none, or the end is not after the start.
+        SettingsError: the source is live.
+    """
+    first, last = parse_time(start, "--start"), parse_time(end, "--end")
+    if first is None and last is None and every == 1:
+        return source
+    if last is not None and last <= (first or 0):
+        raise UsageError("--end is not after --start", fix="give a later --end")
+    if not isinstance(source, Choosable):
+        raise SettingsError(
+            "--start, --end and --every choose part of a file, but this source is live",
+            fix="leave them out",
+        )
+    return Excerpt(source, Span(first or Fraction(0), last, every))
 
 
 def parse_names(text: str) -> tuple[str, ...]:

@@ -163,6 +163,21 @@ FrameRate = Annotated[
         show_default=False,
     ),
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="TIME",
+        help="Begin here: seconds, or 1:30, or 0:01:30.5. Frames and times of the results count "
+        "from there.",
+        show_default=False,
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option("--end", metavar="TIME", help="End before this time.", show_default=False),
+]
+Every = Annotated[int, typer.Option("--every", min=1, help="Take only every so many frames.")]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -80,6 +80,9 @@ def render(
     classes: Classes = "",
     blur: Blur = "",
     fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -89,14 +92,15 @@ def render(
     This is its second pass alone: it needs no models, and runs on any machine.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import parse_frame_rate, parse_ids, parse_names  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate, parse_ids, parse_names  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.runner import render as draw  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415
 
     with messages(quiet=quiet or json):
-        frames = open_source(source, frame_rate=parse_frame_rate(fps))
+        whole = open_source(source, frame_rate=parse_frame_rate(fps))
+        frames = excerpt_of(whole, start, end, every)
         info, path = frames.info, output or tracks.with_name(f"{frames.info.name}.mp4")
         if path.suffix.lower() != ".mp4":
             raise OutputError(

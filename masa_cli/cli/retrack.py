@@ -63,6 +63,9 @@ def retrack(
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -74,7 +77,7 @@ def retrack(
     """
     from masa_cli.cli.box_sources import usual_changes  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
@@ -90,7 +93,8 @@ def retrack(
         recording = Recording(embeddings)
         kept, info = recording.kept, recording.info
         _warn_of_choice(kept, association)
-        video = open_source(source, frame_rate=parse_frame_rate(fps)) if source else None
+        whole = open_source(source, frame_rate=parse_frame_rate(fps)) if source else None
+        video = excerpt_of(whole, start, end, every) if whole else None
         if source and video:
             _check_same(source, video.info, embeddings, info)
         job = TrackJob(
@@ -125,14 +129,15 @@ def retrack(
 
 def _check_same(source: Path, video: VideoInfo, embeddings: Path, kept: VideoInfo) -> None:
     """Raise SettingsError if a video cannot be the one the embeddings are of."""
-    here = (video.width, video.height, video.time_base)
-    there = (kept.width, kept.height, kept.time_base)
+    here = (video.width, video.height, video.time_base, video.frame_rate, video.start)
+    there = (kept.width, kept.height, kept.time_base, kept.frame_rate, kept.start)
     if here != there:
         raise SettingsError(
             f"{source} is not the video of {embeddings}: {video.width} x {video.height} pixels at "
-            f"{float(video.frame_rate):g} frames/s, not {kept.width} x {kept.height} at "
-            f"{float(kept.frame_rate):g}",
-            fix="give the video that was tracked, or none",
+            f"{float(video.frame_rate):g} frames/s from {float(video.start):g} s on, not "
+            f"{kept.width} x {kept.height} at {float(kept.frame_rate):g} from "
+            f"{float(kept.start):g} s on",
+            fix="give the video that was tracked, with its --start and --every, or none",
         )
 
 

@@ -56,6 +56,9 @@ def track(
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
@@ -75,6 +78,7 @@ def track(
     """
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
     from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
     from masa_cli.cli.many import expanded, track_many  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
@@ -106,6 +110,7 @@ def track(
         return
     source = locations[0] if locations else None
     with messages(quiet=quiet or json):
+        part = partial(excerpt_of, start=start, end=end, every=every)
         selection = build_selection(classes, roi, ignore, region_by, min_area)
         if dets:
             boxes = box_sources.from_file(
@@ -116,6 +121,7 @@ def track(
                 min_score=min_score,
                 fps=fps,
                 patience=reconnect,
+                part=part,
             )
         else:
             boxes = box_sources.from_prompt(
@@ -129,6 +135,7 @@ def track(
                 association=association or "hybrid",
                 fps=fps,
                 patience=reconnect,
+                part=part,
             )
         info = boxes.frames.info
         adapter = adapter or boxes.adapter
@@ -162,7 +169,7 @@ def track(
                 *boxes.inputs,
                 *(path for path in (boxes.origin, weights, roi, ignore) if path),
             ),
-            facts=boxes.facts,
+            facts=(*boxes.facts, ("part", f"{start} to {end}, every {every}")),
             found_by=boxes.found_by,
             selection=selection,
             least_frames=min_track_length,

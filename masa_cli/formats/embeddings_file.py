@@ -232,6 +232,7 @@ def _header(kept: Kept) -> bytes:
             "frame_rate": str(info.frame_rate),
             "time_base": str(info.time_base),
             "num_frames": info.num_frames,
+            "start": str(info.start),
             "classes": kept.classes,
             "temperature": kept.temperature,
             "found_by": kept.found_by,
@@ -255,6 +256,7 @@ def _kept(header: NDArray[Any]) -> Kept:
         frame_rate=Fraction(fields["frame_rate"]),
         time_base=Fraction(fields["time_base"]),
         num_frames=None if num_frames is None else int(num_frames),
+        start=Fraction(fields["start"]),
     )
     return Kept(
         info,

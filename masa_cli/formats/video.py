@@ -81,7 +81,12 @@ class VideoWriter:
             self._container = files.enter_context(self._new_container())
             self._pictures = self._new_stream()
             if self._sound_from is not None:
-                self._sound = Soundtrack(self._sound_from, self._container, self._info.time_base)
+                self._sound = Soundtrack(
+                    self._sound_from,
+                    self._container,
+                    self._info.time_base,
+                    start=self._info.start,
+                )
                 files.callback(self._sound.close)
             self._container.start_encoding()
             self._files = files.pop_all()

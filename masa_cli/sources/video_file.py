@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.clock import exact, time_zero
+from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ class VideoFile:
         Frames before `start` are decoded as well: only counting them all gives the same numbers
         and times as an earlier reading from 0.
         """
+        return self.chosen(lambda index, _: index >= start)
+
+    def chosen(self, wanted: Wanted) -> Iterator[Frame]:
+        """Those of all frames that are wanted; of the others no images are made."""
         tick = self._info.time_base
         usual_ticks = max(1, round(1 / (self._info.frame_rate * tick)))
         with _opened(self._path) as (container, stream):
@@ -74,7 +79,7 @@ class VideoFile:
                     ticks += usual_ticks
                 else:
                     ticks = max(ticks + 1, picture.pts - zero, 0)
-                if index >= start:
+                if wanted(index, ticks * tick):
                     yield Frame(index, ticks * tick, self._upright.image(picture))
 
     def _describe(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
