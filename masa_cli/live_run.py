@@ -15,9 +15,9 @@ from masa_cli.formats.tracks_jsonl import TracksWriter
 from masa_cli.formats.video import VideoWriter
 from masa_cli.job import TrackJob
 from masa_cli.overlap import live, prefetch
-from masa_cli.pipeline import FRAMES_AHEAD, Sink, stream
+from masa_cli.pipeline import FRAMES_AHEAD, Sink, stream, tracked
 from masa_cli.sources import is_live
-from masa_cli.structures import Frame
+from masa_cli.structures import Frame, Tracks
 from masa_cli.summary import Summary, Tally
 from masa_cli.trackers import build_tracker
 from masa_cli.watch import Watch
@@ -45,17 +45,25 @@ def run_live(
     results = job.results
     if results.wanted() or not more_sinks:
         results.prepare(inputs=job.inputs, overwrite=overwrite)
+    tally = Tally()
+    with ExitStack() as files:
+        sinks = [tally, *_sinks(job, watch, files), *more_sinks]
+        stream(live_frames(job, watch), sinks, watch=watch)
+    return tally.summary(results.wanted())
+
+
+def live_frames(job: TrackJob, watch: Watch) -> Generator[tuple[Frame, Tracks], None, None]:
+    """Each frame of a job, which is checked, with its tracks; nothing is written.
+
+    The networks are loaded with the first one.
+    """
     with watch.stage("load"):
         networks = assemble(job)
     tracker = build_tracker(
         job.association, changes=job.tracker_changes, temperature=networks.embedder.temperature
     )
-    tally = Tally()
-    with ExitStack() as files:
-        sinks = [tally, *_sinks(job, watch, files), *more_sinks]
-        frames = _frames(job, watch)
-        stream(frames, networks.detector, networks.embedder, tracker, sinks, watch=watch)
-    return tally.summary(results.wanted())
+    frames = _frames(job, watch)
+    yield from tracked(frames, networks.detector, networks.embedder, tracker, watch=watch)
 
 
 def check_live(job: TrackJob) -> None:

@@ -2,6 +2,7 @@
 
     frames ─▶ detect ─▶ embed ─▶ associate ─▶ spool                  track(): the first pass
     spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON             deliver(): the second pass
+    frames ─▶ detect ─▶ embed ─▶ associate ─▶ video, MOT, JSON       stream(): both in one, live
 
 The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
 video and a run can be resumed. The second pass reads the spool, and the video again only if
@@ -111,22 +112,20 @@ def track(
     checkpoint(complete=True)
 
 
-def stream(
+def tracked(
     frames: Generator[Frame, None, None],
     detector: Detector,
     embedder: Embedder,
     tracker: Associator,
-    sinks: Sequence[Sink],
     *,
     watch: Watch,
-) -> None:
-    """Both passes in one, frame by frame, for what can be seen only once; ends when asked to stop.
+) -> Generator[tuple[Frame, Tracks], None, None]:
+    """Each frame with its tracks as soon as they are known, for what can be seen only once.
 
     Identities are those of a live run: there is no second look.
     """
-    watch.on_pass("tracking", 0)
     with closing(frames):
-        for done, frame in enumerate(frames, start=1):
+        for frame in frames:
             with watch.stage("detect"):
                 detections = detector.detect([frame])[0]
             with watch.stage("embed"):
@@ -135,6 +134,19 @@ def stream(
                 tracker.see(frame.image, detections.boxes)
             with watch.stage("associate"):
                 tracks = tracker.update(frame.index, float(frame.time), detections, looks)
+            yield frame, tracks
+
+
+def stream(
+    frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
+    sinks: Sequence[Sink],
+    *,
+    watch: Watch,
+) -> None:
+    """Both passes in one: each frame goes to all sinks at once; asked to stop, it ends in order."""
+    watch.on_pass("tracking", 0)
+    with closing(frames_and_tracks):
+        for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
             for sink in sinks:
                 sink.write(frame, tracks)
             watch.on_frame(done, len(tracks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from types import MappingProxyType
 
 from masa_cli.errors import OutputError
 
+_LONGEST_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
 LEAST_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
 
 # How the names of results in further formats end, where not in <format>.json; yolo is a folder.
@@ -114,6 +116,7 @@ class Results:
                 "no result is wanted",
                 fix="leave out one of the options --no-video, --no-mot, --no-jsonl",
             )
+        refuse_long_names(self.wanted())
         refuse_inputs([*self.wanted(), self.spool], inputs)
         is_interrupted = self.checkpoint.exists() or self.spool.exists()
         if is_interrupted and not (overwrite or resume):
@@ -126,6 +129,16 @@ class Results:
         make_folder(self.folder)
         if not resume:
             self.checkpoint.unlink(missing_ok=True)  # of a spool that is about to be replaced
+
+
+def refuse_long_names(outputs: Sequence[Path]) -> None:
+    """Raise OutputError if the name of a result would be longer than file systems allow."""
+    for path in outputs:
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in (*path.parent.parts, path.name)):
+            raise OutputError(
+                f"{path.name} would have a longer name than the {_LONGEST_NAME} bytes there can be",
+                fix="rename the video to something shorter, and choose a shorter -o",
+            )
 
 
 def refuse_inputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -89,8 +89,8 @@ def from_file(
     images: Path | None,
     min_score: float | None,
     fps: str | None,
-    patience: float,
-    part: Callable[[Source], Source],
+    patience: float = 60,
+    part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
     """Boxes from a file of detections; arguments are the user's options, and `part` cuts frames.
 
@@ -126,8 +126,8 @@ def from_prompt(
     weights_dir: Path | None,
     association: str,
     fps: str | None,
-    patience: float,
-    part: Callable[[Source], Source],
+    patience: float = 60,
+    part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
     """Boxes that a text detector finds; arguments are the user's options, and `part` cuts frames.
 
