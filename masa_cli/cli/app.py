@@ -8,6 +8,7 @@ import typer
 
 from masa_cli import __version__
 from masa_cli.cli.boundary import Boundary
+from masa_cli.cli.completion import completion
 from masa_cli.cli.convert import convert
 from masa_cli.cli.count import count
 from masa_cli.cli.crops import crops
@@ -25,7 +26,6 @@ app = typer.Typer(
     cls=Boundary,
     name="masa",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,6 +41,7 @@ app.command(name="eval")(eval_)
 app.command()(demo)
 app.add_typer(weights)
 app.command()(doctor)
+app.command()(completion)
 
 
 def _show_version(wanted: bool) -> None:
