@@ -17,6 +17,7 @@ from masa_cli.formats.embeddings_file import EmbeddingsWriter, Kept, finish_embe
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
 from masa_cli.formats.trace_json import TracedReader
+from masa_cli.formats.track_files import open_tracks
 from masa_cli.formats.tracks_jsonl import TracksReader, TracksWriter
 from masa_cli.formats.video import VideoWriter
 from masa_cli.hybrid.settings import HybridSettings
@@ -84,11 +85,11 @@ def render(
     drawing: DrawingSettings,
     overwrite: bool = False,
 ) -> Summary:
-    """Draw the tracks of a tracks.jsonl: the second pass alone.
+    """Draw tracks that exist: the second pass alone.
 
     Args:
         source: frames of the video.
-        tracks: a tracks.jsonl, or its `.part`.
+        tracks: a tracks.jsonl, or its `.part`, or any other format of tracks.
         output: the mp4 to write.
         watch: is told of the progress, and may ask to stop.
         origin: file or folder of the source.
@@ -102,7 +103,8 @@ def render(
     refuse_inputs([output], [origin, tracks])
     if not overwrite:
         refuse_existing([output])
-    reader = TracksReader(tracks)
+    info = source.info
+    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate)
     next(iter(reader), None)  # a wrong file is found before anything is written
     make_folder(output.parent)
     tally = Tally()

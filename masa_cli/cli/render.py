@@ -16,7 +16,9 @@ VideoOrFolder = Annotated[
 TracksFile = Annotated[
     Path,
     typer.Argument(
-        help="A tracks.jsonl, or the tracks.jsonl.part of an interrupted run.", show_default=False
+        help="A tracks.jsonl, the tracks.jsonl.part of an interrupted run, or tracks in any other "
+        "format that masa convert reads.",
+        show_default=False,
     ),
 ]
 VideoFile = Annotated[

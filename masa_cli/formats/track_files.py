@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,11 @@ from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.text_file import explained
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from masa_cli.formats.track_table import TrackTable
+    from masa_cli.formats.tracks_jsonl import TracksReader
+    from masa_cli.structures import Tracks
 
 TrackFormat = Literal[
     "auto", "jsonl", "mot", "csv", "parquet", "coco", "tao", "bdd", "cvat", "yolo-tracks"
@@ -57,6 +61,47 @@ def read_tracks(
         )
     table = _READERS[chosen](path, hints)
     return table if table.size else replace(table, size=hints.size)
+
+
+class TableReader:
+    """The frames of a table, one by one, as those of `TracksReader`.
+
+    Args:
+        table: the tracks.
+        time_base: seconds from frame to frame, where the table tells no times.
+    """
+
+    def __init__(self, table: TrackTable, time_base: Fraction) -> None:
+        self._table, self._time_base = table, time_base
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that labels index."""
+        return self._table.classes
+
+    def __iter__(self) -> Iterator[tuple[int, float, Tracks]]:
+        for frame, tracks in self._table.of_frames(self._time_base):
+            yield frame.index, float(frame.time), tracks
+
+
+def open_tracks(
+    path: Path, size: tuple[int, int], time_base: Fraction
+) -> TracksReader | TableReader:
+    """The frames of a file of tracks; of our own format line by line, of others all at once.
+
+    Args:
+        path: the file, or the folder of YOLO's labels.
+        size: width and height of the video, pixels.
+        time_base: seconds from frame to frame, where the file tells no times.
+
+    Raises:
+        SourceError: it is like none of the formats; for our own, when a line is reached.
+    """
+    from masa_cli.formats.tracks_jsonl import TracksReader  # noqa: PLC0415 - numpy
+
+    if recognised(path) == "jsonl":
+        return TracksReader(path)
+    return TableReader(read_tracks(path, hints=Hints(size)), time_base)
 
 
 def recognised(path: Path) -> str:
