@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from masa_cli.annotation import AnnotatedVideo
 from masa_cli.assembly import assemble
@@ -86,12 +87,16 @@ def _frames(job: TrackJob, watch: Watch) -> Generator[Frame, None, None]:
     decoded = watch.timed("decode", job.source.frames())
     if not is_live(job.source):
         return prefetch(decoded, FRAMES_AHEAD)
-    return live(
-        decoded,
-        FRAMES_AHEAD,
-        newest_only=bool(getattr(job.source, "newest_only", False)),
-        stop=lambda: watch.stop_requested,
-    )
+    newest_only = bool(getattr(job.source, "newest_only", False))
+    frames = live(decoded, FRAMES_AHEAD, newest_only=newest_only, stop=lambda: watch.stop_requested)
+    return _numbered_anew(frames) if newest_only else frames
+
+
+def _numbered_anew(frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+    """Without the gaps of frames that nobody had time for; times stay as they are."""
+    with closing(frames):
+        for index, frame in enumerate(frames):
+            yield replace(frame, index=index)
 
 
 def _sinks(job: TrackJob, watch: Watch, files: ExitStack) -> list[Sink]:

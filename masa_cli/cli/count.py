@@ -123,13 +123,22 @@ def _write(output: Path, found: list[Crossing]) -> None:
     import csv  # noqa: PLC0415
     import io  # noqa: PLC0415
 
+    from masa_cli.formats.csv_tracks import harmless  # noqa: PLC0415
     from masa_cli.formats.part_file import PartFile  # noqa: PLC0415
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("frame", "time", "id", "label", "line", "to"))
     writer.writerows(
-        (each.frame, f"{each.time:.4f}", each.id, each.label, each.line, each.to) for each in found
+        (
+            each.frame,
+            f"{each.time:.4f}",
+            each.id,
+            harmless(each.label),
+            harmless(each.line),
+            each.to,
+        )
+        for each in found
     )
     with PartFile(output) as file:
         file.write(text.getvalue().encode())

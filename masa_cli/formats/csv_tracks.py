@@ -41,7 +41,7 @@ class CsvWriter:
 
     def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
         self._file = PartFile(path)
-        self._names = [_harmless(name) for name in classes]
+        self._names = [harmless(name) for name in classes]
         self._file.write((",".join(HEADER) + "\n").encode())
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -121,7 +121,8 @@ def read_tracks(path: Path) -> TrackTable:
     return TrackTable.from_rows(path, frames, tracks, tuple(classes) or (NAMELESS,))
 
 
-def _harmless(name: str) -> str:
+def harmless(name: str) -> str:
+    """A name as no spreadsheet takes for a formula."""
     return "'" + name if name[:1] in {"=", "+", "-", "@", "'"} else name
 
 

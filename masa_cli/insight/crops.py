@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from masa_cli.errors import Interrupted
+from masa_cli.formats.csv_tracks import harmless
 from masa_cli.formats.part_folder import PartFolder
 from masa_cli.formats.track_table import TrackTable
 from masa_cli.insight.views import ViewSettings, best_views, crop_box
@@ -60,7 +61,7 @@ def write_crops(
                 picture = io.BytesIO()
                 Pillow.fromarray(frame.image[y1:y2, x1:x2]).save(picture, "JPEG", quality=_QUALITY)
                 target.write(name, picture.getvalue())
-                label = table.classes[table.tracks.labels[row]]
+                label = harmless(table.classes[table.tracks.labels[row]])
                 score = f"{table.tracks.scores[row]:.4f}"
                 place_in_time = frame.index, f"{float(frame.time):.4f}"
                 index.writerow(

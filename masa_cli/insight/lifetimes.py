@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.boxes import centres
+from masa_cli.formats.csv_tracks import harmless
 from masa_cli.formats.track_table import TrackTable
 from masa_cli.structures import IntArray
 
@@ -122,5 +123,6 @@ def as_csv(tracks: list[Lifetime]) -> bytes:
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in asdict(track).items()
         }
+        rounded["label"] = harmless(track.label)
         writer.writerow(rounded)
     return text.getvalue().encode()
