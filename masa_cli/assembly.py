@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from masa_cli.detectors import Detector
+from masa_cli.detectors.everything import Everything
 from masa_cli.detectors.selected import Selected
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.job import TrackJob
 from masa_cli.replay import Recording
+from masa_cli.segmenters import Outliner, Segmenter
+from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.selection import Selection
 from masa_cli.structures import State
 from masa_cli.trackers import MOTION, NoAppearance
@@ -17,6 +21,7 @@ from masa_cli.trackers import MOTION, NoAppearance
 if TYPE_CHECKING:
     from masa_cli.models.adapter import Adapter
     from masa_cli.models.frame_features import FrameFeatures
+    from masa_cli.models.pyramid import Pyramid
 
 # ruff: noqa: PLC0415 - torch is imported only where a network is wanted
 
@@ -27,6 +32,7 @@ class Assembly:
 
     detector: Detector
     embedder: Adapter | NoAppearance | Recording
+    outliner: Outliner | None
 
 
 def assemble(job: TrackJob, embedder_state: State | None = None) -> Assembly:
@@ -36,42 +42,98 @@ def assemble(job: TrackJob, embedder_state: State | None = None) -> Assembly:
         MasaError: a file of weights is not what it was taken for.
     """
     if job.recording is not None:
-        return Assembly(job.recording, job.recording)
-    detector, features = _detector(job)
+        return Assembly(job.recording, job.recording, None)
+    shared = _Shared(job)
+    detector = _detector(job, shared)
     if job.selection != Selection():
         detector = Selected(detector, job.selection)
-    embedder = _embedder(job, features)
+    embedder = _embedder(job, shared)
     if embedder_state is not None and not isinstance(embedder, NoAppearance):
         embedder.restore(embedder_state)
-    return Assembly(detector, embedder)
-
-
-def _detector(job: TrackJob) -> tuple[Detector, FrameFeatures | None]:
-    """The detector, and what its backbone sees, if it has one."""
-    if not isinstance(job.detector, TextSearch):
-        return job.detector, None
-    from masa_cli.detectors.grounding_dino import build_text_detector
-
-    detector = build_text_detector(
-        job.detector, device=job.device, precision=job.precision, preparation=job.preparation
+    segmenter = _segmenter(job, shared)
+    outlines = segmenter is not None or job.tightens
+    return Assembly(
+        detector, embedder, Outliner(segmenter, tightens=job.tightens) if outlines else None
     )
-    return detector, detector.features
 
 
-def _embedder(job: TrackJob, features: FrameFeatures | None) -> Adapter | NoAppearance:
-    """The adapter; on the detector's own backbone where both are of one file."""
+class _Shared:
+    """Backbones, and fused maps behind them: built for who asks first, shared by all others."""
+
+    def __init__(self, job: TrackJob) -> None:
+        self.where = {"device": job.device, "precision": job.precision}
+        self.preparation = job.preparation
+        self.backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
+        self._pyramids: dict[tuple[str, Path | None], Pyramid] = {}
+
+    def backbone(self, name: str, weights: Path | None) -> FrameFeatures:
+        """Of a variant of the adapter or of Segment Anything."""
+        if (name, weights) not in self.backbones:
+            self.backbones[name, weights] = self._build(name, weights)
+        return self.backbones[name, weights]
+
+    def pyramid(self, name: str, weights: Path | None) -> Pyramid:
+        """Of a variant of the adapter."""
+        if (name, weights) not in self._pyramids:
+            from masa_cli.models.adapter import build_pyramid
+
+            features = self.backbone(name, weights)
+            self._pyramids[name, weights] = build_pyramid(
+                name, features, weights=weights, **self.where
+            )
+        return self._pyramids[name, weights]
+
+    def _build(self, name: str, weights: Path | None) -> FrameFeatures:
+        from masa_cli.models.adapter import build_features
+        from masa_cli.models.sam_masks import build_sam_features
+        from masa_cli.models.variants import VARIANTS
+
+        if name in VARIANTS:
+            return build_features(name, weights=weights, preparation=self.preparation, **self.where)
+        if weights is None:
+            raise ValueError(f"{name} cannot be built without its weights")
+        return build_sam_features(name, weights=weights, **self.where)
+
+
+def _detector(job: TrackJob, shared: _Shared) -> Detector:
+    search = job.detector
+    if isinstance(search, TextSearch):
+        from masa_cli.detectors.grounding_dino import build_text_detector
+
+        detector = build_text_detector(search, preparation=job.preparation, **shared.where)
+        shared.backbones[search.model, search.weights] = detector.features
+        return detector
+    if isinstance(search, Everything):
+        if search.proposals == "grid":
+            from masa_cli.detectors.grid import build_grid_detector
+
+            features = shared.backbone(search.model, search.weights)
+            return build_grid_detector(search, features)
+        from masa_cli.detectors.objects import build_object_detector
+
+        pyramid = shared.pyramid(search.model, search.weights)
+        return build_object_detector(search, pyramid, **shared.where)
+    return search
+
+
+def _embedder(job: TrackJob, shared: _Shared) -> Adapter | NoAppearance:
     if job.association == MOTION:
         return NoAppearance()
     from masa_cli.models.adapter import build_adapter, resolve
 
     name, weights = resolve(job.adapter, job.weights_dir)
-    search = job.detector
-    is_shared = isinstance(search, TextSearch) and (search.model, search.weights) == (name, weights)
+    pyramid = shared.pyramid(name, weights)
     return build_adapter(
-        name,
-        weights=weights,
-        device=job.device,
-        precision=job.precision,
-        preparation=job.preparation,
-        features=features if is_shared else None,
+        name, weights=weights, pyramid=pyramid, device=job.device, precision=job.precision
     )
+
+
+def _segmenter(job: TrackJob, shared: _Shared) -> Segmenter | None:
+    plan = job.segmenter
+    if plan is None:
+        return None
+    if plan.weights is None:
+        return GrabCutSegmenter()
+    from masa_cli.segmenters.sam import build_sam_segmenter
+
+    return build_sam_segmenter(plan.name, plan.weights, shared.backbone(plan.name, plan.weights))

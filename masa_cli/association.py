@@ -174,8 +174,7 @@ class Tracker:
         self._keep_backdrops(seen, (ids == 0) & ~ambiguous)
 
         named = ids > 0
-        tracks = detections[named]
-        return Tracks(tracks.boxes, tracks.scores, tracks.labels, ids[named])
+        return detections[named].named(ids[named])
 
     def state(self) -> State:
         """Everything a new tracker with the same settings needs to go on as this one would."""

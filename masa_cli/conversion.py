@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from masa_cli.errors import OutputError, SettingsError
-from masa_cli.formats.also import TracksSink, check, open_writer
+from masa_cli.formats.also import NEED_MASKS, TracksSink, check, open_writer
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.track_files import Hints, TrackFormat, read_tracks
 from masa_cli.formats.track_table import TrackTable
@@ -24,6 +24,8 @@ _ENDINGS = {
     ".coco.json": "coco",
     ".tao.json": "tao",
     ".bdd.json": "bdd",
+    ".ytvis.json": "ytvis",
+    ".mots.txt": "mots",
     ".jsonl": "jsonl",
     ".txt": "mot",
     ".csv": "csv",
@@ -99,6 +101,12 @@ def convert(
     if not overwrite:
         refuse_existing([target])
     table = read_tracks(source, format=reads, hints=Hints(facts.size, images))
+    if writes in NEED_MASKS and not table.tracks.has_mask.all():
+        num_bare = int((~table.tracks.has_mask).sum())
+        raise SettingsError(
+            f"{writes} holds masks, but {source} has {num_bare} boxes without one",
+            fix="choose a format of boxes, or add masks: masa track --masks",
+        )
     if facts.num_frames and facts.num_frames > table.num_frames:
         table = with_length(table, facts.num_frames)
     frame_rate = facts.frame_rate or _USUAL_FRAME_RATE

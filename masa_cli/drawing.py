@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from masa_cli.blurring import hide
+from masa_cli.mask_drawing import draw_mask
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Tracks
 
 Colour = tuple[int, int, int]
@@ -30,6 +31,7 @@ class DrawingSettings:
     scores: bool = True
     trail_frames: int = 0  # how long the path of the box's foot stays visible; 0: not at all
     boxes: bool = True
+    masks: bool = True  # where tracks have them
     labels: bool = True  # the plate with id, class and score
     thickness: float = 1.0  # of lines, as a multiple of what suits the size of the frame
     text_size: float = 1.0  # of letters, likewise
@@ -68,6 +70,10 @@ class Annotator:
         self._trails.append(_feet(tracks))
         if settings.trail_frames:
             self._draw_trails(image, width)
+        if settings.masks:
+            for row in np.flatnonzero(tracks.has_mask).tolist():
+                colour = colour_of(int(tracks.ids[row]))
+                draw_mask(image, tracks.masks[row], colour, max(1, width // 2))
         if settings.boxes:
             _draw_boxes(image, tracks, width)
         if settings.labels:  # over all boxes: an identity is never hidden by a neighbour's frame

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from masa_cli import __version__
 from masa_cli.detectors import Detector
+from masa_cli.detectors.everything import Everything
+from masa_cli.detectors.from_file import FromFile
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
+from masa_cli.formats.also import NEED_MASKS
 from masa_cli.formats.also import check as check_formats
 from masa_cli.replay import Recording
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
+from masa_cli.segmenters.choice import SegmenterPlan
 from masa_cli.selection import Selection
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
@@ -41,6 +45,8 @@ class TrackJob:
         precision: float32, bfloat16 or float16.
         batch_size: frames per forward pass.
         drawing: what the annotated video shows.
+        segmenter: what finds masks, for boxes that have none; None: nothing does.
+        tightens: whether boxes are drawn closely around their masks.
         relink: whether a second look at the whole video is wanted, where it is possible.
         least_frames: identities seen in fewer frames are left out.
         clean_up: whether whole-video clean-up is wanted.
@@ -54,7 +60,7 @@ class TrackJob:
     """
 
     source: Source
-    detector: Detector | TextSearch
+    detector: Detector | TextSearch | Everything
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -66,6 +72,8 @@ class TrackJob:
     precision: str = "float32"
     batch_size: int = 1
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
+    segmenter: SegmenterPlan | None = None
+    tightens: bool = False
     relink: bool = True
     least_frames: int = 1
     clean_up: bool = False
@@ -80,6 +88,15 @@ class TrackJob:
     def has_pictures(self) -> bool:
         """Whether the frames can be looked at."""
         return self.source.info.width > 0
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether tracks get masks, found or given."""
+        return (
+            self.segmenter is not None
+            or isinstance(self.detector, Everything)
+            or (isinstance(self.detector, FromFile) and self.detector.has_masks)
+        )
 
     @property
     def looks_twice(self) -> bool:
@@ -113,6 +130,8 @@ class TrackJob:
             "device",
             "precision",
             "batch_size",
+            "segmenter",
+            "tightens",
         )
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
@@ -135,10 +154,11 @@ class TrackJob:
                 fix=f"leave them out, or use --association {HYBRID} without --no-relink",
             )
         self._check_clean_up()
-        if isinstance(self.detector, TextSearch):
+        if isinstance(self.detector, TextSearch | Everything):
             self._check_placement()
+        self._check_masks()
+        self._check_kept()
         if self.association == MOTION:
-            self._check_looks()
             return
         if self.recording is not None:
             return
@@ -157,12 +177,39 @@ class TrackJob:
 
         choose_placement(self.device, self.precision)
 
-    def _check_looks(self) -> None:
-        if self.results.wants_embeddings:
+    def _check_kept(self) -> None:
+        """Embeddings can be kept only where there are some, and masks are not kept with them."""
+        if not self.results.wants_embeddings:
+            return
+        if self.has_masks:
+            raise SettingsError(
+                "masks are not kept with embeddings, and would be missing after masa retrack",
+                fix="leave out --save-embeddings, or the masks",
+            )
+        if self.association == MOTION:
             raise SettingsError(
                 f"association {MOTION} makes no embeddings that could be kept",
                 fix="leave out --save-embeddings, or use another --association",
             )
+
+    def _check_masks(self) -> None:
+        results = self.results
+        named = [name for name in results.also if name in NEED_MASKS]
+        wants = [*named, *(["--masks-png"] if results.wants_id_maps else [])]
+        wants += ["--tighten"] if self.tightens else []
+        if wants and not self.has_masks:
+            raise SettingsError(
+                f"{wants[0]} needs masks, but only boxes are tracked",
+                fix=f"add --masks, or leave out {wants[0]}",
+            )
+        if not self.has_pictures and (self.segmenter or results.wants_id_maps):
+            raise SettingsError(
+                "masks need pictures, but there are none",
+                fix="give the video or the folder of frames as well, or leave out --masks and "
+                "--masks-png",
+            )
+        if self.segmenter and self.segmenter.weights:
+            self._check_placement()
 
     def _check_clean_up(self) -> None:
         if self.clean_up and not self.has_pictures:

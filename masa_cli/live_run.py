@@ -11,6 +11,7 @@ from masa_cli.assembly import assemble
 from masa_cli.drawing import Annotator
 from masa_cli.errors import SettingsError
 from masa_cli.formats.also import open_writer
+from masa_cli.formats.id_maps import IdMapWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.tracks_jsonl import TracksWriter
 from masa_cli.formats.video import VideoWriter
@@ -64,7 +65,14 @@ def live_frames(job: TrackJob, watch: Watch) -> Generator[tuple[Frame, Tracks], 
         job.association, changes=job.tracker_changes, temperature=networks.embedder.temperature
     )
     frames = _frames(job, watch)
-    yield from tracked(frames, networks.detector, networks.embedder, tracker, watch=watch)
+    yield from tracked(
+        frames,
+        networks.detector,
+        networks.embedder,
+        tracker,
+        watch=watch,
+        outliner=networks.outliner,
+    )
 
 
 def check_live(job: TrackJob) -> None:
@@ -109,6 +117,8 @@ def _sinks(job: TrackJob, watch: Watch, files: ExitStack) -> list[Sink]:
     for name in results.also:
         path = results.in_format(name)
         sinks.append(files.enter_context(open_writer(name, path, info=info, classes=classes)))
+    if results.wants_id_maps:
+        sinks.append(files.enter_context(IdMapWriter(results.id_maps, info=info)))
     if results.wants_video:
         sound_from = job.origin if job.origin and job.origin.is_file() else None
         writer = VideoWriter(results.video, info, sound_from=sound_from, fragmented=True)

@@ -103,8 +103,7 @@ class MotionTracker:
         self._next_id += int(born.sum())
         self._forget(time)
         self._tracks += BoxFilters.start(ids[born], detections.boxes[born], time, settings)
-        kept = detections[ids > 0]
-        return Tracks(kept.boxes, kept.scores, kept.labels, ids[ids > 0])
+        return detections[ids > 0].named(ids[ids > 0])
 
     def state(self) -> State:
         """Everything a new tracker with the same settings needs to go on as this one would."""

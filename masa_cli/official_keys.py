@@ -117,6 +117,12 @@ _SAM = (
     Rule(r"detector\.((prompt_encoder|mask_decoder)\..+)", r"\1"),
 )
 
+# As Segment Anything's authors published it.
+_SAM_ALONE = (
+    Rule(r"image_encoder\.(.+)", r"backbone.\1"),
+    Rule(r"((prompt_encoder|mask_decoder)\..+)", r"\1"),
+)
+
 _GROUNDING_DINO = tuple(Rule(*row) for row in IN_GDINO_MASA)
 _GROUNDINGDINO = tuple(Rule(*row) for row in IN_GROUNDINGDINO)
 # Beyond its backbone, under the names it is published with.
@@ -132,6 +138,19 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         # Detectors without an adapter.
         "gdino-swint": (*_DROPPED, *_GROUNDINGDINO),
         "gdino-swinb": (*_DROPPED, *_GROUNDINGDINO),
+        # Segmenters without an adapter.
+        "sam-vit-b": _SAM_ALONE,
+        "sam-vit-l": _SAM_ALONE,
+        "sam-vit-h": _SAM_ALONE,
+    }
+)
+
+# The option that takes each of them.
+OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("r50", "gdino", "detic", "sam-b", "sam-h"), "--adapter"),
+        **dict.fromkeys(("gdino-swint", "gdino-swinb"), "--detector"),
+        **dict.fromkeys(("sam-vit-b", "sam-vit-l", "sam-vit-h"), "--segmenter"),
     }
 )
 
@@ -176,6 +195,9 @@ _MARKS: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType(
         "sam-h": ("detector.backbone.pos_embed", (1, 64, 64, 1280)),
         "gdino-swint": ("backbone.0.patch_embed.proj.weight", (96, 3, 4, 4)),
         "gdino-swinb": ("backbone.0.patch_embed.proj.weight", (128, 3, 4, 4)),
+        "sam-vit-b": ("image_encoder.pos_embed", (1, 64, 64, 768)),
+        "sam-vit-l": ("image_encoder.pos_embed", (1, 64, 64, 1024)),
+        "sam-vit-h": ("image_encoder.pos_embed", (1, 64, 64, 1280)),
     }
 )
 

@@ -1,8 +1,8 @@
 """The tool on one page.
 
-    frames ─▶ detect ─▶ embed ─▶ associate ─▶ spool                  track(): the first pass
-    spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON             deliver(): the second pass
-    frames ─▶ detect ─▶ embed ─▶ associate ─▶ video, MOT, JSON       stream(): both in one, live
+    frames ─▶ detect ─▶ embed ─▶ associate ─▶ outline ─▶ spool       track(): the first pass
+    spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON, masks      deliver(): the second pass
+    frames ─▶ detect ─▶ … ─▶ outline ─▶ video, MOT, JSON, masks      stream(): both in one, live
 
 The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
 video and a run can be resumed. The second pass reads the spool, and the video again only if
@@ -30,6 +30,7 @@ from masa_cli.second_look.filling import completed
 from masa_cli.second_look.naming import labels_of
 from masa_cli.second_look.relink import RelinkSettings, joined
 from masa_cli.second_look.tracklets import Line, collect
+from masa_cli.segmenters import Outliner
 from masa_cli.smoothing import CleanUpSettings, clean_up
 from masa_cli.sources import Source
 from masa_cli.structures import FloatArray, Frame, State, Tracks
@@ -37,6 +38,7 @@ from masa_cli.trackers import Associator
 from masa_cli.watch import Watch
 
 FRAMES_AHEAD = 4  # read while others are worked on; more cost memory and gain nothing
+_IN_NETWORKS = ("detect", "embed", "segment")  # stages that take the time of a slow run
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +71,14 @@ def track(
     spool: Spool,
     *,
     watch: Watch,
+    outliner: Outliner | None = None,
     batch_size: int = 1,
     traced: bool = False,
 ) -> None:
     """The first pass: find the tracks of every frame that is not in the spool yet.
 
-    With `traced`, the spool gets what the second look needs as well.
+    With an `outliner`, tracks get masks. With `traced`, the spool gets what the second look needs
+    as well.
 
     Raises:
         Interrupted: the watch was asked to stop; the spool can be gone on with.
@@ -100,10 +104,15 @@ def track(
                 with watch.stage("associate"):
                     time = float(frame.time)
                     tracks = tracker.update(frame.index, time, detections, embeddings)
+                trace = tracker.trace if traced else None
+                if outliner:
+                    with watch.stage("segment"):
+                        tracks = outliner.outline(frame, tracks)
+                        trace = trace and outliner.outline_trace(frame, trace)
                 with watch.stage("write tracks"):
-                    spool.write(frame, tracks, tracker.trace if traced else None)
+                    spool.write(frame, tracks, trace)
                 watch.on_frame(spool.next_frame, len(tracks))
-            in_networks = watch.seconds["detect"] + watch.seconds["embed"]
+            in_networks = sum(watch.seconds.get(name, 0.0) for name in _IN_NETWORKS)
             forecast.after(spool.next_frame, len(batch), in_networks)
             if watch.stop_requested or spool.is_due:
                 checkpoint()
@@ -119,10 +128,12 @@ def tracked(
     tracker: Associator,
     *,
     watch: Watch,
+    outliner: Outliner | None = None,
 ) -> Generator[tuple[Frame, Tracks], None, None]:
     """Each frame with its tracks as soon as they are known, for what can be seen only once.
 
-    Identities are those of a live run: there is no second look.
+    Identities are those of a live run: there is no second look. With an `outliner`, tracks get
+    masks.
     """
     with closing(frames):
         for frame in frames:
@@ -134,6 +145,9 @@ def tracked(
                 tracker.see(frame.image, detections.boxes)
             with watch.stage("associate"):
                 tracks = tracker.update(frame.index, float(frame.time), detections, looks)
+            if outliner:
+                with watch.stage("segment"):
+                    tracks = outliner.outline(frame, tracks)
             yield frame, tracks
 
 

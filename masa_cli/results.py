@@ -20,6 +20,7 @@ _ENDINGS: Mapping[str, str] = MappingProxyType(
         "cvat": "cvat.xml",
         "csv": "csv",
         "parquet": "parquet",
+        "mots": "mots.txt",
         "yolo": "yolo",
         "yolo-tracks": "yolo-tracks",
     }
@@ -37,6 +38,7 @@ class Results:
         wants_mot: MOTChallenge results, `<stem>.txt`.
         wants_tracks: `tracks.jsonl`.
         wants_embeddings: `embeddings.masa`.
+        wants_id_maps: a picture of identities for each frame, in `<stem>.masks`.
         also: names of further formats; most are written to `<stem>.<name>.json`.
     """
 
@@ -46,6 +48,7 @@ class Results:
     wants_mot: bool = True
     wants_tracks: bool = True
     wants_embeddings: bool = False
+    wants_id_maps: bool = False
     also: tuple[str, ...] = ()
 
     @property
@@ -73,6 +76,11 @@ class Results:
         return self.folder / f"{self.stem}.{_ENDINGS.get(name, f'{name}.json')}"
 
     @property
+    def id_maps(self) -> Path:
+        """The folder of pictures of identities."""
+        return self.folder / f"{self.stem}.masks"
+
+    @property
     def spool(self) -> Path:
         """Tracks as the first pass leaves them."""
         return self.folder / "tracks.jsonl.part"
@@ -94,6 +102,7 @@ class Results:
             (self.mot, self.wants_mot),
             (self.tracks, self.wants_tracks),
             (self.embeddings, self.wants_embeddings),
+            (self.id_maps, self.wants_id_maps),
         )
         own = [path for path, is_wanted in choices if is_wanted]
         return own + [self.in_format(name) for name in self.also]

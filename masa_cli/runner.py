@@ -14,6 +14,7 @@ from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
 from masa_cli.formats.embeddings_file import EmbeddingsWriter, Kept, finish_embeddings
+from masa_cli.formats.id_maps import IdMapWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
 from masa_cli.formats.trace_json import TracedReader
@@ -146,6 +147,7 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
             tracker,
             spool,
             watch=watch,
+            outliner=networks.outliner,
             batch_size=job.batch_size,
             traced=job.looks_twice,
         )
@@ -182,6 +184,8 @@ def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
         for name in results.also:
             path, classes = results.in_format(name), job.detector.classes
             sinks.append(stack.enter_context(open_writer(name, path, info=info, classes=classes)))
+        if results.wants_id_maps:
+            sinks.append(stack.enter_context(IdMapWriter(results.id_maps, info=info)))
         if results.wants_tracks and job.changes_spool:
             # Beside the spool, which a resumed run needs as it is.
             sinks.append(stack.enter_context(TracksWriter(results.finished, job.detector.classes)))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+MaskArray: TypeAlias = NDArray[np.object_]  # of Mask, or None where there is none
 Image: TypeAlias = NDArray[np.uint8]
 
 # What a stage must remember to continue an interrupted run: names to arrays, ready for numpy.savez.
@@ -75,6 +76,19 @@ class Frame:
         return Frame(index, time, np.empty((0, 0, 3), np.uint8))
 
 
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which pixels of a frame show an object; never empty.
+
+    Attributes:
+        size: height and width of the frame, pixels.
+        counts: COCO's compressed run lengths, see `masks`.
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """The boxes a detector found in one frame.
@@ -83,20 +97,28 @@ class Detections:
         boxes: (N, 4) float32 xyxy in source pixels.
         scores: (N,) float32.
         labels: (N,) int64, indices into the detector's `classes`.
+        masks: (N,) of Mask or None. All are None, where it is left out.
     """
 
     boxes: FloatArray
     scores: FloatArray
     labels: IntArray
+    masks: MaskArray = None  # type: ignore[assignment] # never None once made
 
     def __post_init__(self) -> None:
-        _check_rows(self.boxes, scores=self.scores, labels=self.labels)
+        if self.masks is None:
+            object.__setattr__(self, "masks", np.full(len(self.boxes), None))
+        _check_rows(self.boxes, scores=self.scores, labels=self.labels, masks=self.masks)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> Detections:
-        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows])
+        return Detections(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def named(self, ids: IntArray) -> Tracks:
+        """The same boxes with identities."""
+        return Tracks(self.boxes, self.scores, self.labels, ids, masks=self.masks)
 
     @staticmethod
     def empty() -> Detections:
@@ -117,6 +139,7 @@ class Tracks:
         ids: (N,) int64, from 1, each at most once in a frame.
         interpolated: (N,) bool, whether no detector found the box: it was put between others of
             its track afterwards. None are, where it is left out.
+        masks: (N,) of Mask or None. All are None, where it is left out.
     """
 
     boxes: FloatArray
@@ -124,16 +147,20 @@ class Tracks:
     labels: IntArray
     ids: IntArray
     interpolated: BoolArray = None  # type: ignore[assignment] # never None once made
+    masks: MaskArray = None  # type: ignore[assignment] # never None once made
 
     def __post_init__(self) -> None:
         if self.interpolated is None:
             object.__setattr__(self, "interpolated", np.zeros(len(self.boxes), np.bool_))
+        if self.masks is None:
+            object.__setattr__(self, "masks", np.full(len(self.boxes), None))
         _check_rows(
             self.boxes,
             scores=self.scores,
             labels=self.labels,
             ids=self.ids,
             interpolated=self.interpolated,
+            masks=self.masks,
         )
 
     def __len__(self) -> int:
@@ -141,6 +168,11 @@ class Tracks:
 
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> Tracks:
         return Tracks(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @property
+    def has_mask(self) -> BoolArray:
+        """(N,) which boxes have a mask."""
+        return np.array([mask is not None for mask in self.masks], np.bool_)
 
     def renamed(self, ids: IntArray) -> Tracks:
         """The same boxes under other identities."""

@@ -31,6 +31,8 @@ FLOORS = (
         "camera",
         "smoothing",
         "selection",
+        "masks",
+        "mask_drawing",
         "drawing",
         "blurring",
         "overlap",
@@ -40,7 +42,7 @@ FLOORS = (
         "summary",
     },
     {"models", "formats", "trackers"},
-    {"detectors", "sources", "annotation", "preview", "replay"},
+    {"detectors", "segmenters", "sources", "annotation", "preview", "replay"},
     {
         "pipeline",
         "job",
@@ -72,6 +74,9 @@ SIDEWAYS = {
     ("hybrid", "kalman"),
     ("hybrid", "camera"),
     ("detectors", "sources"),  # detections of a part of a video
+    ("second_look", "masks"),
+    ("drawing", "mask_drawing"),
+    ("mask_drawing", "masks"),
     ("runner", "job"),
     ("runner", "assembly"),
     ("live_run", "job"),
@@ -79,12 +84,14 @@ SIDEWAYS = {
     ("live_run", "pipeline"),
     ("assembly", "job"),
     ("runner", "pipeline"),
+    ("runner", "assembly"),
+    ("assembly", "job"),
     ("__main__", "cli"),
     ("api", "cli"),
 }
 
 # Rooms that may load a neural network.
-TORCH_ROOMS = {"models", "training", "detectors"}
+TORCH_ROOMS = {"models", "training", "detectors", "segmenters"}
 NUMPY_ONLY = {
     "association",
     "motion",

@@ -17,6 +17,9 @@ NUM_TENSORS = {
     "sam-h": 699,
     "gdino-swint": 900,
     "gdino-swinb": 1068,
+    "sam-vit-b": 314,
+    "sam-vit-l": 482,
+    "sam-vit-h": 594,
 }
 
 # What is dropped beside counters: nothing reads it, or it is there twice.

@@ -11,6 +11,7 @@ from masa_cli.formats.detections import read_detections
 from masa_cli.job import TrackJob
 from masa_cli.results import Results
 from masa_cli.runner import render, run
+from masa_cli.segmenters.choice import SegmenterPlan
 from masa_cli.sources import open_source
 from masa_cli.watch import Watch
 from tests.clips import write_clip
@@ -68,6 +69,8 @@ class StopAfter(Watch):
         {"association": "hybrid"},
         {"association": "masa-bdd", "batch_size": 4},
         {"association": "masa-demo", "clean_up": True},
+        {"association": "hybrid", "segmenter": SegmenterPlan("grabcut"), "tightens": True},
+        {"association": "motion", "least_frames": 12},
     ],
     ids=str,
 )

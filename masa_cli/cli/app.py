@@ -17,6 +17,7 @@ from masa_cli.cli.doctor import doctor
 from masa_cli.cli.eval import eval_
 from masa_cli.cli.render import render
 from masa_cli.cli.retrack import retrack
+from masa_cli.cli.segment_track import segment_track
 from masa_cli.cli.stats import stats
 from masa_cli.cli.track import track
 from masa_cli.cli.weights import weights
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=DETECTION_RULES)(track)
+app.command(name="segment-track")(segment_track)
 app.command()(retrack)
 app.command()(render)
 app.command()(convert)

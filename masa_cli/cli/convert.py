@@ -12,7 +12,19 @@ from masa_cli.errors import UsageError
 from masa_cli.formats.track_files import TrackFormat
 
 TargetFormat = Literal[
-    "auto", "jsonl", "mot", "csv", "parquet", "coco", "tao", "bdd", "cvat", "yolo", "yolo-tracks"
+    "auto",
+    "jsonl",
+    "mot",
+    "csv",
+    "parquet",
+    "coco",
+    "tao",
+    "bdd",
+    "cvat",
+    "yolo",
+    "yolo-tracks",
+    "mots",
+    "ytvis",
 ]
 
 Tracks = Annotated[
@@ -28,8 +40,8 @@ Target = Annotated[
     typer.Argument(
         metavar="TARGET",
         help="What to write. Its name tells the format: .jsonl, .txt (MOTChallenge), .csv, "
-        ".parquet, .xml (CVAT for video 1.1), .coco.json, .tao.json, .bdd.json, .yolo (a folder of "
-        "labels to train with), .yolo-tracks (with score and id).",
+        ".parquet, .xml (CVAT for video 1.1), .coco.json, .tao.json, .bdd.json, .mots.txt, "
+        ".ytvis.json, .yolo (a folder of labels to train with), .yolo-tracks (with score and id).",
         show_default=False,
     ),
 ]

@@ -61,6 +61,7 @@ def open_inputs(
         frames = open_any(location, frame_rate=frame_rate, patience=patience)
         origin = None if is_live(frames) else Path(location)
         size = (frames.info.width, frames.info.height)
+        _refuse_other_sizes(dets, table, size)
         return Inputs(frames, _inside(dets, table, size), origin)
     logger.warning(
         "no frames were found beside %s: tracking by motion alone, appearance is not used", dets
@@ -153,6 +154,17 @@ def warn_of_oddities(dets: Path, table: DetectionTable) -> None:
             table.scores.min(),
             table.scores.max(),
         )
+
+
+def _refuse_other_sizes(dets: Path, table: DetectionTable, size: tuple[int, int]) -> None:
+    """Raise SourceError if a mask is not of the size of the frames, width and height."""
+    for mask in table.masks:
+        if mask is not None and mask.size != (size[1], size[0]):
+            raise SourceError(
+                f"{dets}: masks of {mask.size[1]} x {mask.size[0]} pixels, but the frames have "
+                f"{size[0]} x {size[1]}",
+                fix="give masks made from the same video, at its full size",
+            )
 
 
 def _inside(dets: Path, table: DetectionTable, size: tuple[int, int]) -> DetectionTable:

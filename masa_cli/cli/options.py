@@ -240,7 +240,8 @@ Also = Annotated[
         metavar="FORMATS",
         help="Further formats to write, such as tao,coco: tao (TAO results), coco (COCO with "
         "videos and track ids), bdd (BDD100K, scalabel), cvat (CVAT for video 1.1), csv, parquet, "
-        "yolo (labels to train with, no identities), yolo-tracks (with score and id).",
+        "yolo (labels to train with, no identities), yolo-tracks (with score and id); of masks "
+        "also mots (MOTS text) and ytvis (YouTube-VIS).",
         show_default=False,
     ),
 ]
@@ -280,6 +281,14 @@ Association = Annotated[
         show_default="hybrid, or motion without pictures",
     ),
 ]
+AppearanceAssociation = Annotated[
+    Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd"],
+    typer.Option(
+        "--association",
+        help="How objects are joined over time: by motion and appearance together, or by "
+        "appearance alone, with MASA's own settings.",
+    ),
+]
 Changes = Annotated[
     list[str],
     typer.Option(
@@ -294,6 +303,32 @@ BatchSize = Annotated[
 ]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
 PrecisionName = Annotated[Precision, typer.Option("--precision", help="Numbers it computes with.")]
+Masks = Annotated[
+    bool,
+    typer.Option(
+        "--masks",
+        help="Find the pixels of each object as well: drawn into the video, and in tracks.jsonl.",
+    ),
+]
+SegmenterName = Annotated[
+    str | None,
+    typer.Option(
+        "--segmenter",
+        metavar="NAME|FILE",
+        help="What finds masks, prompted with the boxes: sam-vit-b, sam-vit-l, sam-vit-h (Segment "
+        "Anything as published), sam-b, sam-h (as it is inside MASA's files), the file of one of "
+        "these, or grabcut (by colours alone, needs no weights).",
+        show_default="auto: Segment Anything where its weights are here, else grabcut",
+    ),
+]
+Tighten = Annotated[bool, typer.Option("--tighten", help="Draw boxes closely around their masks.")]
+MasksPng = Annotated[
+    bool,
+    typer.Option(
+        "--masks-png",
+        help="Write a 16-bit png for each frame: each pixel is the identity it belongs to.",
+    ),
+]
 Relink = Annotated[
     bool,
     typer.Option(

@@ -33,6 +33,9 @@ VideoFile = Annotated[
 
 
 Boxes = Annotated[bool, typer.Option("--boxes/--no-boxes", help="Draw boxes.")]
+Masks = Annotated[
+    bool, typer.Option("--masks/--no-masks", help="Draw masks, where tracks have them.")
+]
 Labels = Annotated[
     bool, typer.Option("--labels/--no-labels", help="Draw identities, and with them names, scores.")
 ]
@@ -75,6 +78,7 @@ def render(
     names: options.Names = True,
     scores: options.Scores = True,
     boxes: Boxes = True,
+    masks: Masks = True,
     labels: Labels = True,
     thickness: Thickness = 1.0,
     text_size: TextSize = 1.0,
@@ -113,6 +117,7 @@ def render(
             scores=scores,
             trail_frames=trails,
             boxes=boxes,
+            masks=masks,
             labels=labels,
             thickness=thickness,
             text_size=text_size,

@@ -43,6 +43,9 @@ def _record(summary: Summary, watch: Watch, seconds: float) -> dict[str, object]
         "frames": summary.num_frames,
         "boxes": summary.num_boxes,
         "tracks": summary.num_tracks,
+        "masks": summary.num_masks,
+        "boxes_per_frame": round(summary.boxes_per_frame, 2),
+        "most_in_frame": summary.most_in_frame,
         "written": [str(path) for path in summary.written],
         "seconds": round(seconds, 3),
         "stages": {name: round(spent, 3) for name, spent in watch.seconds.items()},
@@ -55,9 +58,14 @@ def _show(summary: Summary, watch: Watch, seconds: float) -> None:
         (name, f"{spent:.2f}", f"{spent / frames * 1e3:.2f}")
         for name, spent in watch.seconds.items()
     ]
+    masks = f" ({summary.num_masks} with masks)" if summary.num_masks else ""
     show(
-        f"{summary.num_tracks} tracks, {summary.num_boxes} boxes in {summary.num_frames} frames: "
-        f"{seconds:.1f} s, {summary.num_frames / seconds:.1f} frames/s"
+        f"{summary.num_tracks} tracks, {summary.num_boxes} boxes{masks} in {summary.num_frames} "
+        f"frames: {seconds:.1f} s, {summary.num_frames / seconds:.1f} frames/s"
+    )
+    show(
+        f"tracks in a frame: {summary.boxes_per_frame:.1f} on average, "
+        f"{summary.most_in_frame} at most"
     )
     show("")
     show_table(("stage (some run side by side)", "seconds", "ms/frame"), stages)

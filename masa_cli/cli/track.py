@@ -42,6 +42,10 @@ def track(
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    masks: options.Masks = False,
+    segmenter: options.SegmenterName = None,
+    tighten: options.Tighten = False,
+    masks_png: options.MasksPng = False,
     relink: options.Relink = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
@@ -81,6 +85,7 @@ def track(
     from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
     from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
     from masa_cli.cli.many import expanded, track_many  # noqa: PLC0415
+    from masa_cli.cli.masks import plan_masks  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.cli.selecting import build_selection  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
@@ -140,6 +145,7 @@ def track(
         info = boxes.frames.info
         adapter = adapter or boxes.adapter
         weights = Path(adapter) if Path(adapter).is_file() else None
+        outlines = plan_masks(segmenter, weights_dir, adapter) if masks or segmenter else None
         job = TrackJob(
             source=boxes.frames,
             detector=boxes.detector,
@@ -150,6 +156,7 @@ def track(
                 wants_mot=mot,
                 wants_tracks=not no_jsonl,
                 wants_embeddings=save_embeddings,
+                wants_id_maps=masks_png,
                 also=parse_names(also),
             ),
             origin=boxes.origin,
@@ -162,6 +169,9 @@ def track(
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
+            segmenter=outlines,
+            tightens=tighten,
+            least_frames=min_track_length,
             relink=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,
@@ -172,7 +182,6 @@ def track(
             facts=(*boxes.facts, ("part", f"{start} to {end}, every {every}")),
             found_by=boxes.found_by,
             selection=selection,
-            least_frames=min_track_length,
         )
         if jsonl or preview or is_live(boxes.frames):
             work = live_work(job, lines_out=bool(jsonl), preview=preview, overwrite=overwrite)

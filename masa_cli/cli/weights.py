@@ -154,8 +154,13 @@ def import_(
 
 
 def _needed_by(row: WeightsFile) -> str:
-    adapters = [f"--adapter {name}" for name in row.adapters]
-    return ", ".join([*adapters, *(["--prompt"] if row.detectors else [])]) or "-"
+    from masa_cli.models.sam_variants import SAM_VARIANTS  # noqa: PLC0415 - only to run
+
+    needs = [f"--adapter {name}" for name in row.adapters]
+    needs += ["--prompt"] if row.detectors else []
+    needs += ["--masks"] if row.name in SAM_VARIANTS else []
+    needs += ["segment-track"] if row.name in SAM_VARIANTS and row.adapters else []
+    return ", ".join(needs) or "-"
 
 
 def _record(row: WeightsFile, path: Path | None) -> dict[str, object]:

@@ -25,6 +25,11 @@ class FromFile:
         """Names of the file's classes."""
         return self._table.classes
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether the file has any masks."""
+        return any(mask is not None for mask in self._table.masks)
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The detections of these frames; their images are not looked at."""
         return [self._table.of_frame(frame.index) for frame in frames]

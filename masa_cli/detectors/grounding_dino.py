@@ -16,9 +16,8 @@ from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
 from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.grounding_dino import GroundingDino, empty_detector
-from masa_cli.models.pictures import to_tensor
 from masa_cli.models.variants import VARIANTS
-from masa_cli.structures import Detections, Frame, Image
+from masa_cli.structures import Detections, Frame
 
 MAX_BOXES = 300  # of one frame, as in the official code
 
@@ -44,12 +43,9 @@ def build_text_detector(
     load_parts(search.weights, search.model, {"backbone": backbone, "detector": network})
     # All kinds of Grounding-DINO want the same pictures.
     own = VARIANTS["gdino"]
-    picture, mean, std = own.pictures[preparation], own.mean, own.std
-
-    def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
-        return to_tensor(images, picture, mean, std, *placement)
-
-    features = FrameFeatures(ready(backbone, *placement), prepare)
+    features = FrameFeatures.prepared(
+        backbone, own.pictures[preparation], own.mean, own.std, *placement
+    )
     ready(network, *placement)
     return TextDetector(network, features, search)
 

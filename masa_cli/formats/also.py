@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,32 +23,42 @@ class TracksSink(Protocol):
         ...
 
 
-# module and class of the writer, and which facts of the video it is told.
-_WRITERS: Mapping[str, tuple[str, str, Callable[[VideoInfo], dict[str, Any]]]] = MappingProxyType(
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Where a writer is, and what it wants."""
+
+    module: str
+    kind: str
+    facts: Callable[[VideoInfo], dict[str, Any]]  # of the video, that it is told
+    needs_masks: bool = False
+
+
+_WRITERS: Mapping[str, _Writer] = MappingProxyType(
     {
-        "tao": ("tao", "TaoWriter", lambda info: {}),
-        "coco": ("coco_video", "CocoWriter", lambda info: {"info": info}),
-        "bdd": ("bdd", "BddWriter", lambda info: {"name": info.name}),
-        "cvat": ("cvat", "CvatWriter", lambda info: {"info": info}),
-        "csv": ("csv_tracks", "CsvWriter", lambda info: {}),
-        "parquet": ("parquet_tracks", "ParquetWriter", lambda info: {"info": info}),
-        "yolo": ("yolo", "YoloWriter", lambda info: {"info": info}),
-        "yolo-tracks": ("yolo", "YoloWriter", lambda info: {"info": info, "with_ids": True}),
+        "tao": _Writer("tao", "TaoWriter", lambda info: {}),
+        "coco": _Writer("coco_video", "CocoWriter", lambda info: {"info": info}),
+        "bdd": _Writer("bdd", "BddWriter", lambda info: {"name": info.name}),
+        "cvat": _Writer("cvat", "CvatWriter", lambda info: {"info": info}),
+        "csv": _Writer("csv_tracks", "CsvWriter", lambda info: {}),
+        "parquet": _Writer("parquet_tracks", "ParquetWriter", lambda info: {"info": info}),
+        "yolo": _Writer("yolo", "YoloWriter", lambda info: {"info": info}),
+        "yolo-tracks": _Writer("yolo", "YoloWriter", lambda info: {"info": info, "with_ids": True}),
+        "mots": _Writer("mots_tracks", "MotsTracksWriter", lambda info: {}, needs_masks=True),
+        "ytvis": _Writer("ytvis", "YtvisWriter", lambda info: {"info": info}, needs_masks=True),
     }
 )
 NAMES = tuple(_WRITERS)
+NEED_MASKS = tuple(name for name, writer in _WRITERS.items() if writer.needs_masks)
 
 
 def parse_names(text: str) -> tuple[str, ...]:
     """The formats in a list such as "tao,coco", each once.
 
     Raises:
-        SettingsError: one of them is not known, or cannot be written from boxes.
+        SettingsError: one of them is not known.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
-        if name == "mots":
-            raise SettingsError("mots holds masks, but boxes are tracked", fix="leave out mots")
         if name not in _WRITERS:
             raise SettingsError(
                 f'--also: unknown format "{name}"', fix=f"use some of: {', '.join(NAMES)}"
@@ -72,7 +83,7 @@ def open_writer(
     name: str, path: Path, *, info: VideoInfo, classes: Sequence[str]
 ) -> AbstractContextManager[TracksSink]:
     """A writer of that format; `path` is complete once it is closed without an exception."""
-    module, kind, facts = _WRITERS[name]
-    writer = getattr(import_module(f"masa_cli.formats.{module}"), kind)
-    opened: AbstractContextManager[TracksSink] = writer(path, classes=classes, **facts(info))
+    row = _WRITERS[name]
+    writer = getattr(import_module(f"masa_cli.formats.{row.module}"), row.kind)
+    opened: AbstractContextManager[TracksSink] = writer(path, classes=classes, **row.facts(info))
     return opened

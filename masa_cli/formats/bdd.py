@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -19,8 +20,10 @@ from masa_cli.errors import SourceError
 from masa_cli.formats.bdd_bitmask import read_bitmask
 from masa_cli.formats.bdd_labels import HELP, BddLabel, read_label
 from masa_cli.formats.bdd_masks import Rle
+from masa_cli.formats.mask_json import mask_fields
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import explained
+from masa_cli.masks import without_overlaps
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
 
@@ -147,12 +150,14 @@ class BddWriter:
         # Two decimals: a hundredth of a pixel is far below what any metric resolves.
         boxes = np.round(tracks.boxes.astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
+        masks = mask_fields(without_overlaps(tracks).masks)  # no pixel may belong to two objects
         rows = zip(
             tracks.ids.tolist(),
             tracks.labels.tolist(),
             scores.tolist(),
             boxes.tolist(),
             tracks.interpolated.tolist(),
+            masks,
             strict=True,
         )
         record = {
@@ -166,8 +171,9 @@ class BddWriter:
                     "score": score,
                     "box2d": dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),
                     **({"attributes": {"interpolated": True}} if interpolated else {}),
+                    **({"rle": mask} if mask else {}),
                 }
-                for id_, label, score, box, interpolated in sorted(rows)
+                for id_, label, score, box, interpolated, mask in sorted(rows, key=itemgetter(0))
             ],
         }
         self._file.write(self._before + orjson.dumps(record))

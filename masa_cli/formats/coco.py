@@ -2,7 +2,8 @@
 
 Either results, a list of {image_id, category_id, bbox [left, top, width, height], score}, with a
 second file that tells which frame each image is; or one file with `images`, `annotations` (a
-missing score is 1) and perhaps `categories`. Images of one video only.
+missing score is 1) and perhaps `categories`. Images of one video only. Masks are read where
+`segmentation` holds compressed run lengths.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import orjson
 from masa_cli.boxes import xywh_to_xyxy
 from masa_cli.errors import SourceError
 from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
+from masa_cli.formats.mask_json import read_masks
 from masa_cli.formats.text_file import HELP, TextFile, shortened
+from masa_cli.masks import as_array
+from masa_cli.structures import Mask, MaskArray
 
 
 def recognises(first_line: str) -> bool:
@@ -50,11 +54,12 @@ def read_detections(path: Path, images: Path | None = None) -> DetectionTable:
     source = images or path
     catalogue = content if images is None else _read_json(images)
     frames = frames_of_images(_list(catalogue, "images", source), source)
-    rows = [
-        _row(entry, frames, default_score, where=f"{path} entry {place}")
-        for place, entry in enumerate(entries, start=1)
-    ]
-    return _table(rows, names_of_categories(catalogue, source))
+    rows, masks = [], []
+    for place, entry in enumerate(entries, start=1):
+        where = f"{path} entry {place}"
+        rows.append(_row(entry, frames, default_score, where=where))
+        masks.append(_mask(entry, where=where))
+    return _table(rows, names_of_categories(catalogue, source), as_array(masks))
 
 
 def _read_json(path: Path) -> object:
@@ -154,7 +159,23 @@ def _row(
     return (frame, category, *numbers)
 
 
-def _table(rows: list[tuple[float, ...]], names: dict[int, str]) -> DetectionTable:
+def _mask(entry: dict[str, Any], *, where: str) -> Mask | None:
+    """The mask of one result, if it is given as compressed run lengths; polygons are not read."""
+    segmentation = entry.get("segmentation")
+    if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), str):
+        return None
+    try:
+        mask: Mask | None = read_masks([segmentation], 1)[0]
+    except ValueError as error:
+        raise SourceError(
+            f'{where}: expected compressed run lengths as "segmentation", got {error}', fix=HELP
+        ) from None
+    return mask
+
+
+def _table(
+    rows: list[tuple[float, ...]], names: dict[int, str], masks: MaskArray | None = None
+) -> DetectionTable:
     columns = np.array(rows, np.float64).reshape(-1, 7)
     frames, categories = columns[:, :2].astype(np.int64).T
     found: list[int] = np.unique(categories).tolist()
@@ -166,4 +187,5 @@ def _table(rows: list[tuple[float, ...]], names: dict[int, str]) -> DetectionTab
         columns[:, 6].astype(np.float32),
         np.array([label_of[number] for number in categories.tolist()], np.int64),
         tuple(names.values()) or (NAMELESS,),
+        masks,
     )

@@ -12,7 +12,9 @@ import numpy as np
 import orjson
 
 from masa_cli.boxes import xyxy_to_xywh
+from masa_cli.formats.mask_json import mask_fields
 from masa_cli.formats.part_file import PartFile
+from masa_cli.masks import areas
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 _VIDEO = 1
@@ -22,7 +24,8 @@ class CocoWriter:
     """Writes one object with annotations first, since they are known first, one a line.
 
     Image and annotation ids count from 1; the category of label 0 is 1. `frame_id` and
-    `frame_index` are both the place of the frame in the video, from 0.
+    `frame_index` are both the place of the frame in the video, from 0. The area is that of the
+    mask, where there is one.
 
     Args:
         path: replaced at a clean close; until then `<path>.part`.
@@ -46,7 +49,7 @@ class CocoWriter:
         # As fine as in MOT files. Adding 0 turns -0.0 into 0.0.
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
-        columns = (tracks.ids, tracks.labels, boxes, scores, tracks.interpolated)
+        columns = (tracks.ids, tracks.labels, boxes, scores, tracks.interpolated, tracks.masks)
         annotations = [
             {
                 "id": number,
@@ -56,12 +59,13 @@ class CocoWriter:
                 "track_id": id_,
                 "instance_id": id_,
                 "bbox": box,
-                "area": round(box[2] * box[3], 4),
+                "area": int(areas([mask])[0]) if mask else round(box[2] * box[3], 4),
                 "iscrowd": 0,
                 "score": score,
                 **({"interpolated": True} if interpolated else {}),
+                **({"segmentation": mask_fields([mask])[0]} if mask else {}),
             }
-            for number, (id_, label, box, score, interpolated) in enumerate(
+            for number, (id_, label, box, score, interpolated, mask) in enumerate(
                 zip(*(column.tolist() for column in columns), strict=True),
                 start=self._num_annotations + 1,
             )

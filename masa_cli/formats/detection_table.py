@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masa_cli.boxes import wholly_outside
-from masa_cli.structures import BoolArray, Detections, FloatArray, IntArray
+from masa_cli.structures import BoolArray, Detections, FloatArray, IntArray, MaskArray
 
 # Readers refuse numbers of this size and above: float32 would tell pixels apart no finer than 64.
 LARGEST = 1e9
@@ -26,6 +26,7 @@ class DetectionTable:
         scores: (M,) float32.
         labels: (M,) int64, indices into `classes`.
         classes: names of the classes.
+        masks: (M,) of Mask or None. All are None, where it is left out.
         num_empty: boxes without area that were in the file and are not here.
     """
 
@@ -34,12 +35,17 @@ class DetectionTable:
     scores: FloatArray
     labels: IntArray
     classes: tuple[str, ...]
+    masks: MaskArray = None  # type: ignore[assignment] # never None once made
     num_empty: int = 0
 
     def __post_init__(self) -> None:
+        if self.masks is None:
+            object.__setattr__(self, "masks", np.full(len(self.boxes), None))
         if self.frames.shape != (len(self.boxes),) or np.any(np.diff(self.frames) < 0):
             raise ValueError(f"frames must be ({len(self.boxes)},) and sorted, got {self.frames}")
-        Detections(self.boxes, self.scores, self.labels)  # checks the shapes of the others
+        Detections(
+            self.boxes, self.scores, self.labels, self.masks
+        )  # checks the shapes of the others
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -51,6 +57,7 @@ class DetectionTable:
         scores: FloatArray,
         labels: IntArray,
         classes: tuple[str, ...],
+        masks: MaskArray | None = None,
     ) -> DetectionTable:
         """Sort rows of any order by frame, equal frames as they come; drop boxes without area."""
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -62,6 +69,7 @@ class DetectionTable:
             scores[order],
             labels[order],
             classes,
+            np.full(len(order), None) if masks is None else masks[order],
             num_empty=len(boxes) - len(order),
         )
 
@@ -73,7 +81,8 @@ class DetectionTable:
     def of_frame(self, index: int) -> Detections:
         """The detections of one frame, in the order of the file; none where it has none."""
         start, stop = np.searchsorted(self.frames, [index, index + 1])
-        return Detections(self.boxes[start:stop], self.scores[start:stop], self.labels[start:stop])
+        rows = slice(start, stop)
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.masks[rows])
 
     def inside(self, width: int, height: int) -> tuple[DetectionTable, int]:
         """The boxes that share area with an image of this size, and how many were dropped.
@@ -97,5 +106,6 @@ class DetectionTable:
             boxes=self.boxes[kept],
             scores=self.scores[kept],
             labels=self.labels[kept],
+            masks=self.masks[kept],
         )
         return table, len(self) - len(table)

@@ -1,9 +1,7 @@
-"""COCO's compressed run lengths: masks as short strings.
+"""COCO's compressed run lengths from files: strings that may be anything, see `masks`.
 
-A mask is read column by column as runs of 0 and 1 in turn, beginning with 0. Each run but the first
-three is written as the difference to the run two before it, in groups of 5 bits, lowest first, as
-characters from "0" on; 32 says that more follow. pycocotools reads these without looking, and past
-the end of a string that was cut: so they are checked here before they get there.
+pycocotools reads them without looking, and past the end of a string that was cut: so they are
+checked here before they get there.
 """
 
 from __future__ import annotations
@@ -13,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from masa_cli.masks import signed_numbers
 from masa_cli.structures import IntArray
 
-_FIRST, _MORE, _SIGN, _BITS = ord("0"), 32, 16, 5
+_FIRST, _MORE = ord("0"), 32
 _MOST_GROUPS = 6  # 30 bits: more pixels than any picture has
 
 
@@ -42,17 +41,7 @@ def first_bad(masks: Sequence[str], num_pixels: IntArray) -> tuple[int, str] | N
     sizes = np.diff(ends, prepend=-1)
     if len(sizes) and sizes.max() > _MOST_GROUPS:
         return int(owners[ends[np.argmax(sizes)]]), "a run without end"
-    return _wrong_sum(_numbers(codes, ends, sizes), owners[ends], num_pixels)
-
-
-def _numbers(codes: IntArray, ends: IntArray, sizes: IntArray) -> IntArray:
-    """The signed numbers that end at these codes."""
-    starts = ends - sizes + 1
-    place = np.arange(len(codes)) - np.repeat(starts, sizes)
-    if not len(starts):
-        return np.empty(0, np.int64)
-    numbers: IntArray = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * place), starts)
-    return numbers - np.where(codes[ends] & _SIGN, 1 << (_BITS * sizes), 0)
+    return _wrong_sum(signed_numbers(codes, ends, sizes), owners[ends], num_pixels)
 
 
 def _wrong_sum(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError
+from masa_cli.formats.mask_json import mask_fields
 from masa_cli.formats.tracks_jsonl import Record, read_records
 from masa_cli.second_look.tracklets import Line
 from masa_cli.structures import Tracks
@@ -34,6 +35,8 @@ def trace_fields(trace: Trace, classes: Sequence[str]) -> dict[str, object]:
         "looks": base64.b64encode(trace.looks.astype(_LOOKS).tobytes()).decode(),
         "cut": trace.is_cut,
     }
+    if tentative.has_mask.any():
+        fields["masks"] = mask_fields(tentative.masks)
     if not np.array_equal(trace.camera, np.eye(2, 3)):
         fields["camera"] = np.ascontiguousarray(trace.camera)
     return fields

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from masa_cli.structures import Tracks
 
 TrackFormat = Literal[
-    "auto", "jsonl", "mot", "csv", "parquet", "coco", "tao", "bdd", "cvat", "yolo-tracks"
+    "auto",
+    "jsonl",
+    "mot",
+    "csv",
+    "parquet",
+    "coco",
+    "tao",
+    "bdd",
+    "cvat",
+    "yolo-tracks",
+    "mots",
+    "ytvis",
 ]
 _FIX = f"name its format with --from: {', '.join(TrackFormat.__args__[1:])}"  # type: ignore[attr-defined]
 _PEEK = 65_536  # bytes in which the keys of a JSON file are looked for
@@ -137,8 +148,10 @@ _SIGNS: Mapping[str, Callable[[str, bytes], bool]] = MappingProxyType(
         "cvat": lambda first, text: text.startswith(b"<"),
         "jsonl": lambda first, text: first.startswith("{") and '"frame"' in first,
         "bdd": lambda first, text: text[:1] in (b"[", b"{") and b'"frameIndex"' in text,
+        "ytvis": lambda first, text: text[:1] in (b"[", b"{") and b'"segmentations"' in text,
         "coco": lambda first, text: text.startswith(b"{"),
         "tao": lambda first, text: text.startswith(b"["),
+        "mots": lambda first, text: "," not in first and len(first.split()) == 6,
         "csv": _is_csv,
         "mot": _is_mot,
     }
@@ -176,5 +189,7 @@ _READERS: Mapping[str, Callable[[Path, Hints], TrackTable]] = MappingProxyType(
         "bdd": _of_module("json_tracks", "read_bdd"),
         "cvat": _of_module("cvat_reader"),
         "yolo-tracks": _read_yolo,
+        "mots": _of_module("mots_tracks", "read_table"),
+        "ytvis": _of_module("ytvis", "read_table"),
     }
 )

@@ -13,6 +13,8 @@ scores  any finite number
 
 interpolated    true for boxes that no detector found but that were put into a gap of their track
         afterwards; left out where there are none
+masks   for each box {"size":[height,width],"counts":"…"}, COCO's compressed run lengths of the
+        whole frame, or null; left out where there are none
 
 Boxes, labels, ids and scores of a line are equally many. Other keys are ignored. Lines may be in
 any order where only detections are read, and need neither ids nor time. Numbers are written with
@@ -22,7 +24,7 @@ as many digits as bring the same float32 back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO
@@ -33,10 +35,11 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError, SourceError
 from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
+from masa_cli.formats.mask_json import mask_fields, read_masks
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import data_lines, shortened, wrong_line
 from masa_cli.formats.track_table import TrackTable, check_frame
-from masa_cli.structures import BoolArray, Detections, Frame, IntArray, Tracks
+from masa_cli.structures import BoolArray, Detections, Frame, IntArray, MaskArray, Tracks
 
 
 def recognises(first_line: str) -> bool:
@@ -60,6 +63,7 @@ def read_detections(path: Path) -> DetectionTable:
         np.concatenate([detections.scores for detections in found]),
         np.concatenate([detections.labels for detections in found]),
         tuple(classes) or (NAMELESS,),
+        np.concatenate([detections.masks for detections in found]),
     )
 
 
@@ -201,6 +205,8 @@ def line_of(
     }
     if tracks.interpolated.any():
         record["interpolated"] = tracks.interpolated.tolist()
+    if tracks.has_mask.any():
+        record["masks"] = mask_fields(tracks.masks)
     record.update(more)
     return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
@@ -245,6 +251,7 @@ class Record:
             self._numbers("boxes", (count, 4)).astype(np.float32),
             self._numbers("scores", (count,)).astype(np.float32),
             self._labels(count, classes),
+            self._masks(count),
         )
 
     def tracks(self, classes: dict[str, int]) -> Tracks:
@@ -253,13 +260,19 @@ class Record:
         ids = self._whole("ids", (len(found),), least=1)
         if len(np.unique(ids)) < len(ids):
             raise self.wrong("each id once", shortened(str(ids.tolist())))
-        return Tracks(found.boxes, found.scores, found.labels, ids, self._interpolated(len(ids)))
+        return replace(found.named(ids), interpolated=self._interpolated(len(ids)))
 
     def _interpolated(self, count: int) -> BoolArray:
         marks = self._list("interpolated") if "interpolated" in self.fields else [False] * count
         if len(marks) != count or not all(isinstance(mark, bool) for mark in marks):
             raise self.wrong(f"{count} times true or false as interpolated", shortened(str(marks)))
         return np.array(marks, np.bool_)
+
+    def _masks(self, count: int) -> MaskArray:
+        try:
+            return read_masks(self.fields.get("masks"), count)
+        except ValueError as error:
+            raise self.wrong(f"{count} masks or null as masks", str(error)) from None
 
     def _labels(self, count: int, classes: dict[str, int]) -> IntArray:
         names = self._list("labels") if "labels" in self.fields else [NAMELESS] * count

@@ -126,7 +126,7 @@ class HybridTracker:
         ended += self._forget()
         numbers[born] = self._start(boxes[born], looks[born], hidden[born], clear[born])
         self.trace = self._traced(detections, ids, numbers, ended)
-        return _tracks(detections, ids, ids > 0)
+        return detections[ids > 0].named(ids[ids > 0])
 
     def open_tracklets(self) -> Ended:
         """Those that have not ended; with them, all tracklets of the traces are told of."""
@@ -280,9 +280,10 @@ class HybridTracker:
     def _traced(
         self, detections: Detections, ids: IntArray, numbers: IntArray, ended: Ended
     ) -> Trace:
+        tentative = (ids == 0) & (numbers > 0)
         return Trace(
             tracklets=numbers[ids > 0],
-            tentative=_tracks(detections, numbers, (ids == 0) & (numbers > 0)),
+            tentative=detections[tentative].named(numbers[tentative]),
             ended=ended.numbers,
             looks=ended.looks,
             camera=self._moved.matrix,
@@ -292,12 +293,6 @@ class HybridTracker:
     def _new_numbers(self, count: int) -> IntArray:
         first, self._next_number = self._next_number, self._next_number + count
         return np.arange(first, self._next_number)
-
-
-def _tracks(detections: Detections, ids: IntArray, rows: BoolArray) -> Tracks:
-    """Some of the boxes with their identities."""
-    kept = detections[rows]
-    return Tracks(kept.boxes, kept.scores, kept.labels, ids[rows])
 
 
 def _of_owner(state: State, owner: str) -> State:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Pillow
 
 from masa_cli.errors import Interrupted
@@ -71,7 +72,8 @@ def write_crops(
             watch.on_frame(frame.index + 1, num_crops)
         target.write(INDEX, text.getvalue().encode())
     num_tracks = len(set(table.tracks.ids[rows[:place]].tolist()))
-    return Summary(table.num_frames, num_crops, num_tracks, (folder,))
+    most = int(np.unique(frames, return_counts=True)[1].max(initial=0))
+    return Summary(table.num_frames, num_crops, num_tracks, 0, most, (folder,))
 
 
 def _until(source: Source, last: int, watch: Watch) -> Iterator[Frame]:

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from masa_cli.checkpoints import find_weights
 from masa_cli.models.backbones import build_backbone
@@ -18,10 +18,11 @@ from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
 from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.network import Head, build_parts
-from masa_cli.models.pictures import boxes_in_picture, to_tensor
+from masa_cli.models.pictures import boxes_in_picture
+from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.roi import box_features, box_levels
 from masa_cli.models.variants import VARIANTS, Variant, find_variant
-from masa_cli.structures import FloatArray, Frame, Image, State
+from masa_cli.structures import FloatArray, Frame, State
 
 
 def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]:
@@ -52,15 +53,31 @@ def build_features(
 ) -> FrameFeatures:
     """The backbone of the variant of that name, to be shared; arguments as for `build_adapter`."""
     variant = find_variant(name)
-    placement = choose_placement(device, precision)
     backbone = build_backbone(variant.backbone)
     _load(name, variant, weights, {"backbone": backbone})
-    picture, mean, std = variant.pictures[preparation], variant.mean, variant.std
+    return FrameFeatures.prepared(
+        backbone,
+        variant.pictures[preparation],
+        variant.mean,
+        variant.std,
+        *choose_placement(device, precision),
+    )
 
-    def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
-        return to_tensor(images, picture, mean, std, *placement)
 
-    return FrameFeatures(ready(backbone, *placement), prepare)
+def build_pyramid(
+    name: str,
+    features: FrameFeatures,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+) -> Pyramid:
+    """Neck and fusion of the variant of that name behind its backbone, to be shared."""
+    variant = find_variant(name)
+    parts = build_parts(variant, "neck", "fusion")
+    _load(name, variant, weights, parts)
+    placement = choose_placement(device, precision)
+    return Pyramid(features, *(ready(module, *placement) for module in parts.values()))
 
 
 def build_adapter(
@@ -71,6 +88,7 @@ def build_adapter(
     precision: str = "float32",
     preparation: str = "demo",
     features: FrameFeatures | None = None,
+    pyramid: Pyramid | None = None,
 ) -> Adapter:
     """The adapter of that name, ready to embed.
 
@@ -81,6 +99,7 @@ def build_adapter(
         precision: of the network; float32, bfloat16 or float16. Embeddings are always float32.
         preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
         features: the backbone, where a detector shares it; made with the same arguments.
+        pyramid: all up to the fused maps, where a detector shares that.
 
     Raises:
         SettingsError: for an unknown name, or one that cannot work on this machine.
@@ -88,14 +107,15 @@ def build_adapter(
     """
     variant = find_variant(name)
     device_, dtype = choose_placement(device, precision)
-    if features is None:
-        features = build_features(
-            name, weights=weights, device=device, precision=precision, preparation=preparation
-        )
-    parts = build_parts(variant)
+    if pyramid is None:
+        if features is None:
+            features = build_features(
+                name, weights=weights, device=device, precision=precision, preparation=preparation
+            )
+        pyramid = build_pyramid(name, features, weights=weights, device=device, precision=precision)
+    parts = build_parts(variant, "head")
     _load(name, variant, weights, parts)
-    placed = {part: ready(module, device_, dtype) for part, module in parts.items()}
-    return Adapter(variant, features, device=device_, **placed)
+    return Adapter(variant, pyramid, ready(parts["head"], device_, dtype), device_)
 
 
 def _load(name: str, variant: Variant, weights: Path | None, parts: dict[str, nn.Module]) -> None:
@@ -113,25 +133,16 @@ class Adapter:
 
     Args:
         variant: how embeddings are made.
-        features: of the backbone.
-        neck: its maps to a pyramid.
-        fusion: the pyramid to maps that know of each other.
+        pyramid: the maps they are made of.
         head: what boxes show on those to embeddings, a `Head`.
         device: where these are.
     """
 
     def __init__(
-        self,
-        variant: Variant,
-        features: FrameFeatures,
-        neck: nn.Module,
-        fusion: nn.Module,
-        head: nn.Module,
-        device: torch.device,
+        self, variant: Variant, pyramid: Pyramid, head: nn.Module, device: torch.device
     ) -> None:
-        self._variant = variant
-        self._features, self._device = features, device
-        self._neck, self._fusion, self._head = neck, fusion, cast(Head, head)
+        self._variant, self._pyramid = variant, pyramid
+        self._head, self._device = cast(Head, head), device
 
     @property
     def temperature(self) -> float:
@@ -178,14 +189,14 @@ class Adapter:
         if not frames[0].image.size:
             raise ValueError(f"frame {frames[0].index} has boxes to embed, but no picture")
         variant = self._variant
-        seen = self._features.of(frames)
+        filled = self._pyramid.features.of(frames).filled
         rois = [
-            torch.from_numpy(
-                boxes_in_picture(rows, frame.image, seen.filled, clips=variant.clips)
-            ).to(self._device)
+            torch.from_numpy(boxes_in_picture(rows, frame.image, filled, clips=variant.clips)).to(
+                self._device
+            )
             for frame, rows in zip(frames, boxes, strict=True)
         ]
         levels = set(box_levels(torch.cat(rois), len(variant.strides)).tolist())
-        maps = self._fusion(self._neck(seen.maps), levels)
+        maps = self._pyramid.of(frames, levels)
         cells = box_features(maps, variant.strides, rois, variant.points)
         return self._head.describe(cells, maps, [len(rows) for rows in boxes])

@@ -57,6 +57,12 @@ def _sam_vit_b() -> nn.Module:
     return sam_vit(channels=768, depth=12, num_heads=12)
 
 
+def _sam_vit_l() -> nn.Module:
+    from masa_cli.models.sam import sam_vit
+
+    return sam_vit(channels=1024, depth=24, num_heads=16)
+
+
 def _sam_vit_h() -> nn.Module:
     from masa_cli.models.sam import sam_vit
 
@@ -71,6 +77,7 @@ BACKBONES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         "swin-b-12": _swin_b_12,
         "swin-b-7": _swin_b_7,
         "sam-vit-b": _sam_vit_b,
+        "sam-vit-l": _sam_vit_l,
         "sam-vit-h": _sam_vit_h,
     }
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from masa_cli.errors import WeightsError
-from masa_cli.official_keys import Origin, recognise, translate
+from masa_cli.official_keys import OPTIONS, Origin, recognise, translate
 
 # Files of mmengine hold more than weights: the configuration and records of training, pickled as
 # objects of these packages (methods among them, by way of getattr). We need none of it, so each is
@@ -165,7 +165,7 @@ def _other_names(
     ]
     return WeightsError(
         f"{file} does not hold the weights of variant {variant}: it {' and '.join(found)}",
-        fix=f"these are weights of {other}: use --adapter {other}"
+        fix=f"these are weights of {other}: use {OPTIONS[other]} {other}"
         if other and other != variant
         else f"give the published file of {variant}",
     )
@@ -187,7 +187,7 @@ def _other_shapes(
     return WeightsError(
         f"{file} does not fit variant {variant}: other shapes of {names}, first {found} instead "
         f"of {expected}",
-        fix=f"these are weights of {other}: use --adapter {other}"
+        fix=f"these are weights of {other}: use {OPTIONS[other]} {other}"
         if other and other != variant
         else f"give the published file of {variant}",
     )

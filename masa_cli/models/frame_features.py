@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from masa_cli.models.folding import ready
+from masa_cli.models.pictures import to_tensor
+from masa_cli.models.variants import Picture
 from masa_cli.structures import Frame, Image
 
 # Pictures of one size to a backbone's input, (B, 3, H, W), and the height and width in it that are
@@ -46,9 +49,25 @@ class FrameFeatures:
     """
 
     def __init__(self, network: nn.Module, prepare: Prepare) -> None:
-        self._network = network
+        self.network = network
         self._prepare = prepare
         self._seen: dict[int, Features] = {}
+
+    @staticmethod
+    def prepared(
+        network: nn.Module,
+        picture: Picture,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> FrameFeatures:
+        """A network with its weights, made ready; the rest as for `pictures.to_tensor`."""
+
+        def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+            return to_tensor(images, picture, mean, std, device, dtype)
+
+        return FrameFeatures(ready(network, device, dtype), prepare)
 
     @torch.inference_mode()
     def of(self, frames: Sequence[Frame]) -> Features:
@@ -56,7 +75,7 @@ class FrameFeatures:
         new = [frame for frame in frames if frame.index not in self._seen]
         if new:
             x, filled = self._prepare([frame.image for frame in new])
-            seen = Features(self._network(x), (x.shape[2], x.shape[3]), filled)
+            seen = Features(self.network(x), (x.shape[2], x.shape[3]), filled)
             known = {frame.index for frame in frames} - {frame.index for frame in new}
             self._seen = {index: self._seen[index] for index in known}
             self._seen |= {frame.index: seen.of(place) for place, frame in enumerate(new)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +64,14 @@ HEADS: Mapping[str, Callable[[Sequence[int]], nn.Module]] = MappingProxyType(
 )
 
 
-def build_parts(variant: Variant) -> dict[str, nn.Module]:
-    """The parts "neck", "fusion" and "head"; weights they have are still to be loaded."""
+def build_parts(
+    variant: Variant, *wanted: Literal["neck", "fusion", "head"]
+) -> dict[str, nn.Module]:
+    """The wanted parts, or all three; weights they have are still to be loaded."""
+    kinds: dict[str, Callable[[], nn.Module]] = {
+        "neck": lambda: NECKS[variant.neck](variant.channels),
+        "fusion": FUSIONS[variant.fusion],
+        "head": lambda: HEADS[variant.head](variant.channels),
+    }
     with torch.device("meta"):
-        return {
-            "neck": NECKS[variant.neck](variant.channels),
-            "fusion": FUSIONS[variant.fusion](),
-            "head": HEADS[variant.head](variant.channels),
-        }
+        return {part: kinds[part]() for part in wanted or kinds}

@@ -30,7 +30,7 @@ def sam_vit(channels: int, depth: int, num_heads: int) -> SamEncoder:
     """A ViT with patches of 16 pixels, its weights still to be loaded.
 
     Args:
-        channels: 768 for ViT-B, 1280 for ViT-H.
+        channels: 768 for ViT-B, 1024 for ViT-L, 1280 for ViT-H.
         depth: blocks, every fourth part of which ends with global attention.
         num_heads: of attention.
     """

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from masa_cli.masks import as_array, carried
 from masa_cli.second_look.tracklets import Line
 from masa_cli.structures import FloatArray, Tracks
 from masa_cli.trace import Trace
@@ -88,16 +89,23 @@ def _bridge(held: deque[tuple[int, float, Tracks]], before: _Sight, now: _Sight)
 
 
 def _between(before: Tracks, after: Tracks, share: np.float32) -> Tracks:
-    """One row on the way from one to the other, marked as interpolated."""
+    """One row on the way from one to the other, marked as interpolated.
+
+    Its mask is that of the nearer one, moved and scaled with the box.
+    """
 
     def mixed(first: FloatArray, second: FloatArray) -> FloatArray:
         result: FloatArray = (1 - share) * first + share * second
         return result
 
+    boxes = mixed(before.boxes, after.boxes)
+    nearer = before if share < 1 / 2 else after
+    mask = nearer.masks[0] and carried(nearer.masks[0], nearer.boxes[0], boxes[0])
     return Tracks(
-        mixed(before.boxes, after.boxes),
+        boxes,
         mixed(before.scores, after.scores),
         before.labels,
         before.ids,
         np.ones(1, np.bool_),
+        as_array([mask]),
     )

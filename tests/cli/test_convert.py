@@ -84,6 +84,7 @@ def test_class_numbers_of_mot_get_names(tracks):
         (["tracks.jsonl", "o.abc"], "does not tell its format", 1),
         (["tracks.jsonl", "o.yolo"], "size is not known", 1),
         (["tracks.jsonl", "tracks.jsonl"], "is an input of this run", 1),
+        (["tracks.jsonl", "o.mots.txt"], "has 7 boxes without one", 1),
         (["tracks.jsonl", "there.csv"], "exists already", 1),
         (["tracks.jsonl", "o.yolo", "--size", "640"], "--size expects", 2),
         (["tracks.jsonl", "o.csv", "--images", "x.json"], "--images is for TAO", 1),

@@ -9,7 +9,7 @@ from masa_cli.errors import SettingsError
 from masa_cli.formats.also import NAMES, check, open_writer, parse_names
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
-JSON = ("tao", "coco", "bdd")
+JSON = ("tao", "coco", "bdd", "ytvis")
 INFO = VideoInfo("street", 640, 480, Fraction(25), Fraction(1, 25))
 
 
@@ -18,10 +18,9 @@ def test_names_are_parsed_each_once():
     assert parse_names("") == ()
 
 
-@pytest.mark.parametrize(("text", "problem"), [("voc", "unknown"), ("tao,mots", "masks")])
-def test_what_cannot_be_written_is_refused(text, problem):
-    with pytest.raises(SettingsError, match=problem):
-        parse_names(text)
+def test_what_is_no_format_is_refused():
+    with pytest.raises(SettingsError, match="unknown"):
+        parse_names("tao,voc")
 
 
 def bytes_of(path):
@@ -30,7 +29,11 @@ def bytes_of(path):
     return b"".join(file.read_bytes() for file in files)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# MOTS is no JSON, and has no line for a box without a mask: test_mots_tracks.py.
+OF_BOXES = [name for name in NAMES if name != "mots"]
+
+
+@pytest.mark.parametrize("name", OF_BOXES)
 def test_each_writer_keeps_the_contract_of_sinks(tmp_path, name):
     """Complete under its name after a clean close, under .part after an exception."""
     tracks = Tracks(
@@ -69,10 +72,11 @@ def test_interpolated_boxes_are_marked_and_no_others(tmp_path, name):
     with open_writer(name, path, info=INFO, classes=("car",)) as writer:
         writer.write(Frame.without_image(0, Fraction(0)), tracks)
     # The mark is the only difference between the two, beside numbers.
-    assert path.read_text().replace(" ", "").count('"interpolated":true') == 1
+    mark = '"interpolated":[0]' if name == "ytvis" else '"interpolated":true'
+    assert path.read_text().replace(" ", "").count(mark) == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_BOXES)
 def test_no_frame_at_all_is_valid_too(tmp_path, name):
     path = tmp_path / "out.json"
     with open_writer(name, path, info=INFO, classes=()):

@@ -14,6 +14,7 @@ from masa_cli.formats.bdd_bitmask import read_bitmask
 from masa_cli.formats.bdd_labels import CLASSES
 from masa_cli.formats.bdd_masks import write_rle
 from masa_cli.structures import Frame, Tracks
+from tests.mask_tracks import square, three_frames
 
 # 2 x 3 pixels, column by column off, on, on, off, off, off: runs of 1, 2 and 3.
 RLE = {"size": [2, 3], "counts": "123"}
@@ -324,3 +325,14 @@ def test_each_frame_is_on_disk_at_once_and_an_error_leaves_the_part(tmp_path: Pa
         raise KeyboardInterrupt
     assert not path.exists()
     assert b"v-0000001.jpg" in Path(f"{path}.part").read_bytes()
+
+
+def test_written_masks_are_read_again_without_overlaps(tmp_path: Path):
+    path = tmp_path / "street.json"
+    with BddWriter(path, name="street", classes=("car", "bus")) as writer:
+        tracks = three_frames()[0]
+        writer.write(Frame.without_image(0, Fraction(0)), tracks[tracks.has_mask])
+    found = read_bdd(path, masks=True)["street"][0]
+    expected = [square(5, 0, 15, 10), square(0, 0, 5, 10)]
+    assert found.ids == ("3", "7")
+    assert [rle["counts"] for rle in found.rles] == [mask.counts for mask in expected]

@@ -6,6 +6,9 @@ import pytest
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.coco import read_detections
+from masa_cli.formats.coco_video import CocoWriter
+from masa_cli.formats.mask_json import mask_fields
+from tests.mask_tracks import CLASSES, INFO, square, three_frames, write_three_frames
 
 IMAGES = [{"id": 10, "file_name": "v/9.jpg"}, {"id": 11, "file_name": "v/10.jpg"}]
 RESULT = {"image_id": 10, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -108,3 +111,32 @@ def test_broken_json_is_named_by_line_and_column(tmp_path: Path):
     path.write_text('\n[\n {"image_id": NaN}]')
     with pytest.raises(SourceError, match="line 3 column 15 is not JSON"):
         read_detections(path)
+
+
+def test_masks_that_were_written_are_read(tmp_path: Path):
+    path = tmp_path / "all.json"
+    write_three_frames(CocoWriter(path, info=INFO, classes=CLASSES))
+    dets = read_detections(path)
+    for index, tracks in enumerate(three_frames()):
+        assert dets.of_frame(index).masks.tolist() == tracks.masks.tolist()
+    areas = [entry["area"] for entry in orjson.loads(path.read_bytes())["annotations"]]
+    assert areas == [100, 100, 64, 100]  # of the mask, or else of the box
+
+
+def test_masks_of_boxes_without_area_go_with_them(tmp_path: Path):
+    [mask] = mask_fields([square(1, 2, 4, 6)])
+    empty = RESULT | {"bbox": [1, 2, 0, 4], "segmentation": mask}
+    dets = read_detections(
+        write(tmp_path / "results.json", [empty, RESULT | {"segmentation": mask}, RESULT]),
+        write(tmp_path / "images.json", {"images": IMAGES}),
+    )
+    assert [entry is not None for entry in dets.masks] == [True, False]
+
+
+def test_polygons_are_not_read_and_broken_masks_are_errors(tmp_path: Path):
+    images = write(tmp_path / "images.json", {"images": IMAGES})
+    polygon = RESULT | {"segmentation": [[1, 2, 3, 4, 5, 6]]}
+    assert read_detections(write(tmp_path / "a.json", [polygon]), images).masks.tolist() == [None]
+    broken = RESULT | {"segmentation": {"size": [20, 30], "counts": "00"}}
+    with pytest.raises(SourceError, match=r"a.json entry 1: expected compressed run lengths"):
+        read_detections(write(tmp_path / "a.json", [broken]), images)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from masa_cli.formats.also import open_writer
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.track_files import Hints, read_tracks, recognised
 from masa_cli.formats.tracks_jsonl import TracksWriter
+from masa_cli.masks import as_array, pack
 from masa_cli.structures import Frame
 from tests.formats.tracks_of_all_kinds import INFO, NAMES, NUM_FRAMES, tracks_at, write_all
 
@@ -282,3 +284,45 @@ def test_frames_of_every_format_are_in_order(tmp_path, name):
     assert all(first <= second for first, second in pairwise(frames.tolist()))
     if name in {"coco", "tao", "bdd"}:
         json.loads(path.read_text())
+
+
+# Masks
+
+
+def with_masks(tracks, size=(48, 64)):
+    """The same tracks, each with a mask that fills a box of whole pixels of its own."""
+    masks = []
+    for row in range(len(tracks)):
+        pixels = np.zeros(size, np.bool_)
+        pixels[4 + 20 * row : 12 + 20 * row, 3:13] = True
+        masks.append(pack(pixels, (0, 0), size))
+    return replace(tracks, masks=as_array(masks))
+
+
+@pytest.mark.parametrize("name", ["jsonl", "mots", "ytvis"])
+def test_masks_come_back(tmp_path, name):
+    path = tmp_path / "o"
+    classes = ("car", "pedestrian")
+    writer = (
+        TracksWriter(path, classes)
+        if name == "jsonl"
+        else open_writer(name, path, info=INFO, classes=classes)
+    )
+    with writer:
+        for index in range(NUM_FRAMES):
+            frame = Frame.without_image(index, Fraction(index, 25))
+            writer.write(frame, with_masks(tracks_at(index)))
+    assert recognised(path) == name
+    table = read_tracks(path)
+    for index in range(NUM_FRAMES):
+        back = table.tracks[np.flatnonzero(table.frames == index)]
+        back, given = back[np.argsort(back.ids)], with_masks(tracks_at(index))
+        assert back.ids.tolist() == given.ids.tolist()
+        assert [mask.counts for mask in back.masks] == [mask.counts for mask in given.masks]
+        assert [table.classes[label] for label in back.labels] == [
+            classes[label] for label in given.labels
+        ]
+        if name == "mots":  # which has no boxes: those around the masks
+            assert back.boxes.tolist() == [
+                [3, 4 + 20 * row, 13, 12 + 20 * row] for row in range(len(back))
+            ]

@@ -9,6 +9,7 @@ import pytest
 from masa_cli.errors import SourceError
 from masa_cli.formats.tracks_jsonl import TracksReader, TracksWriter, read_detections
 from masa_cli.structures import Frame, Tracks
+from tests.mask_tracks import CLASSES, three_frames, write_three_frames
 
 LINE = (
     '{"frame":0,"time":0.0,"boxes":[[1.0,2.0,3.5,4.0]],"ids":[7],"labels":["dog"],"scores":[0.9]}\n'
@@ -188,3 +189,20 @@ def test_a_file_without_lines_has_no_frames(tmp_path: Path):
     path.write_text("")
     assert list(TracksReader(path)) == []
     assert len(read_detections(path)) == 0
+
+
+def test_masks_come_back_and_are_left_out_where_there_are_none(tmp_path: Path):
+    path = tmp_path / "tracks.jsonl"
+    write_three_frames(TracksWriter(path, CLASSES))
+    lines = path.read_text().splitlines()
+    assert ['"masks"' in line for line in lines] == [True, False, True]
+    for (_, _, got), expected in zip(TracksReader(path, CLASSES), three_frames(), strict=True):
+        assert got.masks.tolist() == expected.masks.tolist()
+    assert read_detections(path).of_frame(0).masks.tolist() == three_frames()[0].masks.tolist()
+
+
+def test_a_broken_mask_is_an_error_that_names_the_line(tmp_path: Path):
+    path = tmp_path / "tracks.jsonl"
+    path.write_text(LINE[:-2] + ',"masks":[{"size":[4,4],"counts":"99"}]}\n')
+    with pytest.raises(SourceError, match="line 1: expected 1 masks or null as masks, got counts"):
+        list(TracksReader(path))

@@ -44,7 +44,7 @@ def clip():
 def count_passes(adapter):
     """A list that gets the batch size of every forward pass."""
     passes = []
-    adapter._features._network.register_forward_pre_hook(
+    adapter._pyramid.features.network.register_forward_pre_hook(
         lambda _, inputs: passes.append(len(inputs[0]))
     )
     return passes
@@ -175,7 +175,7 @@ def test_plain_pictures_of_any_size_give_finite_embeddings(adapter, size, shade)
 
 def test_the_network_is_given_whole_strides(adapter):
     shapes = []
-    adapter._features._network.register_forward_pre_hook(
+    adapter._pyramid.features.network.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape)
     )
     adapter.embed([make_frame(size=(33, 48))], [boxes_of((0, 0, 20, 20))])
@@ -203,7 +203,7 @@ def test_a_frame_beyond_the_size_limit_is_reduced_with_its_boxes(adapter):
     frame = make_frame(size=(96, 128))
     doubled = frame.image.repeat(15, axis=0).repeat(15, axis=1)  # 1440 x 1920
     reduced_width = []
-    adapter._features._network.register_forward_pre_hook(
+    adapter._pyramid.features.network.register_forward_pre_hook(
         lambda _, inputs: reduced_width.append(inputs[0].shape[-1])
     )
     whole = Frame(0, Fraction(0), doubled)
@@ -234,8 +234,8 @@ def test_building_leaves_torchs_random_numbers_alone():
 
 def test_a_box_that_looks_like_the_mean_of_everything_gets_zeros(adapter, monkeypatch):
     monkeypatch.setattr(
-        adapter._features,
-        "_network",
+        adapter._pyramid.features,
+        "network",
         lambda x: [torch.ones(1, 32, x.shape[2] // 8, x.shape[3] // 8)],
     )
     embedding = adapter.embed([make_frame()], [boxes_of((10, 10, 50, 50))])[0]

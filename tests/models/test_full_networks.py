@@ -17,6 +17,7 @@ from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
 from masa_cli.models.objects import ObjectFinder
+from masa_cli.models.sam_masks import build_sam_features, build_sam_masks, image_embedding
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame
 from tests.golden import assert_close, assert_samples_close, golden
@@ -42,9 +43,9 @@ def test_a_picture_of_noise_becomes_the_official_embeddings(name, published_file
     shape = tuple(int(side) for side in file["image_shape"])
     x, size = recipe_input(f"image/{IMAGE[name]}", shape), shape[2:]
     with torch.inference_mode():
-        maps = adapter._features._network(x)
-        levels = adapter._neck(maps)
-        fused = adapter._fusion(levels, range(5))
+        maps = adapter._pyramid.features.network(x)
+        levels = adapter._pyramid._neck(maps)
+        fused = adapter._pyramid._fusion(levels, range(5))
     for number, y in enumerate(maps):
         assert_samples_close(y, file, f"backbone_{number}")
     for level in range(5):
@@ -52,7 +53,7 @@ def test_a_picture_of_noise_becomes_the_official_embeddings(name, published_file
         assert_samples_close(fused[level], file, f"fuse_{level}")
 
     boxes = file["boxes"]
-    adapter._features._prepare = lambda images: (x, size)
+    adapter._pyramid.features._prepare = lambda images: (x, size)
     blank = Frame(0, Fraction(0), np.zeros((*size, 3), np.uint8))
     assert_close(adapter.embed([blank], [boxes])[0], file["embeds"])
 
@@ -93,3 +94,25 @@ def test_frames_become_the_embeddings_and_identities_of_the_official_demo(publis
         tracks = tracker.update(index, 0.0, found, embeddings)
         np.testing.assert_array_equal(tracks.ids, file[f"f{index}/out_ids"] + 1)
         np.testing.assert_allclose(tracks.boxes, file[f"f{index}/out_boxes"], rtol=1e-6)
+
+
+@SLOW
+def test_boxes_become_the_official_masks_of_sam(published_file):
+    file, name = golden("full/full_sam_vitb"), "sam-b"
+    weights = published_file(name, "")
+    features = build_sam_features(name, weights=weights, device="cpu")
+    masks = build_sam_masks(name, weights, torch.device("cpu"))
+    x = recipe_input("image/sam_vitb", tuple(int(side) for side in file["image_shape"]))
+    features._prepare = lambda images: (x, x.shape[2:])
+    blank = Frame(0, Fraction(0), np.zeros((1024, 1024, 3), np.uint8))
+    boxes = torch.from_numpy(file["sam_boxes"])
+    embedding = image_embedding(features, features.of([blank]))
+    with torch.inference_mode():
+        logits, quality = masks(embedding, boxes)
+        sparse, _ = masks.prompt_encoder(points=None, boxes=boxes, masks=None)
+        positions = masks.prompt_encoder.get_dense_pe()
+    assert_samples_close(embedding, file, "sam_image_embedding")
+    assert_samples_close(sparse, file, "sam_sparse")
+    assert_samples_close(positions, file, "sam_dense_pe")
+    assert_samples_close(logits[:, None], file, "sam_lowres")
+    assert_close(quality[:, None], file["sam_iou"])

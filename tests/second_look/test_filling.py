@@ -1,8 +1,11 @@
 """Final identities, boxes before the confirmation, and boxes in short gaps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from masa_cli.masks import as_array, frames_of, pack
 from masa_cli.second_look.filling import completed
 from tests.second_look.lines import line
 
@@ -114,3 +117,23 @@ def test_boxes_get_the_label_of_their_identity():
 
 def test_no_frame_is_no_frame():
     assert run([], {}) == []
+
+
+def with_mask(line, corner, size=(200, 300)):
+    """The line with a mask of 8 x 6 pixels at `corner` for its only box."""
+    index, time, tracks, trace = line
+    mask = pack(np.ones((6, 8), bool), corner, size)
+    return index, time, replace(tracks, masks=as_array([mask])), trace
+
+
+def test_a_box_in_a_gap_has_the_mask_of_the_nearer_sight_moved_along():
+    first = with_mask(line(0, {1: (50, 50)}), (46, 40))
+    last = with_mask(line(4, {1: (90, 50)}), (88, 55))
+    lines = [first, *(line(n, {}) for n in (1, 2, 3)), last]
+    corners = [frames_of(tracks.masks)[0][:2].tolist() for _, _, tracks in run(lines, {1: 1})]
+    assert corners == [[46, 40], [56, 40], [68, 55], [78, 55], [88, 55]]
+
+
+def test_a_box_in_a_gap_between_boxes_without_masks_has_none():
+    lines = [line(0, {1: (50, 50)}), line(1, {}), line(2, {1: (70, 50)})]
+    assert not any(tracks.has_mask.any() for _, _, tracks in run(lines, {1: 1}))

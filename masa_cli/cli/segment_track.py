@@ -1,0 +1,152 @@
+"""`masa segment-track`: everything in a video, with masks and identities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from masa_cli.cli import options
+from masa_cli.errors import SettingsError
+
+VideoOrFolder = Annotated[
+    Path, typer.Argument(help="The video file or folder of images.", show_default=False)
+]
+Sam = Annotated[
+    str | None,
+    typer.Option(
+        "--sam",
+        metavar="NAME|FILE",
+        help="The MASA adapter with Segment Anything inside: sam-b, sam-h, or the file of one.",
+        show_default="sam-b, or sam-h where only that is here",
+    ),
+]
+ProposalsName = Annotated[
+    Literal["adapter", "grid"],
+    typer.Option(
+        "--proposals",
+        help="Where objects come from: boxes of the branch that MASA has learned for it, which "
+        "Segment Anything makes masks of; or masks at a grid of 32 x 32 points, as its authors do "
+        "it, which takes far longer.",
+    ),
+]
+MaxObjects = Annotated[int, typer.Option("--max-objects", min=1, help="Of one frame, the best.")]
+MinScore = Annotated[
+    float, typer.Option("--min-score", help="Leave out objects up to this score, 0 to 1.")
+]
+MaxOverlap = Annotated[
+    float | None,
+    typer.Option(
+        "--max-overlap",
+        help="Of two boxes with a greater IoU, leave out the weaker, 0 to 1.",
+        show_default="0.5, or 0.7 for --proposals grid",
+    ),
+]
+MinArea = Annotated[
+    float,
+    typer.Option(
+        "--min-area", metavar="PIXELS", help="Leave out boxes of less than so many square pixels."
+    ),
+]
+
+# The scores of objects of any class are lower than those of a detector's: MASA's demo takes 0.1 for
+# the beginning of a track. These settings come before the user's own.
+_OBJECT_SCORES = {"hybrid": ("birth_score=0.1", "confident_score=0.1", "continue_score=0.02")}
+
+
+def segment_track(
+    source: VideoOrFolder,
+    sam: Sam = None,
+    proposals: ProposalsName = "adapter",
+    max_objects: MaxObjects = 50,
+    min_score: MinScore = 0.02,
+    max_overlap: MaxOverlap = None,
+    min_area: MinArea = 0,
+    min_track_length: options.MinTrackLength = 1,
+    tighten: options.Tighten = False,
+    masks_png: options.MasksPng = False,
+    output: options.Output = None,
+    weights_dir: options.WeightsDir = None,
+    association: options.AppearanceAssociation = "hybrid",
+    changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    relink: options.Relink = True,
+    clean_up: options.CleanUp = False,
+    video: options.Video = True,
+    mot: options.Mot = True,
+    jsonl: options.Jsonl = True,
+    also: options.Also = "",
+    trails: options.Trails = 0,
+    scores: options.Scores = True,
+    fps: options.FrameRate = None,
+    batch_size: options.BatchSize = 1,
+    device: options.DeviceName = "auto",
+    precision: options.PrecisionName = "float32",
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Find, outline and track everything in a video, whatever it is.
+
+    Segment Anything looks at each frame once: MASA's adapter finds the objects in what it sees, its
+    decoder makes a mask of each, and the same maps tell the objects apart. Writes what masa track
+    writes, with masks.
+    """
+    from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
+    from masa_cli.cli.everything import plan_everything  # noqa: PLC0415
+    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.detectors.everything import USUAL_OVERLAP, ObjectChoice  # noqa: PLC0415
+    from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
+    from masa_cli.formats.also import parse_names  # noqa: PLC0415
+    from masa_cli.job import TrackJob  # noqa: PLC0415
+    from masa_cli.results import Results  # noqa: PLC0415
+    from masa_cli.runner import run  # noqa: PLC0415
+    from masa_cli.segmenters.choice import SegmenterPlan  # noqa: PLC0415
+    from masa_cli.sources import open_source  # noqa: PLC0415
+
+    if overwrite and resume:
+        raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
+    with messages(quiet=quiet or json):
+        formats = parse_names(also)
+        overlap = USUAL_OVERLAP[proposals] if max_overlap is None else max_overlap
+        choice = ObjectChoice(min_score, overlap, max_objects, min_area)
+        frames = open_source(source, frame_rate=parse_frame_rate(fps))
+        search = plan_everything(sam, weights_dir, proposals, choice)
+        info = frames.info
+        job = TrackJob(
+            source=frames,
+            detector=search,
+            results=Results(
+                output or Path(info.name),
+                info.name,
+                wants_video=video,
+                wants_mot=mot,
+                wants_tracks=jsonl,
+                wants_id_maps=masks_png,
+                also=formats,
+            ),
+            origin=source,
+            adapter=str(search.weights),
+            weights_dir=weights_dir,
+            association=association,
+            changes=(*_OBJECT_SCORES.get(association, ()), *changes),
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            drawing=DrawingSettings(scores=scores, trail_frames=trails),
+            segmenter=SegmenterPlan(search.model, search.weights),
+            tightens=tighten,
+            least_frames=min_track_length,
+            relink=relink,
+            clean_up=clean_up,
+            inputs=(source, search.weights),
+            facts=(("--proposals", proposals), ("objects", str(choice))),
+        )
+        run_and_report(
+            lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
+            info.num_frames,
+            quiet=quiet,
+            json=json,
+        )

@@ -1,0 +1,100 @@
+"""Who shares which backbone: counted, with nothing in place of the networks."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from masa_cli.assembly import assemble
+from masa_cli.detectors.everything import Everything
+from masa_cli.detectors.from_file import FromFile
+from masa_cli.formats.detections import read_detections
+from masa_cli.job import TrackJob
+from masa_cli.results import Results
+from masa_cli.segmenters.choice import SegmenterPlan
+from masa_cli.segmenters.grabcut import GrabCutSegmenter
+from masa_cli.sources.timeline import Timeline
+
+FILE = Path("sam_vitb_masa.pth")
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """What was built, in order; each thing remembers what it was built on."""
+    log = []
+
+    def builder(kind):
+        def build(*args, **options):
+            thing = SimpleNamespace(kind=kind, args=args, options=options, temperature=1.0)
+            log.append(thing)
+            return thing
+
+        return build
+
+    for place, kind in {
+        "models.adapter.build_features": "backbone",
+        "models.sam_masks.build_sam_features": "sam backbone",
+        "models.adapter.build_pyramid": "pyramid",
+        "models.adapter.build_adapter": "adapter",
+        "detectors.objects.build_object_detector": "objects",
+        "detectors.grid.build_grid_detector": "grid",
+        "segmenters.sam.build_sam_segmenter": "segmenter",
+    }.items():
+        monkeypatch.setattr(f"masa_cli.{place}", builder(kind))
+    monkeypatch.setattr("masa_cli.models.adapter.resolve", lambda name, folder: ("sam-b", FILE))
+    return log
+
+
+@pytest.fixture
+def job(tmp_path):
+    dets = tmp_path / "dets.txt"
+    dets.write_text("1,-1,1,1,5,5,0.9\n")
+    return TrackJob(
+        source=Timeline("street", 1, 25),
+        detector=FromFile(read_detections(dets)),
+        results=Results(tmp_path, "street"),
+        adapter="sam-b",
+    )
+
+
+def kinds(built):
+    return [thing.kind for thing in built]
+
+
+def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
+    search, plan = Everything("sam-b", FILE), SegmenterPlan("sam-b", FILE)
+    networks = assemble(replace(job, detector=search, segmenter=plan))
+    assert kinds(built) == ["backbone", "pyramid", "objects", "adapter", "segmenter"]
+    backbone, pyramid, objects, adapter, segmenter = built
+    assert objects.args[1] is pyramid
+    assert adapter.options["pyramid"] is pyramid
+    assert pyramid.args[1] is segmenter.args[2] is backbone
+    assert networks.detector is objects
+
+
+def test_the_grid_is_on_the_same_backbone(job, built):
+    search, plan = Everything("sam-b", FILE, "grid"), SegmenterPlan("sam-b", FILE)
+    assemble(replace(job, detector=search, segmenter=plan))
+    assert sorted(kinds(built)) == ["adapter", "backbone", "grid", "pyramid", "segmenter"]
+    grid = next(thing for thing in built if thing.kind == "grid")
+    assert grid.args[1] is built[0]
+
+
+def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
+    assemble(replace(job, segmenter=SegmenterPlan("sam-vit-h", Path("sam_vit_h.pth"))))
+    assert kinds(built) == ["backbone", "pyramid", "adapter", "sam backbone", "segmenter"]
+    assert built[-1].args[2] is built[-2]
+
+
+def test_motion_and_grabcut_need_no_network(job, built):
+    networks = assemble(
+        replace(job, association="motion", segmenter=SegmenterPlan("grabcut"), tightens=True)
+    )
+    assert built == []
+    assert isinstance(networks.outliner._segmenter, GrabCutSegmenter)
+
+
+def test_without_masks_there_is_nothing_to_outline(job, built):
+    assert assemble(replace(job, association="motion")).outliner is None
+    assert assemble(replace(job, association="motion", tightens=True)).outliner is not None
