@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,4 +163,8 @@ def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
 
 def show_json(record: Mapping[str, object]) -> None:
     """One line of JSON on stdout, for machines."""
-    sys.stdout.write(orjson.dumps(record).decode() + "\n")
+    try:
+        line = orjson.dumps(record).decode()
+    except TypeError:  # a path of bytes that are no text: escaped, os.fsencode brings them back
+        line = json.dumps(record)
+    sys.stdout.write(line + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from masa_cli.errors import SettingsError
+from masa_cli.formats.text_file import as_utf8
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 
@@ -85,5 +86,12 @@ def open_writer(
     """A writer of that format; `path` is complete once it is closed without an exception."""
     row = _WRITERS[name]
     writer = getattr(import_module(f"masa_cli.formats.{row.module}"), row.kind)
-    opened: AbstractContextManager[TracksSink] = writer(path, classes=classes, **row.facts(info))
+    opened: AbstractContextManager[TracksSink] = writer(
+        path, classes=classes, **row.facts(_writable(info))
+    )
     return opened
+
+
+def _writable(info: VideoInfo) -> VideoInfo:
+    """The same with a name that any format can hold."""
+    return replace(info, name=as_utf8(info.name))

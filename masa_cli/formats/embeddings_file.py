@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.part_file import PartFile, part_of
-from masa_cli.formats.text_file import explained
+from masa_cli.formats.text_file import as_utf8, explained
 from masa_cli.structures import Detections, FloatArray, VideoInfo
 
 KIND = "masa embeddings 1"
@@ -226,7 +226,7 @@ def _header(kept: Kept) -> bytes:
     return orjson.dumps(
         {
             "kind": KIND,
-            "name": info.name,
+            "name": as_utf8(info.name),
             "width": info.width,
             "height": info.height,
             "frame_rate": str(info.frame_rate),
@@ -236,7 +236,7 @@ def _header(kept: Kept) -> bytes:
             "classes": kept.classes,
             "temperature": kept.temperature,
             "found_by": kept.found_by,
-            "facts": dict(kept.facts),
+            "facts": {name: as_utf8(fact) for name, fact in kept.facts.items()},
         }
     )
 

@@ -1,5 +1,9 @@
 """Real encoded files of every kind through the real command: the right video comes out."""
 
+import json
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -182,3 +186,25 @@ def test_a_video_without_frames_is_one_clear_sentence(tmp_path):
 def test_numbers_can_be_told_apart():
     assert same_number(numbered(3), 3)
     assert not same_number(numbered(3), 5)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a[red]b;$(x)", b"new\nline", b"\x1b[31mred"])
+def test_a_file_may_have_any_name_the_system_takes(tmp_path, name):
+    video = tmp_path / (os.fsdecode(name) + ".mp4")
+    write_numbered(tmp_path / "plain.mp4", NUM_FRAMES).rename(video)
+    dets = tmp_path / "dets.txt"
+    dets.write_text("1,-1,1,1,8,8,0.9\n")
+    command = [sys.executable, "-m", "masa_cli", "track", "--dets", str(dets)]
+    command += ["--association", "motion", "-o", str(tmp_path / "out")]
+    command += ["--also", "coco,cvat,bdd,csv,yolo", "--json", "--", os.fsencode(video)]
+    run = subprocess.run(command, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr.decode()
+    written = [Path(path) for path in json.loads(run.stdout)["written"]]
+    assert len(written) == 8
+    assert all(path.exists() for path in written)
+    json.loads((tmp_path / "out" / f"{video.stem}.coco.json").read_text())
+    assert not (tmp_path / "x").exists()
+    again = subprocess.run([*command[:-3], *command[-2:]], capture_output=True, check=False)
+    assert again.returncode == 1  # exists already
+    assert b"Traceback" not in again.stderr
+    assert b"\x1b" not in again.stderr

@@ -97,3 +97,12 @@ def test_parquet_without_pyarrow_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("masa_cli.formats.also.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match="pyarrow, which is not installed"):
         check(("csv", "parquet"), INFO)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_video_may_be_named_by_bytes_that_are_no_text(tmp_path, name):
+    info = replace(INFO, name=b"\xff<&.x".decode(errors="surrogateescape"))
+    path = tmp_path / "out.json"
+    with open_writer(name, path, info=info, classes=("car",)) as writer:
+        writer.write(Frame.without_image(0, Fraction(0)), Tracks.empty())
+    assert path.exists()
