@@ -43,7 +43,7 @@ class Soundtrack:
         self._input: InputContainer | None = None
         self._packets: Iterator[Packet[AudioStream]] = iter(())
         try:
-            self._input = av.open(str(path.absolute()))
+            self._input = av.open(str(path.absolute()), metadata_errors="replace")
             if self._input.streams.audio:
                 sound = self._input.streams.audio[0]
                 zero = time_zero(self._input, tick) + start

@@ -168,7 +168,9 @@ def standard_input() -> Connection:
 
     By FFmpeg's own protocol: Python's buffer would wait until it is full before it gave a frame.
     """
-    return Connection("standard input", "stdin", lambda: av.open("pipe:0"))
+    return Connection(
+        "standard input", "stdin", lambda: av.open("pipe:0", metadata_errors="replace")
+    )
 
 
 def network_stream(address: str, patience: float) -> Connection:
@@ -183,7 +185,9 @@ def network_stream(address: str, patience: float) -> Connection:
         # Addresses of cameras often hold a password, and messages end up in logs.
         label=f"{parts.scheme}://{parts.hostname or ''}{parts.path}",
         name=stem or (parts.hostname or "stream"),
-        open=lambda: av.open(address, options=options, timeout=_NETWORK_SECONDS),
+        open=lambda: av.open(
+            address, options=options, timeout=_NETWORK_SECONDS, metadata_errors="replace"
+        ),
         patience=patience,
         newest_only=parts.scheme.startswith("rtsp"),
     )

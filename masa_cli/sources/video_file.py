@@ -124,7 +124,7 @@ class Upright:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # A relative "12:30.mp4" would name a protocol, 12.
-        container = av.open(str(path.absolute()))
+        container = av.open(str(path.absolute()), metadata_errors="replace")
     except FFmpegError as error:
         raise SourceError(
             f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
