@@ -8,6 +8,7 @@ from masa_cli.detectors.text_search import TEXT_MODELS
 from masa_cli.models.backbones import BACKBONES, build_backbone
 from masa_cli.models.folding import ready
 from masa_cli.models.resnet import resnet_50
+from masa_cli.models.sam_variants import SAM_VARIANTS
 from masa_cli.models.variants import VARIANTS
 
 PICTURES = {"sam-b": (1024, 1024), "sam-h": (1024, 1024)}  # they have one size
@@ -33,7 +34,7 @@ def test_the_maps_have_the_channels_and_strides_they_should(name):
 
 
 def test_every_backbone_belongs_to_a_variant():
-    kinds = (*VARIANTS.values(), *TEXT_MODELS.values())
+    kinds = (*VARIANTS.values(), *TEXT_MODELS.values(), *SAM_VARIANTS.values())
     assert {kind.backbone for kind in kinds} == set(BACKBONES)
 
 
