@@ -167,9 +167,8 @@ def _as_arguments(parameter: Any, value: Any) -> list[str]:  # noqa: ANN401 - Cl
 def _unfinished(tasks: Sequence[Task]) -> Iterator[Task]:
     """Tasks whose results are not all there."""
     for task in tasks:
-        is_begun = (task.folder / "checkpoint.part").exists()
         has_results = any((task.folder / each.format(name=task.name)).exists() for each in _RESULTS)
-        if has_results and not is_begun:
+        if has_results and not task.is_begun:
             logger.info("%s is finished already", task.name)
         else:
             yield task

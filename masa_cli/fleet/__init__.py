@@ -16,11 +16,18 @@ class Task:
         name: of its results.
         command: the arguments after `masa`.
         folder: where its results go.
+        place: folder that relative paths begin in, on whatever machine it runs.
     """
 
     name: str
     command: tuple[str, ...]
     folder: Path
+    place: Path = field(default_factory=Path.cwd)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier run of it can be gone on with."""
+        return (self.place / self.folder / "checkpoint.part").exists()
 
     def resumed(self) -> Task:
         """The same, going on where an earlier run of it stood."""

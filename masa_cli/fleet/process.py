@@ -42,6 +42,7 @@ def run_task(
         begun = task if attempt == 1 else task.resumed()
         process = subprocess.Popen(
             [*program, *begun.command],
+            cwd=task.place,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -67,5 +67,4 @@ class RayEngine:
 
 def _on_worker(task: Task) -> Outcome:
     """On the machine that got the task: go on, if an earlier worker was lost with it."""
-    is_begun = (task.folder / "checkpoint.part").exists()
-    return run_task(task.resumed() if is_begun else task, lambda: False)
+    return run_task(task.resumed() if task.is_begun else task, lambda: False)

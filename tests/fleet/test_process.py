@@ -101,3 +101,15 @@ def test_a_resumed_task_replaces_nothing():
     task = Task("a", ("track", "--overwrite", "-o", "x", "--", "v.mp4"), Path("x"))
     assert task.resumed().command == ("track", "--resume", "-o", "x", "--", "v.mp4")
     assert task.resumed().resumed() == task.resumed()
+
+
+def test_relative_paths_begin_where_the_task_was_made(tmp_path):
+    task = Task("a", ("track",), Path("out"), place=tmp_path)
+    code = "import os, json; print(json.dumps({'at': os.getcwd()}))"
+    outcome = run_task(task, lambda: False, program=(sys.executable, "-c", code))
+    assert outcome.summary == {"at": str(tmp_path)}
+    assert not task.is_begun
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/checkpoint.part").touch()
+    assert task.is_begun
+    assert Task("a", ("track",), Path("out")).place == Path.cwd()

@@ -274,7 +274,7 @@ def broken_result(folder):
     return ""
 
 
-def soak(num_runs, seed, folder, tell=print):
+def soak(num_runs, seed, folder, tell=print, kinds=KINDS):
     """Run that many cases; (counts by kind and outcome, what was wrong)."""
     rng = random.Random(seed)
     made = bases(folder)
@@ -282,7 +282,7 @@ def soak(num_runs, seed, folder, tell=print):
     for number in range(num_runs):
         place = folder / f"run{number}"
         place.mkdir()
-        case = KINDS[number % len(KINDS)](made, place, rng)
+        case = kinds[number % len(kinds)](made, place, rng)
         word, why = outcome(case)
         counts[case.kind, word] += 1
         if why:
