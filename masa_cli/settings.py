@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from masa_cli.errors import SettingsError
@@ -12,25 +12,55 @@ Settings = TypeVar("Settings", bound=Any)
 
 
 def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
-    """A copy of `settings` (a dataclass of bool, int and float fields) with "name=value" applied.
+    """A copy of `settings` with "name=value" applied.
+
+    Args:
+        settings: a dataclass of bool, int and float fields, or of other such dataclasses, whose
+            fields are named "field.name".
+        changes: in order.
 
     Raises:
         SettingsError: for an unknown name, a value of another type, or one the settings refuse.
     """
-    current = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    values: dict[str, bool | int | float] = {}
+    current = _values(settings)
     for change in changes:
         name, equals, text = (part.strip() for part in change.partition("="))
         if not equals or name not in current:
             known = ", ".join(f"{name}={value}" for name, value in current.items())
             raise SettingsError(f'no setting to change in "{change}"', fix=f"use one of: {known}")
-        values[name] = _parse(change, text, type(current[name]))
+        current[name] = _parse(change, text, type(current[name]))
     try:
-        return replace(settings, **values)
+        return _rebuilt(settings, current)
     except ValueError as error:
         raise SettingsError(
             f"settings that cannot work: {error}", fix="choose other values"
         ) from None
+
+
+def _values(settings: Any) -> dict[str, bool | int | float]:  # noqa: ANN401 - any dataclass
+    """All values by their names."""
+    values: dict[str, bool | int | float] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        inner = _values(value) if is_dataclass(value) else {"": value}
+        values |= {f"{field.name}.{name}".rstrip("."): each for name, each in inner.items()}
+    return values
+
+
+def _rebuilt(settings: Settings, values: Mapping[str, bool | int | float]) -> Settings:
+    """A copy with these values."""
+    own = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        prefix = f"{field.name}."
+        own[field.name] = (
+            _rebuilt(
+                value, {n[len(prefix) :]: v for n, v in values.items() if n.startswith(prefix)}
+            )
+            if is_dataclass(value)
+            else values[field.name]
+        )
+    return replace(settings, **own)
 
 
 def _parse(change: str, text: str, kind: type) -> bool | int | float:

@@ -84,6 +84,7 @@ SIDEWAYS = {
     ("live_run", "pipeline"),
     ("assembly", "job"),
     ("runner", "pipeline"),
+    ("training", "evaluation"),
     ("runner", "assembly"),
     ("assembly", "job"),
     ("__main__", "cli"),

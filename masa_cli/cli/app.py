@@ -20,6 +20,7 @@ from masa_cli.cli.retrack import retrack
 from masa_cli.cli.segment_track import segment_track
 from masa_cli.cli.stats import stats
 from masa_cli.cli.track import track
+from masa_cli.cli.train import train
 from masa_cli.cli.weights import weights
 from masa_cli.formats.detections import DETECTION_RULES
 
@@ -41,6 +42,7 @@ app.command()(stats)
 app.command()(count)
 app.command(name="eval")(eval_)
 app.command()(demo)
+app.add_typer(train)
 app.add_typer(weights)
 app.command()(doctor)
 app.command()(completion)

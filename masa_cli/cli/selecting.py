@@ -7,7 +7,7 @@ from pathlib import Path
 
 from masa_cli.cli.inputs import parse_names
 from masa_cli.errors import UsageError
-from masa_cli.formats.regions import read_regions
+from masa_cli.formats.polygons import read_polygons
 from masa_cli.selection import Placement, Selection
 
 
@@ -23,8 +23,8 @@ def build_selection(
     return Selection(
         least_scores=parse_classes(classes),
         min_area=min_area,
-        inside=read_regions(roi) if roi else None,
-        outside=read_regions(ignore) if ignore else (),
+        inside=read_polygons(roi) if roi else None,
+        outside=read_polygons(ignore) if ignore else (),
         placement=placement,
     )
 

@@ -1,84 +1,183 @@
-"""Regions of a picture out of JSON: polygons in pixels.
+"""Images and the regions in each: what training learns from.
 
-[[x, y], [x, y], [x, y], …]                 one polygon
-[[[x, y], …], [[x, y], …]]                  several
-{"type": "Polygon", "coordinates": …}       GeoJSON: Polygon, MultiPolygon, Feature or
-                                            FeatureCollection of them; without holes
+The file is COCO json: `images`, `annotations` with `bbox`, `area` and perhaps `segmentation`
+(compressed run lengths), `categories`. Of ours are `outline`, the corners of the region's convex
+hull (x, y, x, y, ...), and `folder`, where the images are: absolute, or relative to the file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
+from masa_cli.boxes import xywh_to_xyxy
 from masa_cli.errors import SourceError
-from masa_cli.formats.detection_table import LARGEST
-from masa_cli.formats.text_file import explained, shortened
-from masa_cli.selection import Polygon
+from masa_cli.structures import FloatArray, IntArray
 
-_FIX = "write a list of points, [[x, y], [x, y], [x, y]], a list of such lists, or GeoJSON"
-_DEEPEST = 8
+REGIONS_FILE = "regions.json"
+_FIX = "make it with masa train prepare"
 
 
-def read_regions(path: Path) -> tuple[Polygon, ...]:
-    """The polygons of a file, at least one.
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """One image and what is known of it.
+
+    Attributes:
+        file: the image.
+        size: height and width, pixels.
+        boxes: (N, 4) float32 xyxy, pixels.
+        labels: (N,) int64, indices into the classes of the set.
+        outlines: for each region (K, 2) float32 x, y: corners of its convex hull, or of its box.
+    """
+
+    file: Path
+    size: tuple[int, int]
+    boxes: FloatArray
+    labels: IntArray
+    outlines: tuple[FloatArray, ...]
+
+
+class RegionSet:
+    """Many images and their regions, in a few arrays: also of a million, quickly copied.
+
+    Args:
+        files: of the images.
+        sizes: (I, 2) height and width of each.
+        starts: (I + 1,) the first region of each image.
+        boxes: (M, 4) float32 xyxy.
+        labels: (M,) indices into `classes`.
+        corners: (K, 2) float32 x, y of all outlines.
+        corner_starts: (M + 1,) the first corner of each region.
+        classes: names.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        sizes: IntArray,
+        starts: IntArray,
+        boxes: FloatArray,
+        labels: IntArray,
+        corners: FloatArray,
+        corner_starts: IntArray,
+        classes: Sequence[str],
+    ) -> None:
+        self.files, self.sizes, self.starts = tuple(files), sizes, starts
+        self.boxes, self.labels = boxes, labels
+        self.corners, self.corner_starts = corners, corner_starts
+        self.classes = tuple(classes)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, place: int) -> Regions:
+        rows = range(self.starts[place], self.starts[place + 1])
+        ends = self.corner_starts
+        return Regions(
+            self.files[place],
+            (int(self.sizes[place, 0]), int(self.sizes[place, 1])),
+            self.boxes[rows.start : rows.stop],
+            self.labels[rows.start : rows.stop],
+            tuple(self.corners[ends[row] : ends[row + 1]] for row in rows),
+        )
+
+    def chosen(self, places: Sequence[int]) -> RegionSet:
+        """Only those images, in that order."""
+        return RegionSet.of([self[place] for place in places], self.classes)
+
+    @staticmethod
+    def of(images: Sequence[Regions], classes: Sequence[str]) -> RegionSet:
+        """The set of these images."""
+        outlines = [outline for image in images for outline in image.outlines]
+        nothing = np.empty((0, 4), np.float32)
+        return RegionSet(
+            [image.file for image in images],
+            np.array([image.size for image in images], np.int64).reshape(-1, 2),
+            _starts([len(image.boxes) for image in images]),
+            np.concatenate([nothing, *(image.boxes for image in images)]),
+            np.concatenate([np.empty(0, np.int64), *(image.labels for image in images)]),
+            np.concatenate([nothing[:, :2], *outlines]),
+            _starts([len(outline) for outline in outlines]),
+            classes,
+        )
+
+    @staticmethod
+    def joined(sets: Sequence[RegionSet]) -> RegionSet:
+        """All images of several sets; classes of one name are one."""
+        classes = list(dict.fromkeys(name for each in sets for name in each.classes))
+        images = []
+        for each in sets:
+            numbers = np.array([classes.index(name) for name in each.classes], np.int64)
+            for place in range(len(each)):
+                image = each[place]
+                images.append(
+                    Regions(
+                        image.file, image.size, image.boxes, numbers[image.labels], image.outlines
+                    )
+                )
+        return RegionSet.of(images, classes)
+
+
+def read_regions(path: Path) -> RegionSet:
+    """Read a regions file, or the one in a folder that `masa train prepare` made.
+
+    Images without regions are left out.
 
     Raises:
-        SourceError: it is no JSON of polygons, or a polygon has holes or less than three points.
+        SourceError: it is missing or malformed.
     """
-    with explained(path):
-        data = path.read_bytes()
+    path = path / REGIONS_FILE if path.is_dir() else path
     try:
-        content = orjson.loads(data)
+        content = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}", fix=_FIX) from None
     except orjson.JSONDecodeError as error:
-        raise SourceError(
-            f"{path} line {error.lineno} column {error.colno} is not JSON: {error.msg}", fix=_FIX
-        ) from None
-    polygons = _polygons(content, path, 0)
-    if not polygons:
-        raise SourceError(f"{path} has no polygon", fix=_FIX)
-    return tuple(polygons)
+        raise SourceError(f"{path} is not JSON: {error}", fix=_FIX) from None
+    try:
+        return _parse(content, path.parent)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SourceError(f"{path} is no file of regions ({what})", fix=_FIX) from None
 
 
-def _polygons(content: Any, path: Path, depth: int) -> list[Polygon]:  # noqa: ANN401 - JSON
-    if isinstance(content, dict) and depth < _DEEPEST:
-        return _geo(content, path, depth)
-    if not isinstance(content, list):
-        raise SourceError(f"{path}: expected points, got {shortened(str(content))}", fix=_FIX)
-    if all(_is_point(each) for each in content):
-        if len(content) < 3:
-            raise SourceError(
-                f"{path}: a polygon has {len(content)} points, at least 3 are needed", fix=_FIX
+def _parse(content: Mapping[str, Any], beside: Path) -> RegionSet:
+    folder = beside / content.get("folder", ".")
+    names = {int(row["id"]): str(row["name"]) for row in content["categories"]}
+    place_of = {number: place for place, number in enumerate(names)}
+    rows_of: dict[Any, list[Mapping[str, Any]]] = {row["id"]: [] for row in content["images"]}
+    for row in content["annotations"]:
+        if not row.get("iscrowd"):
+            rows_of[row["image_id"]].append(row)
+    images = []
+    for image in content["images"]:
+        rows = rows_of[image["id"]]
+        if not rows:
+            continue
+        boxes = xywh_to_xyxy(np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4))
+        if not np.isfinite(boxes).all():
+            raise ValueError(f"image {image['id']} has a box that is no numbers")
+        images.append(
+            Regions(
+                folder / image["file_name"],
+                (int(image["height"]), int(image["width"])),
+                boxes,
+                np.array([place_of[int(row["category_id"])] for row in rows], np.int64),
+                tuple(_outline(row, box) for row, box in zip(rows, boxes, strict=True)),
             )
-        return [tuple((float(x), float(y)) for x, y in content)]
-    if depth >= _DEEPEST or any(_is_point(each) for each in content):
-        raise SourceError(f"{path}: expected points, got {shortened(str(content))}", fix=_FIX)
-    return [polygon for each in content for polygon in _polygons(each, path, depth + 1)]
+        )
+    return RegionSet.of(images, tuple(names.values()))
 
 
-def _geo(content: dict[str, Any], path: Path, depth: int) -> list[Polygon]:
-    kind, rings = content.get("type"), content.get("coordinates")
-    if kind == "FeatureCollection" and isinstance(content.get("features"), list):
-        return [
-            polygon
-            for feature in content["features"]
-            for polygon in _polygons(feature, path, depth + 1)
-        ]
-    if kind == "Feature":
-        return _polygons(content.get("geometry"), path, depth + 1)
-    polygons = {"Polygon": [rings], "MultiPolygon": rings}.get(str(kind))
-    if not isinstance(polygons, list) or not all(isinstance(each, list) for each in polygons):
-        raise SourceError(f"{path}: GeoJSON of type {shortened(str(kind))}", fix=_FIX)
-    if any(len(each) != 1 for each in polygons):
-        raise SourceError(f"{path}: a polygon has holes", fix="draw it as several without")
-    return [polygon for each in polygons for polygon in _polygons(each[0], path, depth + 1)]
+def _outline(row: Mapping[str, Any], box: FloatArray) -> FloatArray:
+    if "outline" in row:
+        return np.array(row["outline"], np.float32).reshape(-1, 2)
+    return box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2)
 
 
-def _is_point(each: object) -> bool:
-    return (
-        isinstance(each, list)
-        and len(each) == 2
-        and all(type(number) in (int, float) and abs(number) < LARGEST for number in each)
-    )
+def _starts(counts: Sequence[int]) -> IntArray:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

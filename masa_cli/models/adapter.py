@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from masa_cli.checkpoints import find_weights
-from masa_cli.models.backbones import build_backbone
+from masa_cli.errors import WeightsError
+from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.checkpoint_file import load_parts, recognise_file
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
@@ -29,7 +30,7 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     """The variant an adapter's name or file stands for, and the file of its weights.
 
     Args:
-        adapter: one of `variants.VARIANTS`, or the path of a published file.
+        adapter: one of `variants.VARIANTS`, or the path of a file of weights, published or trained.
         folder: of weights, where the user named one.
 
     Raises:
@@ -40,6 +41,12 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     if adapter not in VARIANTS and (file.suffix or len(file.parts) > 1):
         return recognise_file(file), file
     variant = find_variant(adapter)
+    if variant.weights is None and variant.trained:
+        raise WeightsError(
+            f"adapter {adapter} is to be trained first: no weights of it are published",
+            fix=f"masa train run DATA --adapter {adapter} -o RUN; then use --adapter "
+            "RUN/best.safetensors",
+        )
     return adapter, find_weights(adapter, folder) if variant.weights else None
 
 
@@ -54,7 +61,8 @@ def build_features(
     """The backbone of the variant of that name, to be shared; arguments as for `build_adapter`."""
     variant = find_variant(name)
     backbone = build_backbone(variant.backbone)
-    _load(name, variant, weights, {"backbone": backbone})
+    if weights is not None or not load_packaged(variant.backbone, backbone):
+        _load(name, weights, {"backbone": backbone})
     return FrameFeatures.prepared(
         backbone,
         variant.pictures[preparation],
@@ -75,7 +83,7 @@ def build_pyramid(
     """Neck and fusion of the variant of that name behind its backbone, to be shared."""
     variant = find_variant(name)
     parts = build_parts(variant, "neck", "fusion")
-    _load(name, variant, weights, parts)
+    _load_learned(name, variant, weights, parts)
     placement = choose_placement(device, precision)
     return Pyramid(features, *(ready(module, *placement) for module in parts.values()))
 
@@ -94,7 +102,7 @@ def build_adapter(
 
     Args:
         name: one of `variants.VARIANTS`.
-        weights: the published file, for variants that have one.
+        weights: the file, published or trained; None for a variant without.
         device: auto, cpu, cuda or mps.
         precision: of the network; float32, bfloat16 or float16. Embeddings are always float32.
         preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
@@ -114,13 +122,18 @@ def build_adapter(
             )
         pyramid = build_pyramid(name, features, weights=weights, device=device, precision=precision)
     parts = build_parts(variant, "head")
-    _load(name, variant, weights, parts)
+    _load_learned(name, variant, weights, parts)
     return Adapter(variant, pyramid, ready(parts["head"], device_, dtype), device_)
 
 
-def _load(name: str, variant: Variant, weights: Path | None, parts: dict[str, nn.Module]) -> None:
-    if variant.weights is None:
-        return
+def _load_learned(
+    name: str, variant: Variant, weights: Path | None, parts: dict[str, nn.Module]
+) -> None:
+    if variant.trained:
+        _load(name, weights, parts)
+
+
+def _load(name: str, weights: Path | None, parts: dict[str, nn.Module]) -> None:
     if weights is None:
         raise ValueError(f"adapter {name} cannot be built without its weights")
     load_parts(weights, name, parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import cast
 
 from torch import nn
 
@@ -13,18 +14,39 @@ from torch import nn
 def build_backbone(name: str) -> nn.Module:
     """(B, 3, H, W) normalised RGB to a list of maps, from fine to coarse.
 
-    Weights that no installed package has are still to be loaded: `checkpoint_file.load_parts`.
-
-    Raises:
-        SettingsError: the package with the weights is not installed.
+    Its weights are still to be loaded: `checkpoint_file.load_parts`, or `load_packaged`.
     """
     return BACKBONES[name]()
 
 
-def _mobilenet_v2() -> nn.Module:
-    from masa_cli.models.mobilenet import load_mobilenet
+def load_packaged(name: str, backbone: nn.Module) -> bool:
+    """Fill a backbone with what it learned on ImageNet, if an installed package has that.
 
-    return load_mobilenet()
+    Raises:
+        SettingsError: the package with the weights is not installed.
+    """
+    if name not in _PACKAGED:
+        return False
+    _PACKAGED[name](backbone)
+    return True
+
+
+def _mobilenet_v2() -> nn.Module:
+    from masa_cli.models.mobilenet import STRIDE_8, mobilenet
+
+    return mobilenet([STRIDE_8])
+
+
+def _mobilenet_v2_pyramid() -> nn.Module:
+    from masa_cli.models.mobilenet import STRIDE_8, STRIDE_16, STRIDE_32, mobilenet
+
+    return mobilenet([STRIDE_8, STRIDE_16, STRIDE_32])
+
+
+def _fill_mobilenet(backbone: nn.Module) -> None:
+    from masa_cli.models.mobilenet import MobileNet, fill_from_package
+
+    fill_from_package(cast(MobileNet, backbone))
 
 
 def _resnet_50() -> nn.Module:
@@ -72,6 +94,7 @@ def _sam_vit_h() -> nn.Module:
 BACKBONES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
         "mobilenet-v2": _mobilenet_v2,
+        "mobilenet-v2-pyramid": _mobilenet_v2_pyramid,
         "resnet-50": _resnet_50,
         "swin-t": _swin_t,
         "swin-b-12": _swin_b_12,
@@ -80,4 +103,7 @@ BACKBONES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         "sam-vit-l": _sam_vit_l,
         "sam-vit-h": _sam_vit_h,
     }
+)
+_PACKAGED: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
+    {"mobilenet-v2": _fill_mobilenet, "mobilenet-v2-pyramid": _fill_mobilenet}
 )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from masa_cli.errors import WeightsError
+from masa_cli.models.trained_file import describe_trained, is_trained_file, load_trained
 from masa_cli.official_keys import OPTIONS, Origin, recognise, translate
 
 # Files of mmengine hold more than weights: the configuration and records of training, pickled as
@@ -49,11 +50,13 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def recognise_file(file: Path) -> str:
-    """The variant whose published weights are in a file.
+    """The variant whose weights are in a file, published or trained by us.
 
     Raises:
         WeightsError: as `read_weights`, or there is no such variant.
     """
+    if is_trained_file(file):
+        return describe_trained(file).variant
     variant = _recognised(read_weights(file))
     if variant is None:
         raise _no_checkpoint(file, "its tensors are those of no variant of MASA")
@@ -61,17 +64,20 @@ def recognise_file(file: Path) -> str:
 
 
 def load_parts(file: Path, variant: str, parts: Mapping[str, nn.Module]) -> None:
-    """Fill parts of a network with the published weights of a variant.
+    """Fill parts of a network with the published weights of a variant, or with trained ones.
 
     Args:
-        file: the published file.
-        variant: a name in `official_keys.RULES`.
+        file: the published file, or one of `trained_file`.
+        variant: a name in `official_keys.RULES`, or that of the trained file.
         parts: by the first component of our names ("backbone", "neck", ...); each is filled
             whole, and takes all that the file has of it. Parts that are not asked for stay out.
 
     Raises:
         WeightsError: as `read_weights`, or names or shapes are not those of the variant.
     """
+    if is_trained_file(file):
+        load_trained(file, variant, parts)
+        return
     weights = read_weights(file)
     origins, unknown = translate(variant, weights)
     ours = {name: origin for name, origin in origins.items() if name.split(".")[0] in parts}

@@ -15,28 +15,39 @@ from masa_cli.structures import FloatArray, State
 
 
 class EmbeddingHead(nn.Module):
-    """Four convolutions and two layers; embeddings are not normalised.
+    """Convolutions and two layers.
 
     Args:
         channels: of the maps.
+        num_convs: convolutions.
+        hidden: numbers between the two layers.
+        unit_length: whether embeddings have length 1; in the published networks they have any.
     """
 
-    def __init__(self, channels: int = WIDTH) -> None:
+    def __init__(
+        self,
+        channels: int = WIDTH,
+        num_convs: int = 4,
+        hidden: int = 1024,
+        *,
+        unit_length: bool = False,
+    ) -> None:
         super().__init__()
         self.dim = 256
+        self._unit_length = unit_length
         self.convs = nn.ModuleList(
-            ConvNorm(channels, channels, 3, nn.GroupNorm(32, channels)) for _ in range(4)
+            ConvNorm(channels, channels, 3, nn.GroupNorm(32, channels)) for _ in range(num_convs)
         )
-        self.hidden = nn.Linear(channels * GRID * GRID, 1024)
-        self.embedding = nn.Linear(1024, self.dim)
+        self.hidden = nn.Linear(channels * GRID * GRID, hidden)
+        self.embedding = nn.Linear(hidden, self.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, 7, 7) to (N, 256)."""
         for conv in self.convs:
             x = F.relu(conv(x))
-        x = F.relu(self.hidden(x.flatten(1)))  # (N, 1024)
+        x = F.relu(self.hidden(x.flatten(1)))  # (N, hidden)
         y: Tensor = self.embedding(x)
-        return y
+        return F.normalize(y.float(), dim=1) if self._unit_length else y
 
     def describe(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]

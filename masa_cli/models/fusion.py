@@ -1,4 +1,4 @@
-"""Fusion: three blocks in which every level of the pyramid looks at itself and its neighbours.
+"""Fusion: blocks in which every level of the pyramid looks at itself and its neighbours.
 
 Two kinds were published under one name: `DeformFusion` joins the looks by their mean, `DyHead`
 weighs them by attention (spec 5.1 and 5.2).
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from masa_cli.models.deformable import TAPS, deformable_conv
 from masa_cli.models.fpn import WIDTH
 
-NUM_BLOCKS = 3
+NUM_BLOCKS = 3  # in the published networks
 
 
 class _DeformableConv(nn.Module):
     """A deformable 3x3 convolution and a normalisation over groups of 16 channels."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, width: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         # Holds the weight; it is never called.
-        self.conv = nn.Conv2d(WIDTH, WIDTH, 3, stride, padding=1, bias=False)
-        self.norm = nn.GroupNorm(16, WIDTH)
+        self.conv = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.norm = nn.GroupNorm(16, width)
 
     def forward(self, x: Tensor, offsets: Tensor, masks: Tensor) -> Tensor:
         x = deformable_conv(x, offsets, masks, self.conv.weight, stride=self.stride)
@@ -38,17 +38,18 @@ class _Block(nn.Module):
     """One block. Its convolutions are shared by all levels.
 
     Args:
+        width: channels of every level.
         num_sets: 3, if each of the looks has offsets and masks of its own, or 1.
         attention: joins the looks; None: their mean.
     """
 
-    def __init__(self, num_sets: int, attention: _Attention | None) -> None:
+    def __init__(self, width: int, num_sets: int, attention: _Attention | None) -> None:
         super().__init__()
         self.num_sets = num_sets
-        self.offset = nn.Conv2d(WIDTH, num_sets * TAPS * 3, 3, padding=1)
-        self.mid = _DeformableConv(stride=1)
-        self.low = _DeformableConv(stride=2)
-        self.high = _DeformableConv(stride=1)
+        self.offset = nn.Conv2d(width, num_sets * TAPS * 3, 3, padding=1)
+        self.mid = _DeformableConv(width, stride=1)
+        self.low = _DeformableConv(width, stride=2)
+        self.high = _DeformableConv(width, stride=1)
         self.attention = attention
 
     def forward(self, maps: Mapping[int, Tensor], levels: Collection[int]) -> dict[int, Tensor]:
@@ -80,11 +81,11 @@ class _Block(nn.Module):
 class _Attention(nn.Module):
     """DyHead's: each look has a weight, and each channel of their mean a slope of two pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.scale = nn.Conv2d(WIDTH, 1, 1)
-        self.squeeze = nn.Conv2d(WIDTH, WIDTH // 4, 1)
-        self.excite = nn.Conv2d(WIDTH // 4, WIDTH * 4, 1)
+        self.scale = nn.Conv2d(width, 1, 1)
+        self.squeeze = nn.Conv2d(width, width // 4, 1)
+        self.excite = nn.Conv2d(width // 4, width * 4, 1)
 
     def forward(self, looks: Sequence[Tensor]) -> Tensor:
         weights = [F.hardsigmoid(F.relu(self.scale(_mean_cell(look)))) for look in looks]
@@ -95,7 +96,7 @@ class _Attention(nn.Module):
 
 
 class _Fusion(nn.Module):
-    """Three blocks, one after the other."""
+    """Blocks, one after the other."""
 
     def __init__(self, blocks: Sequence[_Block]) -> None:
         super().__init__()
@@ -120,15 +121,15 @@ class _Fusion(nn.Module):
 class DeformFusion(_Fusion):
     """Of MASA-R50, -GroundingDINO and -Detic: the mean of three looks with their own offsets."""
 
-    def __init__(self) -> None:
-        super().__init__([_Block(3, None) for _ in range(NUM_BLOCKS)])
+    def __init__(self, width: int = WIDTH, num_blocks: int = NUM_BLOCKS) -> None:
+        super().__init__([_Block(width, 3, None) for _ in range(num_blocks)])
 
 
 class DyHead(_Fusion):
     """Of MASA-SAM: looks with common offsets, joined by attention (arXiv 2106.08322)."""
 
-    def __init__(self) -> None:
-        super().__init__([_Block(1, _Attention()) for _ in range(NUM_BLOCKS)])
+    def __init__(self, width: int = WIDTH, num_blocks: int = NUM_BLOCKS) -> None:
+        super().__init__([_Block(width, 1, _Attention(width)) for _ in range(num_blocks)])
 
 
 def _with_neighbours(levels: Collection[int], num_levels: int) -> set[int]:

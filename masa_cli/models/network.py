@@ -50,16 +50,33 @@ class _NoFusion(nn.Module):
         return {level: maps[level] for level in levels}
 
 
-NECKS: Mapping[str, Callable[[Sequence[int]], nn.Module]] = MappingProxyType(
-    {"none": lambda channels: nn.Identity(), "fpn": FPN, "simple-fpn": SimpleFPN}
-)
-FUSIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
-    {"none": _NoFusion, "deform": DeformFusion, "dyhead": DyHead}
-)
-HEADS: Mapping[str, Callable[[Sequence[int]], nn.Module]] = MappingProxyType(
+def _group_norm(width: int) -> nn.Module:
+    """As good as normalising over pictures, but each alone: no matter how many share a batch."""
+    return nn.GroupNorm(16, width)
+
+
+_Part = Callable[[Variant], nn.Module]
+NECKS: Mapping[str, _Part] = MappingProxyType(
     {
-        "stripes": lambda channels: Stripes(channels[0]),
-        "embedding": lambda channels: EmbeddingHead(),
+        "none": lambda row: nn.Identity(),
+        "fpn": lambda row: FPN(row.channels, width=row.width),
+        "fpn-group": lambda row: FPN(row.channels, _group_norm, row.width),
+        "simple-fpn": lambda row: SimpleFPN(row.channels, row.width),
+    }
+)
+FUSIONS: Mapping[str, _Part] = MappingProxyType(
+    {
+        "none": lambda row: _NoFusion(),
+        "deform": lambda row: DeformFusion(row.width, row.blocks),
+        "dyhead": lambda row: DyHead(row.width, row.blocks),
+    }
+)
+HEADS: Mapping[str, _Part] = MappingProxyType(
+    {
+        "stripes": lambda row: Stripes(row.channels[0]),
+        "embedding": lambda row: EmbeddingHead(
+            row.width, row.head_convs, row.hidden, unit_length=row.unit_length
+        ),
     }
 )
 
@@ -69,9 +86,9 @@ def build_parts(
 ) -> dict[str, nn.Module]:
     """The wanted parts, or all three; weights they have are still to be loaded."""
     kinds: dict[str, Callable[[], nn.Module]] = {
-        "neck": lambda: NECKS[variant.neck](variant.channels),
-        "fusion": FUSIONS[variant.fusion],
-        "head": lambda: HEADS[variant.head](variant.channels),
+        "neck": lambda: NECKS[variant.neck](variant),
+        "fusion": lambda: FUSIONS[variant.fusion](variant),
+        "head": lambda: HEADS[variant.head](variant),
     }
     with torch.device("meta"):
         return {part: kinds[part]() for part in wanted or kinds}

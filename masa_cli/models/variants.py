@@ -1,6 +1,6 @@
 """The variants of the adapter: one row each, readable without loading torch.
 
-`raw` is ours; the others are those published with MASA (spec sections 1 and 2).
+`raw` and `lite` are ours; the others are those published with MASA (spec sections 1 and 2).
 """
 
 from __future__ import annotations
@@ -41,14 +41,27 @@ class Variant:
     )
     clips: bool  # whether the part of a box outside the frame is left out
     pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
-    weights: str | None  # the published file; None: they come with an installed package
+    weights: str | None  # the published file; None: none is published
     object_convs: int = 0  # layers of the branch that finds objects of any class (models.objects)
     object_layers: int = 2
+    width: int = 256  # channels of the maps behind the neck
+    blocks: int = 3  # of the fusion, one after the other
+    head_convs: int = 4  # convolutions of the head
+    hidden: int = 1024  # numbers between the layers of heads
+    unit_length: bool = False  # whether the head "embedding" gives embeddings length 1
+    unfrozen: bool = False  # whether training changes the backbone, too
+    trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
     temperature: float = (
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1, subtracted
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # RGB, by which pictures are divided
+
+    @property
+    def fixed_side(self) -> int | None:
+        """Height and width of every picture, where the backbone knows one size only, as ViTs do."""
+        demo = self.pictures["demo"]
+        return demo.long_side if demo.divisor == demo.long_side else None
 
 
 # What frames are prepared like: the published demo, or the published configurations for TAO and for
@@ -69,6 +82,8 @@ _WHOLE = Picture(1024, 1024, 1024)
 _WHOLE_BYTES = Picture(1024, 1024, 1024, rounds=True)
 # Where things are small, detail counts more than time; 1080p is reduced by a fifth.
 _REDUCED = Picture(1536, 1536, 8, enlarges=False, filter="area", rounds=True)
+# What two CPU cores look at many times a second.
+_SMALL = Picture(640, 640, 32, enlarges=False, filter="area", rounds=True)
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
@@ -85,9 +100,30 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             clips=True,
             pictures=_published(_REDUCED, _REDUCED, _REDUCED),
             weights=None,
+            trained=False,
             # Logits of cosine times 20. Less leaves a crowd's softmax flat; from 20 to 50 nothing
             # changes beyond noise (tests/benchmarks/embedding_choice.py).
             temperature=1 / 20,
+        ),
+        "lite": Variant(
+            summary="small enough for a CPU, also to train: MobileNetV2 and a slim adapter",
+            backbone="mobilenet-v2-pyramid",
+            channels=(32, 96, 320),
+            neck="fpn-group",
+            fusion="deform",
+            head="embedding",
+            strides=(8, 16, 32),
+            points=2,
+            clips=True,
+            pictures=_published(_SMALL, _SMALL, _SMALL),
+            weights=None,
+            width=96,
+            blocks=1,
+            head_convs=2,
+            hidden=512,
+            unit_length=True,
+            temperature=0.07,  # as in its training
+            unfrozen=True,
         ),
         "r50": Variant(
             summary="MASA-R50: a ResNet-50 of its own, the lightest of the published",
@@ -103,6 +139,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             weights="masa_r50.pth",
             object_convs=4,
             object_layers=1,
+            unfrozen=True,
         ),
         "gdino": Variant(
             summary="MASA-GroundingDINO: on the features of Grounding-DINO's Swin-B",

@@ -19,7 +19,7 @@ from masa_cli.formats.mot_layout import find_sequence
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 _USUAL_FRAME_RATE = Fraction(30)
 _FINEST = 100_000  # the denominator: 29.97002997003 becomes 30000/1001, which a video can count in
 
@@ -38,7 +38,7 @@ class ImageFolder:
 
     def __init__(self, path: Path, frame_rate: Fraction | None = None) -> None:
         self._files = _image_files(path)
-        height, width, _ = _read_image(self._files[0]).shape
+        height, width, _ = read_image(self._files[0]).shape
         frame_rate = frame_rate or _stated_frame_rate(self._files[0]) or _USUAL_FRAME_RATE
         frame_rate = frame_rate.limit_denominator(_FINEST)
         folder = path.resolve()
@@ -65,7 +65,7 @@ class ImageFolder:
         for index, file in enumerate(self._files):
             if not wanted(index, index * self._info.time_base):
                 continue
-            image = _read_image(file)
+            image = read_image(file)
             height, width, _ = image.shape
             if (width, height) != (self._info.width, self._info.height):
                 raise SourceError(
@@ -81,7 +81,7 @@ def _image_files(folder: Path) -> list[Path]:
         files = [
             file
             for file in folder.iterdir()
-            if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
         ]
     except OSError as error:
         raise SourceError(
@@ -89,7 +89,7 @@ def _image_files(folder: Path) -> list[Path]:
         ) from error
     if not files:
         raise SourceError(
-            f"{folder} holds no images ({', '.join(sorted(_SUFFIXES))})",
+            f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})",
             fix="give the folder that holds the frames themselves, or a video file",
         )
     return sorted(files, key=_natural_order)
@@ -101,7 +101,12 @@ def _natural_order(file: Path) -> tuple[list[tuple[str, int]], str]:
     return [(text.casefold(), int(digits or 0)) for text, digits in parts], file.name
 
 
-def _read_image(file: Path) -> Image:
+def read_image(file: Path) -> Image:
+    """(H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
     try:
         image_file: Any  # imageio's types know nothing of the plugin's own arguments
         with imageio.imopen(file, "r", plugin="pillow") as image_file:

@@ -28,6 +28,12 @@ def test_every_row_names_parts_that_exist(name):
     assert set(variant.pictures) == set(PREPARATIONS)
 
 
+def test_only_vits_know_one_size():
+    sides = {name: variant.fixed_side for name, variant in VARIANTS.items()}
+    assert {name for name, side in sides.items() if side == 1024} == {"sam-b", "sam-h"}
+    assert {side for side in sides.values()} == {None, 1024}
+
+
 def test_the_published_variants_are_those_whose_names_are_known():
     published = {name for name, variant in VARIANTS.items() if variant.weights}
     assert published <= set(RULES)

@@ -1,7 +1,7 @@
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.regions import read_regions
+from masa_cli.formats.polygons import read_polygons
 
 TRIANGLE = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.5))
 TEXT = "[[0, 0], [10, 0], [0, 10.5]]"
@@ -24,7 +24,7 @@ TEXT = "[[0, 0], [10, 0], [0, 10.5]]"
 def test_polygons_of_every_kind(tmp_path, text, expected):
     path = tmp_path / "roi.json"
     path.write_text(text)
-    assert read_regions(path) == expected
+    assert read_polygons(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_what_is_none_is_an_error_that_names_the_file(tmp_path, text, problem):
     path = tmp_path / "roi.json"
     path.write_text(text)
     with pytest.raises(SourceError, match=problem) as error:
-        read_regions(path)
+        read_polygons(path)
     assert "roi.json" in error.value.problem
 
 
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(SourceError, match="does not exist"):
-        read_regions(tmp_path / "none.json")
+        read_polygons(tmp_path / "none.json")

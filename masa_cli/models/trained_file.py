@@ -1,0 +1,128 @@
+"""Weights that `masa train` made: one safetensors file, whole, that says what it is.
+
+Unlike published checkpoints such a file holds our own names, and nothing that could run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from masa_cli.errors import WeightsError
+from masa_cli.models.variants import VARIANTS
+
+SUFFIX = ".safetensors"
+# What the header of a file says.
+VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.about"
+_FIX = "give a file that masa train wrote, such as best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedFile:
+    """What such a file says of itself.
+
+    Attributes:
+        variant: a name in `variants.VARIANTS`.
+        about: how it was trained.
+    """
+
+    variant: str
+    about: Mapping[str, Any]
+
+
+def is_trained_file(file: Path) -> bool:
+    """Whether a file's name says that it is one."""
+    return file.suffix == SUFFIX
+
+
+def describe_trained(file: Path) -> TrainedFile:
+    """What a file says of itself.
+
+    Raises:
+        WeightsError: it cannot be read, or is none of ours.
+    """
+    with _opened(file) as content:
+        facts = content.metadata() or {}
+    variant = facts.get(VARIANT_KEY)
+    if variant is None or variant not in VARIANTS:
+        said = f'unknown variant "{variant}"' if variant else "it does not say which variant it is"
+        raise WeightsError(f"{file} holds no weights that masa trained: {said}", fix=_FIX)
+    return TrainedFile(variant, json.loads(facts.get(ABOUT_KEY, "{}")))
+
+
+def load_trained(file: Path, variant: str, parts: Mapping[str, nn.Module]) -> None:
+    """Fill parts of a network, each whole; parts that are not asked for stay out.
+
+    Args:
+        file: that `training.export` wrote.
+        variant: which it must be of.
+        parts: by the first component of the tensors' names.
+
+    Raises:
+        WeightsError: it cannot be read, is of another variant, or does not fit.
+    """
+    found = describe_trained(file).variant
+    if found != variant:
+        raise WeightsError(
+            f"{file} holds weights of {found}, not of {variant}", fix=f"use --adapter {file}"
+        )
+    wanted = tensors_by_name(parts)
+    with _opened(file) as content:
+        here = {name for name in content.keys() if name.split(".")[0] in parts}  # noqa: SIM118
+        if strange := sorted(here ^ set(wanted)):
+            raise WeightsError(
+                f'{file} does not fit this version of {variant}: "{strange[0]}" and '
+                f"{len(strange) - 1} more differ",
+                fix="train it again with this version of masa",
+            )
+        tensors = {name: _floats(content.get_tensor(name)) for name in wanted}
+    for part, module in parts.items():
+        own = {
+            name.removeprefix(f"{part}."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(f"{part}.")
+        }
+        _fill(file, variant, module, own)
+
+
+def _fill(file: Path, variant: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.shape != shapes[name]:
+            raise WeightsError(
+                f'{file} does not fit this version of {variant}: "{name}" has shape '
+                f"{tuple(tensor.shape)} instead of {tuple(shapes[name])}",
+                fix="train it again with this version of masa",
+            )
+    module.load_state_dict(tensors, strict=True, assign=True)
+
+
+def _floats(tensor: Tensor) -> Tensor:
+    """Half numbers, which save space in files, as float32; others as they are."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def tensors_by_name(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """All tensors of the parts, under the names they have in a file."""
+    return {
+        f"{part}.{name}": tensor
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _opened(file: Path) -> Any:  # noqa: ANN401 - safetensors has no type for it
+    try:
+        return safe_open(file, framework="pt")
+    except OSError as error:
+        raise WeightsError(
+            f"{file} cannot be read: {error.strerror or error}", fix="give a readable file"
+        ) from None
+    except SafetensorError as error:
+        raise WeightsError(f"{file} is damaged or cut short: {error}", fix=_FIX) from None

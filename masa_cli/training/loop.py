@@ -1,0 +1,178 @@
+"""Training, step by step: batches in, better weights out.
+
+A run is a function of its settings, data and seed alone. What is random in a step depends on the
+numbers of its pairs, so a run that is killed and resumed, or split over processes, ends with the
+same weights (over processes, up to the order in which float32 is summed).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from masa_cli.training.batches import Batch
+from masa_cli.training.processes import Processes, not_yet
+from masa_cli.training.recipe import OptimiserSettings, Recipe
+from masa_cli.training.schedule import learning_rate
+from masa_cli.training.trainee import Trainee
+from masa_cli.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What there is to tell of a step.
+
+    Attributes:
+        step: how many are done.
+        losses: by name, the mean over the batch.
+        lr: learning rate.
+        gradient: its length before it was cut.
+        seconds: the step took.
+        waited: of these, for views to be made.
+        broken: what was said of images that could not be read.
+    """
+
+    step: int
+    losses: Mapping[str, float]
+    lr: float
+    gradient: float
+    seconds: float
+    waited: float
+    broken: tuple[str, ...] = field(default=())
+
+    def row(self) -> dict[str, float]:
+        """As a table has it."""
+        losses = {f"loss {name}": value for name, value in self.losses.items()}
+        total = {"loss": sum(self.losses.values())}
+        rest = {"lr": self.lr, "gradient": self.gradient}
+        return total | losses | rest | {"seconds": self.seconds, "waited": self.waited}
+
+
+class Trainer:
+    """Changes the weights of a network, one step after the other.
+
+    Args:
+        trainee: the network.
+        recipe: how.
+        processes: this one and the others.
+        watch: is told how long the stages take.
+    """
+
+    def __init__(
+        self, trainee: Trainee, recipe: Recipe, processes: Processes, watch: Watch
+    ) -> None:
+        self.trainee, self._recipe, self._processes = trainee, recipe, processes
+        self._network = processes.joined(trainee)
+        self._optimiser = build_optimiser(trainee, recipe.optimiser)
+        # Halves underflow; scaled losses keep small gradients alive.
+        needs_scale = processes.dtype == torch.float16
+        self._scaler = torch.amp.GradScaler(processes.device.type, enabled=needs_scale)
+        self.watch = watch
+        self.step = 0
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {
+            "step": self.step,
+            "weights": self.trainee.learned(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()`."""
+        own = self.trainee.state_dict()
+        self.trainee.load_state_dict(own | state["weights"], strict=True)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+
+    def numbers(self) -> Iterator[range]:
+        """The numbers of this process's pairs, part by part, of all steps still to come."""
+        run = self._recipe.run
+        for step in range(self.step, run.steps):
+            own = self._processes.share(range(step * run.batch, (step + 1) * run.batch))
+            for first in range(0, len(own), run.part):
+                yield own[first : first + run.part]
+
+    def steps(self, batches: Iterator[Batch]) -> Iterator[StepFacts]:
+        """Take all steps still to come; the batches are those of `numbers`."""
+        while self.step < self._recipe.run.steps:
+            yield self._take(batches)
+
+    def _take(self, batches: Iterator[Batch]) -> StepFacts:
+        """One step: all parts of its batch, then the change."""
+        start = time.perf_counter()
+        lr = learning_rate(self.step, self._recipe.optimiser, self._recipe.run)
+        for group in self._optimiser.param_groups:
+            group["lr"] = lr * group["lr_share"]
+        sums: dict[str, Tensor] = {}
+        broken: list[str] = []
+        waited = 0.0
+        left = self._recipe.run.batch // self._processes.count
+        share = 1 / left
+        while left:
+            began = time.perf_counter()
+            with self.watch.stage("wait for views"):
+                batch = next(batches)
+            waited += time.perf_counter() - began
+            left -= len(batch)
+            broken += batch.broken
+            losses = self._learn_from(batch, len(batch) * share, is_last=not left)
+            sums = {name: value + sums.get(name, 0) for name, value in losses.items()}
+        gradient = self._change()
+        self.step += 1
+        means = self._processes.mean(torch.stack(list(sums.values()))).tolist()
+        seconds = time.perf_counter() - start
+        losses_by_name = dict(zip(sums, means, strict=True))
+        said = self._processes.together(tuple(broken))
+        return StepFacts(self.step, losses_by_name, lr, gradient, seconds, waited, said)
+
+    def _learn_from(self, batch: Batch, share: float, *, is_last: bool) -> dict[str, Tensor]:
+        """Add the gradients of a part of the step's batch; its losses by name."""
+        device, dtype = self._processes.device, self._processes.dtype
+        short = dtype != torch.float32
+        waits = nullcontext() if is_last else not_yet(self._network)
+        with waits:
+            with torch.autocast(device.type, dtype) if short else nullcontext():
+                losses: dict[str, Tensor] = self._network(batch.to(device))
+            total = torch.stack(list(losses.values())).sum() * share
+            with self.watch.stage("backward"):
+                self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        return {name: loss.detach() * share for name, loss in losses.items()}
+
+    def _change(self) -> float:
+        """Change the weights by the gradients; the length these had."""
+        most = self._recipe.optimiser.max_gradient
+        with self.watch.stage("optimiser"):
+            self._scaler.unscale_(self._optimiser)
+            weights = [w for w in self.trainee.parameters() if w.requires_grad]
+            length = nn.utils.clip_grad_norm_(weights, most)
+            self._scaler.step(self._optimiser)
+            self._scaler.update()
+            self._optimiser.zero_grad(set_to_none=True)
+        return float(length)
+
+
+def build_optimiser(trainee: Trainee, settings: OptimiserSettings) -> torch.optim.Optimizer:
+    """Of all weights that are trained; the backbone's in a group of their own."""
+    groups: list[dict[str, Any]] = []
+    for is_backbone, share in ((False, 1.0), (True, settings.backbone_lr)):
+        weights = [
+            weight
+            for name, weight in trainee.named_parameters()
+            if weight.requires_grad and name.startswith("parts.backbone.") == is_backbone
+        ]
+        if weights:
+            groups.append({"params": weights, "lr_share": share})
+    if settings.adam:
+        return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )

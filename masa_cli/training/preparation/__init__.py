@@ -1,0 +1,1 @@
+"""From images, and whatever is known of regions in them, to one file of regions."""

@@ -1,0 +1,81 @@
+"""The recipe of each variant, a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from masa_cli.errors import SettingsError
+from masa_cli.models.variants import VARIANTS, find_variant
+from masa_cli.training.contrast import ContrastSettings
+from masa_cli.training.matching import MatchingSettings
+from masa_cli.training.object_prior import ObjectPriorSettings
+from masa_cli.training.recipe import OptimiserSettings, Recipe, RunSettings
+from masa_cli.training.views import ViewSettings
+
+_OBJECTIVES = MappingProxyType({"objects": ObjectPriorSettings(), "matching": MatchingSettings()})
+_MASA = Recipe(_OBJECTIVES)
+# For two CPU cores: small views, small batches, and objects that stay large enough to be seen. Dot
+# products of embeddings of any length, as MASA has them, need thousands of steps before they begin
+# to tell objects apart; cosines over a temperature, and AdamW, some dozens.
+_LITE = Recipe(
+    MappingProxyType(
+        {
+            "objects": ObjectPriorSettings(
+                boxes=replace(ObjectPriorSettings().boxes, num_samples=128)
+            ),
+            "matching": MatchingSettings(
+                draw=replace(MatchingSettings().draw, num_samples=256, positive_share=0.8),
+                contrast=ContrastSettings(weight=1.0, temperature=VARIANTS["lite"].temperature),
+                copies=3,
+            ),
+        }
+    ),
+    views=ViewSettings(
+        size=320,
+        min_scale=0.8,
+        max_scale=1.25,
+        mix_chance=0.0,
+        min_resize=0.6,
+        max_resize=1.8,
+        min_side=8.0,
+        clips=True,
+        min_visible=0.3,
+    ),
+    optimiser=OptimiserSettings(
+        adam=True, lr=5e-4, lr_batch=8, weight_decay=0.01, warm_up_steps=50, cosine=True
+    ),
+    run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=100, held_out=0.05),
+    lets_through=True,
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "lite": _LITE,
+        "r50": replace(
+            _MASA,
+            objectives=MappingProxyType(
+                {**_OBJECTIVES, "objects": ObjectPriorSettings(smooth=0.0)}
+            ),
+        ),
+        "gdino": _MASA,
+        "detic": _MASA,
+        "sam-b": _MASA,
+        "sam-h": _MASA,
+    }
+)
+
+
+def find_recipe(variant: str) -> Recipe:
+    """The recipe of a variant.
+
+    Raises:
+        SettingsError: there is no such variant, or it has nothing to learn.
+    """
+    if not find_variant(variant).trained:
+        raise SettingsError(
+            f'adapter "{variant}" has no weights to learn',
+            fix=f"use one of: {', '.join(name for name, row in VARIANTS.items() if row.trained)}",
+        )
+    return RECIPES[variant]

@@ -1,0 +1,132 @@
+"""A run of training from its settings to its files."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import closing
+
+from masa_cli.errors import Interrupted, OutputError, SettingsError
+from masa_cli.formats.regions import RegionSet, read_regions
+from masa_cli.models.variants import find_variant
+from masa_cli.results import make_folder
+from masa_cli.training.batches import read_batches
+from masa_cli.training.checkpoints import Checkpoints, refuse_other_settings
+from masa_cli.training.initial import first_weights
+from masa_cli.training.job import TrainJob
+from masa_cli.training.keeper import Bystander, Keeper, Listener, TrainSummary
+from masa_cli.training.loop import Trainer
+from masa_cli.training.objectives import OBJECTIVES
+from masa_cli.training.pairs import PairMaker
+from masa_cli.training.processes import Processes, processes
+from masa_cli.training.trainee import Trainee
+from masa_cli.training.validation import Validation, split
+from masa_cli.training.videos import find_videos
+from masa_cli.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+
+def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
+    """Check everything, then train; in each of the processes of a run.
+
+    Args:
+        job: what to do.
+        watch: measures the stages, and may ask to stop.
+        listener: is told of progress, in the first process.
+
+    Raises:
+        MasaError: something is wrong with what was given, or what is written cannot be.
+        Interrupted: the watch was asked to stop; the run can be resumed.
+    """
+    regions = RegionSet.joined([read_regions(path) for path in job.data])
+    learned, held_out = split(regions, job.recipe.run)
+    videos = find_videos(job.videos) if job.videos else []
+    with processes(job.device, job.precision) as own:
+        _check(job, own)
+        trainer = Trainer(_trainee(job, regions, own, watch), job.recipe, own, watch)
+        checkpoints = Checkpoints(job.checkpoints, job.recipe.run.keep)
+        state = checkpoints.load() if job.resume else None
+        if state is not None:
+            refuse_other_settings(state["conditions"], job.conditions())
+            trainer.restore(state)
+            logger.info("resuming after step %d", trainer.step)
+        elif job.resume:
+            logger.warning("nothing to resume in %s: starting from the first step", job.folder)
+        own.wait()  # nobody writes before all have read
+        keeper: Keeper | Bystander = Bystander()
+        if own.is_first:
+            _make_room(job, checkpoints, fresh=state is None)
+            views, results = job.recipe.views, job.folder / "videos"
+            validation = Validation(held_out, views, videos, job.videos, results)
+            keeper = Keeper(job, trainer, checkpoints, validation, listener, state)
+        return _run(job, trainer, PairMaker(learned, job.recipe.views, job.seed), keeper, own)
+
+
+def _check(job: TrainJob, own: Processes) -> None:
+    """Raise SettingsError or OutputError for what cannot work."""
+    run, side = job.recipe.run, find_variant(job.variant).fixed_side
+    if side and job.recipe.views.size != side:
+        raise SettingsError(
+            f"{job.variant} sees pictures of {side} x {side} pixels only, not of "
+            f"{job.recipe.views.size}",
+            fix="leave out --set views.size=…",
+        )
+    if run.batch % own.count:
+        raise SettingsError(
+            f"a batch of {run.batch} pairs cannot be split over {own.count} processes",
+            fix="choose another with --set run.batch=…",
+        )
+    if job.checkpoints.exists() and not (job.resume or job.overwrite):
+        raise OutputError(
+            f"{job.folder} holds a run already",
+            fix="go on with it with --resume, replace it with --overwrite, or choose another -o",
+        )
+
+
+def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: Watch) -> Trainee:
+    settings = tuple(job.recipe.objectives.values())
+    objectives = [OBJECTIVES[type(each)] for each in settings]
+    parts = first_weights(
+        job.variant,
+        objectives,
+        regions.classes,
+        start=job.start,
+        weights_dir=job.weights_dir,
+        seed=job.seed,
+        lets_through=job.recipe.lets_through,
+    )
+    pairs = list(zip(objectives, settings, strict=True))
+    trainee = Trainee(find_variant(job.variant), parts, pairs, watch)
+    return trainee.train().to(own.device)
+
+
+def _make_room(job: TrainJob, checkpoints: Checkpoints, *, fresh: bool) -> None:
+    make_folder(job.folder)
+    if fresh:
+        checkpoints.clear()
+        for path in (job.losses, job.validation, job.curves, job.best, job.last):
+            path.unlink(missing_ok=True)
+        for folder in (job.folder / "videos", job.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(
+    job: TrainJob, trainer: Trainer, maker: PairMaker, keeper: Keeper | Bystander, own: Processes
+) -> TrainSummary:
+    keeper.begin()
+    batches = read_batches(
+        maker,
+        list(trainer.numbers()),
+        workers=job.workers,
+        pinned=own.device.type == "cuda",
+    )
+    with closing(batches):
+        for facts in trainer.steps(batches):
+            keeper.after(facts)
+            if own.any(trainer.watch.stop_requested):
+                keeper.save()
+                raise Interrupted(
+                    f"{facts.step} steps are kept in {job.folder}; add --resume to go on"
+                )
+    return keeper.conclude()

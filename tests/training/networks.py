@@ -1,0 +1,18 @@
+"""Networks as training begins with them."""
+
+from masa_cli.models.variants import VARIANTS
+from masa_cli.training.initial import first_weights
+from masa_cli.training.objectives import OBJECTIVES
+from masa_cli.training.recipes import find_recipe
+from masa_cli.training.trainee import Trainee
+
+
+def objectives_of(variant):
+    return [(OBJECTIVES[type(s)], s) for s in find_recipe(variant).objectives.values()]
+
+
+def lite(seed=0):
+    objectives = objectives_of("lite")
+    rows = [objective for objective, _ in objectives]
+    parts = first_weights("lite", rows, ("object",), start=None, weights_dir=None, seed=seed)
+    return Trainee(VARIANTS["lite"], parts, objectives).train()

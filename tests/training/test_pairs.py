@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.regions import Regions, RegionSet
+from masa_cli.training.pairs import PairMaker
+from masa_cli.training.views import (
+    ViewSettings,
+    boxes_in_view,
+    draw_canvas,
+    draw_mixed,
+    moved,
+    render,
+)
+
+MASA = ViewSettings(size=160)
+SEEDS = range(40)
+
+
+def inside(points, polygon):
+    """(N,) bool, by OpenCV."""
+    return np.array(
+        [cv2.pointPolygonTest(polygon, (float(x), float(y)), False) >= 0 for x, y in points]
+    )
+
+
+def draws(seed, mixed):
+    """A canvas and the matrix of a (96, 128) image onto it."""
+    random = np.random.default_rng(seed)
+    canvas = draw_canvas((96, 128), MASA, random)
+    return canvas, draw_mixed((96, 128), canvas.shape, MASA, random) if mixed else canvas.own
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_point_inside_an_instance_is_inside_it_in_both_views(scenes, seed, mixed):
+    regions = scenes[seed % len(scenes)]
+    random = np.random.default_rng(seed)
+    for outline in regions.outlines:
+        low, high = outline.min(0), outline.max(0)
+        points = random.uniform(low, high, (50, 2)).astype(np.float32)
+        points = points[inside(points, outline)]
+        for view in range(2):
+            canvas, matrix = draws(seed * 2 + view, mixed)
+            (box,), (kept,) = boxes_in_view((outline,), matrix, canvas, MASA)
+            on_canvas = moved(points, matrix)
+            in_view = moved(on_canvas, canvas.fit)
+            shown = ((on_canvas > 0) & (on_canvas < canvas.shape[::-1])).all(1)
+            shown &= ((in_view > 0) & (in_view < MASA.size)).all(1)
+            in_view = in_view[shown]
+            assert kept or not len(in_view) or np.ptp(in_view, axis=0).min() <= 1
+            if not kept:
+                continue
+            slack = 2e-3  # float32
+            assert (in_view >= box[:2] - slack).all()
+            assert (in_view <= box[2:] + slack).all()
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pixels_go_where_the_boxes_go(seed, mixed):
+    """A bright square on black lies in its box, and fills it as far as it is on the canvas."""
+    image = np.zeros((96, 128, 3), np.uint8)
+    image[30:60, 40:90] = 255
+    outline = np.array([[40, 30], [90, 30], [90, 60], [40, 60]], np.float32)
+    canvas, matrix = draws(seed, mixed)
+    left, top, *_ = canvas.window
+    part = render(image, matrix, canvas)
+    rows, columns = np.nonzero(part[..., 0] > 127)
+    clipped = replace(MASA, clips=True)
+    (box,), (kept,) = boxes_in_view((outline,), matrix, canvas, clipped)
+    if not kept or len(rows) < 200:
+        return
+    seen = [columns.min() + left, rows.min() + top, columns.max() + left + 1, rows.max() + top + 1]
+    # The corner of a rotated square is thinner than a pixel; half of one is lost in rounding.
+    assert np.abs(np.array(seen) - box).max() < 3
+
+
+def test_no_step_leaves_an_image_as_it_is(scenes):
+    still = ViewSettings(
+        size=128,
+        max_rotation=0,
+        min_scale=1,
+        max_scale=1,
+        max_shear=0,
+        max_shift=0,
+        mix_chance=0,
+        max_hue=0,
+        max_saturation=0,
+        max_value=0,
+        min_resize=1,
+        max_resize=1,
+        flip_chance=0,
+    )
+    pair = PairMaker(scenes, still, 0).make(0, place=2)
+    original = cv2.imread(str(scenes.files[2]))[..., ::-1]
+    # Hue and back is not exact.
+    assert np.abs(pair.key.image[:96].astype(int) - original).max() <= 4
+    assert (pair.key.image[96:] == 114).all()
+    np.testing.assert_allclose(pair.reference.boxes, scenes[2].boxes, atol=1e-4)
+    assert pair.key.ids.tolist() == [1, 2, 3]
+
+
+def test_instances_keep_their_number_in_both_views_and_mixed(scenes):
+    pair = PairMaker(scenes, MASA, 0).make(3)
+    assert max(pair.key.ids.max(), pair.reference.ids.max()) > 3  # of the second image
+    for view in (pair.key, pair.reference):
+        assert len(set(view.ids.tolist())) == len(view.ids) == len(view.boxes) == len(view.labels)
+        assert view.image.shape == (160, 160, 3)
+
+
+def test_a_number_always_means_the_same_pair(scenes):
+    one, again = (PairMaker(scenes, MASA, 5).make(11) for _ in range(2))
+    np.testing.assert_array_equal(one.key.image, again.key.image)
+    np.testing.assert_array_equal(one.reference.boxes, again.reference.boxes)
+    assert one.seed == again.seed
+    assert not np.array_equal(one.key.image, one.reference.image)
+    other = PairMaker(scenes, MASA, 6).make(11)
+    assert not np.array_equal(one.key.image, other.key.image)
+
+
+def test_boxes_that_are_hardly_visible_are_dropped():
+    random = np.random.default_rng(0)
+    near = replace(MASA, min_resize=2, max_resize=2, clips=True, min_visible=0.5)
+    canvas = draw_canvas((96, 128), near, random)
+    corners = np.array([[0, 0], [128, 0], [128, 96], [0, 96]], np.float32)
+    boxes, kept = boxes_in_view((corners,), np.eye(3), canvas, near)
+    assert not kept.any()  # a quarter of the image is seen
+    assert (boxes >= 0).all()
+    assert (boxes <= 160).all()
+    assert boxes_in_view((corners,), np.eye(3), canvas, replace(near, min_visible=0.2))[1].all()
+    assert boxes_in_view((), np.eye(3), canvas, near)[0].shape == (0, 4)
+
+
+def test_a_broken_image_is_named_and_passed_over(scenes, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no more")
+    one = Regions(broken, (96, 128), scenes[0].boxes, scenes[0].labels, scenes[0].outlines)
+    both = RegionSet.joined([RegionSet.of([one], ["object"]), scenes.chosen([1])])
+    pairs = [PairMaker(both, MASA, 0).make(number) for number in range(8)]
+    said = [text for pair in pairs for text in pair.broken]
+    assert said
+    assert all("broken.jpg" in text for text in said)
+    with pytest.raises(SourceError, match=r"broken\.jpg"):
+        PairMaker(RegionSet.of([one], ["object"]), MASA, 0).make(0)
