@@ -48,7 +48,7 @@ def test_the_script_can_be_printed(tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("masa tr", {"track"}),
+        ("masa ret", {"retrack"}),
         ("masa weights pu", {"pull"}),
         ("masa track --assoc", {"--association"}),
         ("masa track --association mo", {"motion"}),
