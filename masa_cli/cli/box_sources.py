@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,12 +12,14 @@ from masa_cli.association import PRESETS
 from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
 from masa_cli.detectors import Detector
 from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.of_excerpt import OfExcerpt
 from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
 from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch, plan_search
 from masa_cli.errors import UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.detections import DetectionFormat, read_detections
-from masa_cli.sources import Source, open_source
+from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources.excerpt import Excerpt
 from masa_cli.trackers import HYBRID, MOTION
 
 # Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
@@ -27,6 +30,14 @@ _TEXT_SCORES = MappingProxyType(
         MOTION: ("birth_score=0.4", "confident_score=0.3"),
     }
 )
+
+
+PROMPT = "prompt"
+
+
+def usual_changes(found_by: str, association: str) -> tuple[str, ...]:
+    """Changes to the settings of the association that such boxes need, before the user's own."""
+    return _TEXT_SCORES.get(association, ()) if found_by == PROMPT else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class BoxSource:
         inputs: files that are read.
         facts: what the boxes depend on, by name, for --resume.
         adapter: the one to use unless the user chooses.
+        found_by: what finds the boxes, "file" or "prompt".
         changes: to the settings of the association, before the user's.
         table: the detections, where they are read from a file.
     """
@@ -50,6 +62,7 @@ class BoxSource:
     inputs: tuple[Path, ...]
     facts: tuple[tuple[str, str], ...]
     adapter: str
+    found_by: str
     changes: tuple[str, ...] = ()
     table: DetectionTable | None = None
 
@@ -69,15 +82,17 @@ def check_one_given(dets: Path | None, prompt: str | None, prompt_file: Path | N
 
 
 def from_file(
-    source: Path | None,
+    source: str | None,
     dets: Path,
     *,
     format: DetectionFormat,
     images: Path | None,
     min_score: float | None,
     fps: str | None,
+    patience: float = 60,
+    part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
-    """Boxes from a file of detections; arguments are the user's options.
+    """Boxes from a file of detections; arguments are the user's options, and `part` cuts frames.
 
     Raises:
         SourceError, SettingsError: see `read_detections` and `open_inputs`.
@@ -85,20 +100,23 @@ def from_file(
     least = -math.inf if min_score is None else min_score
     table, _ = read_detections(dets, format=format, images=images).scored(least)
     warn_of_oddities(dets, table)
-    inputs = open_inputs(source, dets, table, fps)
+    inputs = open_inputs(source, dets, table, fps, patience)
+    frames, detector = part(inputs.frames), FromFile(inputs.table)
+    is_part = isinstance(frames, Excerpt)
     return BoxSource(
-        frames=inputs.frames,
+        frames=frames,
         origin=inputs.origin,
-        detector=FromFile(inputs.table),
+        detector=OfExcerpt(detector, frames) if isinstance(frames, Excerpt) else detector,
         inputs=tuple(path for path in (dets, images) if path),
         facts=(("--min-score", str(least)), ("--dets-format", format)),
         adapter="raw",
-        table=inputs.table,
+        found_by="file",
+        table=None if is_part else inputs.table,  # of which only a part is used
     )
 
 
 def from_prompt(
-    source: Path | None,
+    source: str | None,
     prompt: str | None,
     prompt_file: Path | None,
     *,
@@ -108,8 +126,10 @@ def from_prompt(
     weights_dir: Path | None,
     association: str,
     fps: str | None,
+    patience: float = 60,
+    part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
-    """Boxes that a text detector finds; arguments are the user's options, `prompt` or its file.
+    """Boxes that a text detector finds; arguments are the user's options, and `part` cuts frames.
 
     Raises:
         UsageError: the prompt is empty or malformed, or there is no video.
@@ -127,12 +147,14 @@ def from_prompt(
         usual.max_overlap if max_overlap is None else max_overlap,
     )
     search = plan_search(wanted, model, choice, weights_dir)
+    frames = part(open_any(source, frame_rate=parse_frame_rate(fps), patience=patience))
     return BoxSource(
-        frames=open_source(source, frame_rate=parse_frame_rate(fps)),
-        origin=source,
+        frames=frames,
+        origin=None if is_live(frames) else Path(source),
         detector=search,
         inputs=tuple(path for path in (search.weights, search.vocabulary, prompt_file) if path),
         facts=(("--prompt", str(wanted)), ("--detector", model), ("boxes", str(choice))),
         adapter="gdino",
-        changes=_TEXT_SCORES.get(association, ()),
+        found_by=PROMPT,
+        changes=usual_changes(PROMPT, association),
     )
