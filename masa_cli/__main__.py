@@ -1,11 +1,14 @@
 """`masa`, and `python -m masa_cli`."""
 
+import sys
+
 from masa_cli.cli.app import app
+from masa_cli.cli.completion import with_shell_named
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(with_shell_named(sys.argv[1:]), prog_name="masa")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from masa_cli.detectors import Detector
 from masa_cli.detectors.class_search import MODEL, ClassSearch
 from masa_cli.detectors.everything import Everything
+from masa_cli.detectors.selected import Selected
 from masa_cli.detectors.text_search import TextSearch
 from masa_cli.job import TrackJob
+from masa_cli.replay import Recording
 from masa_cli.segmenters import Outliner, Segmenter
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
+from masa_cli.selection import Selection
 from masa_cli.structures import State
 from masa_cli.trackers import MOTION, NoAppearance
 
@@ -29,7 +32,7 @@ class Assembly:
     """What looks at the frames of a job."""
 
     detector: Detector
-    embedder: Adapter | NoAppearance
+    embedder: Adapter | NoAppearance | Recording
     outliner: Outliner | None
 
 
@@ -39,8 +42,12 @@ def assemble(job: TrackJob, embedder_state: State | None = None) -> Assembly:
     Raises:
         MasaError: a file of weights is not what it was taken for.
     """
+    if job.recording is not None:
+        return Assembly(job.recording, job.recording, None)
     shared = _Shared(job)
     detector = _detector(job, shared)
+    if job.selection != Selection():
+        detector = Selected(detector, job.selection)
     embedder = _embedder(job, shared)
     if embedder_state is not None and not isinstance(embedder, NoAppearance):
         embedder.restore(embedder_state)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from masa_cli.boxes import centres, iou
+from masa_cli.camera import CameraMotion
 from masa_cli.structures import (
     BoolArray,
     Detections,
@@ -133,6 +134,9 @@ class Tracker:
 
     def see(self, image: Image, boxes: FloatArray) -> None:
         """Nothing: appearance comes as embeddings."""
+
+    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
+        """Nothing: the camera does not matter to looks."""
 
     def update(
         self, index: int, time: float, detections: Detections, embeddings: FloatArray

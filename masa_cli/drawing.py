@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from masa_cli.blurring import hide
 from masa_cli.mask_drawing import draw_mask
-from masa_cli.structures import FloatArray, Frame, Image, Tracks
+from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Tracks
 
 Colour = tuple[int, int, int]
 
@@ -29,6 +30,17 @@ class DrawingSettings:
     names: bool = True  # the class, where the detector knows more than "object"
     scores: bool = True
     trail_frames: int = 0  # how long the path of the box's foot stays visible; 0: not at all
+    boxes: bool = True
+    masks: bool = True  # where tracks have them
+    labels: bool = True  # the plate with id, class and score
+    thickness: float = 1.0  # of lines, as a multiple of what suits the size of the frame
+    text_size: float = 1.0  # of letters, likewise
+    only: frozenset[int] = frozenset()  # ids to draw; empty: all
+    classes: frozenset[str] = frozenset()  # names of classes to draw; empty: all
+    blur: frozenset[str] = frozenset()  # names of classes made unrecognisable; EVERY: all
+
+
+EVERY = "all"  # among the classes to blur
 
 
 class Annotator:
@@ -49,27 +61,36 @@ class Annotator:
             tracks: boxes in the frame's pixels; those outside are clipped.
             classes: names that `tracks.labels` index.
         """
-        image = frame.image.copy()
+        settings, image = self.settings, frame.image.copy()
+        if settings.blur:  # of all tracks: whom nobody draws is to be hidden just the same
+            hide(image, tracks.boxes[_named(tracks, classes, settings.blur)])
+        tracks = self._chosen(tracks, classes)
         short_side = min(image.shape[:2])
-        width = max(1, round(short_side / 300))
+        width = max(1, round(settings.thickness * max(1, round(short_side / 300))))
         self._trails.append(_feet(tracks))
-        if self.settings.trail_frames:
+        if settings.trail_frames:
             self._draw_trails(image, width)
-        for row in np.flatnonzero(tracks.has_mask).tolist():
-            colour = colour_of(int(tracks.ids[row]))
-            draw_mask(image, tracks.masks[row], colour, max(1, width // 2))
-        for box, identity, interpolated in zip(
-            tracks.boxes, tracks.ids.tolist(), tracks.interpolated.tolist(), strict=True
-        ):
-            draw = _draw_corners if interpolated else cv2.rectangle
-            x1, y1, x2, y2 = _pixels(box)
-            draw(image, (x1, y1), (x2, y2), colour_of(identity), width)
-        # Text goes over all boxes: an identity is never hidden by a neighbour's frame.
-        letters = 8 + round(short_side / 90)
-        for row, box in enumerate(tracks.boxes):
-            text = self._text(tracks, row, classes)
-            _draw_label(image, text, _pixels(box), colour_of(int(tracks.ids[row])), letters, width)
+        if settings.masks:
+            for row in np.flatnonzero(tracks.has_mask).tolist():
+                colour = colour_of(int(tracks.ids[row]))
+                draw_mask(image, tracks.masks[row], colour, max(1, width // 2))
+        if settings.boxes:
+            _draw_boxes(image, tracks, width)
+        if settings.labels:  # over all boxes: an identity is never hidden by a neighbour's frame
+            letters = max(4, round(settings.text_size * (8 + round(short_side / 90))))
+            for row, box in enumerate(tracks.boxes):
+                text, colour = self._text(tracks, row, classes), colour_of(int(tracks.ids[row]))
+                _draw_label(image, text, _pixels(box), colour, letters, width)
         return Frame(frame.index, frame.time, image)
+
+    def _chosen(self, tracks: Tracks, classes: Sequence[str]) -> Tracks:
+        """Those to draw."""
+        settings = self.settings
+        if settings.only:
+            tracks = tracks[np.isin(tracks.ids, list(settings.only))]
+        if settings.classes:
+            tracks = tracks[_named(tracks, classes, settings.classes)]
+        return tracks
 
     def _text(self, tracks: Tracks, row: int, classes: Sequence[str]) -> str:
         parts = [f"#{tracks.ids[row]}"]
@@ -94,6 +115,21 @@ def colour_of(identity: int) -> Colour:
     value = (1.0, 0.85)[identity % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _named(tracks: Tracks, classes: Sequence[str], names: frozenset[str]) -> BoolArray:
+    """(N,) which tracks have one of these classes."""
+    wanted = np.array([EVERY in names or name in names for name in classes], np.bool_)
+    return wanted[tracks.labels] if len(tracks) else np.zeros(0, np.bool_)
+
+
+def _draw_boxes(image: Image, tracks: Tracks, width: int) -> None:
+    for box, identity, interpolated in zip(
+        tracks.boxes, tracks.ids.tolist(), tracks.interpolated.tolist(), strict=True
+    ):
+        draw = _draw_corners if interpolated else cv2.rectangle
+        x1, y1, x2, y2 = _pixels(box)
+        draw(image, (x1, y1), (x2, y2), colour_of(identity), width)
 
 
 def _feet(tracks: Tracks) -> dict[int, tuple[int, int]]:

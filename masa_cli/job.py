@@ -14,9 +14,12 @@ from masa_cli.detectors.text_search import TextSearch
 from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
 from masa_cli.formats.also import NEED_MASKS
+from masa_cli.formats.also import check as check_formats
+from masa_cli.replay import Recording
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
 from masa_cli.segmenters.choice import SegmenterPlan
+from masa_cli.selection import Selection
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.trackers import HYBRID, MOTION, build_tracker
@@ -51,6 +54,10 @@ class TrackJob:
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
+        found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
+        selection: which of the boxes are tracked at all.
+        recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
+            then `detector` is the same, and `source` is for the second pass.
     """
 
     source: Source
@@ -74,6 +81,9 @@ class TrackJob:
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    found_by: str = "file"
+    selection: Selection = field(default_factory=Selection)
+    recording: Recording | None = None
 
     @property
     def has_pictures(self) -> bool:
@@ -127,12 +137,18 @@ class TrackJob:
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
         video = {"video": str(self.source.info)}
-        second = {"second look": str(self.looks_twice)}
-        return {"masa": __version__, **files, **video, **dict(self.facts), **own, **second}
+        further = {
+            "second look": str(self.looks_twice),
+            "--save-embeddings": str(self.results.wants_embeddings),
+            "wanted boxes": str(self.selection),
+        }
+        return {"masa": __version__, **files, **video, **dict(self.facts), **own, **further}
 
     def check(self) -> None:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
         build_tracker(self.association, changes=self.tracker_changes)
+        check_formats(self.results.also, self.source.info)
+        self.selection.check(self.detector.classes)
         if self.relink_settings != RelinkSettings() and not self.looks_twice:
             raise SettingsError(
                 f"there is no second look whose settings --set {_OF_RELINK}... could change",
@@ -142,7 +158,10 @@ class TrackJob:
         if isinstance(self.detector, TextSearch | ClassSearch | Everything):
             self._check_placement()
         self._check_masks()
+        self._check_kept()
         if self.association == MOTION:
+            return
+        if self.recording is not None:
             return
         if not self.has_pictures:
             raise SettingsError(
@@ -158,6 +177,21 @@ class TrackJob:
         from masa_cli.models.device import choose_placement  # noqa: PLC0415 - imports torch
 
         choose_placement(self.device, self.precision)
+
+    def _check_kept(self) -> None:
+        """Embeddings can be kept only where there are some, and masks are not kept with them."""
+        if not self.results.wants_embeddings:
+            return
+        if self.has_masks:
+            raise SettingsError(
+                "masks are not kept with embeddings, and would be missing after masa retrack",
+                fix="leave out --save-embeddings, or the masks",
+            )
+        if self.association == MOTION:
+            raise SettingsError(
+                f"association {MOTION} makes no embeddings that could be kept",
+                fix="leave out --save-embeddings, or use another --association",
+            )
 
     def _check_masks(self) -> None:
         results = self.results

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from masa_cli.boxes import iou
+from masa_cli.camera import CameraMotion
 from masa_cli.kalman import BoxFilters, corners
 from masa_cli.structures import Detections, FloatArray, Image, State, Tracks
 
@@ -56,6 +57,9 @@ class MotionTracker:
 
     def see(self, image: Image, boxes: FloatArray) -> None:
         """Nothing: this tracker never looks at a picture."""
+
+    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
+        """Nothing: boxes are expected where the picture, not the world, would have them."""
 
     def update(
         self, index: int, time: float, detections: Detections, embeddings: FloatArray | None = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
-from queue import SimpleQueue
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from queue import Empty, Queue, SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+_POLL_SECONDS = 0.1
 
 
 def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -19,6 +22,52 @@ def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     if depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
     return _consume(_Producer(items, depth))
+
+
+def live(
+    items: Iterable[T], depth: int, *, newest_only: bool, stop: Callable[[], bool]
+) -> Generator[T, None, None]:
+    """The same items made ahead in a background thread, for sources that may keep silent for ever.
+
+    Asked to stop, this ends at once, even while no item comes; then the thread is left to end with
+    the process.
+
+    Args:
+        items: each made when asked for.
+        depth: at most so many are made ahead.
+        newest_only: of items that wait, only the newest is given, and the source never waits.
+        stop: is asked several times a second.
+    """
+    # A queue that is full makes the source wait; one of a single place is emptied instead.
+    waiting: Queue[tuple[T] | BaseException] = Queue(1 if newest_only else depth)
+
+    def put(item: tuple[T] | BaseException) -> None:
+        with suppress(Empty):
+            if newest_only and isinstance(item, tuple):
+                waiting.get_nowait()
+        waiting.put(item)
+
+    def run() -> None:
+        try:
+            for item in items:
+                put((item,))
+            put(StopIteration())
+        except BaseException as error:  # noqa: BLE001 - raised at the consumer
+            put(error)
+
+    threading.Thread(target=run, name="live", daemon=True).start()
+    while not stop():
+        try:
+            found = waiting.get(timeout=_POLL_SECONDS)
+        except Empty:
+            continue
+        match found:
+            case (item,):
+                yield item
+            case StopIteration():
+                return
+            case error:
+                raise error
 
 
 class _Producer(Generic[T]):

@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 # Packages with compiled parts that can be installed and yet not load, and what is imported.
 _COMPILED = {"torch": "torch", "torchvision": "torchvision", "opencv-python": "cv2", "av": "av"}
 
+_EXTRAS = ("eval", "parquet", "ray", "dev")
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -33,7 +35,7 @@ def examine_packages() -> list[Package]:
         return []
     packages = []
     for requirement in map(Requirement, lines):
-        extra = next((each for each in ("eval", "dev") if _only_with(requirement, each)), None)
+        extra = next((each for each in _EXTRAS if _only_with(requirement, each)), None)
         is_for_users = extra != "dev" and _applies(requirement, extra or "")
         if is_for_users:
             packages.append(_examine(requirement, extra))

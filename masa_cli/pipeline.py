@@ -2,6 +2,7 @@
 
     frames ─▶ detect ─▶ embed ─▶ associate ─▶ outline ─▶ spool       track(): the first pass
     spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON, masks      deliver(): the second pass
+    frames ─▶ detect ─▶ … ─▶ outline ─▶ video, MOT, JSON, masks      stream(): both in one, live
 
 The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
 video and a run can be resumed. The second pass reads the spool, and the video again only if
@@ -118,6 +119,53 @@ def track(
             if watch.stop_requested:
                 raise Interrupted(f"the tracks of {spool.next_frame} frames are kept")
     checkpoint(complete=True)
+
+
+def tracked(
+    frames: Generator[Frame, None, None],
+    detector: Detector,
+    embedder: Embedder,
+    tracker: Associator,
+    *,
+    watch: Watch,
+    outliner: Outliner | None = None,
+) -> Generator[tuple[Frame, Tracks], None, None]:
+    """Each frame with its tracks as soon as they are known, for what can be seen only once.
+
+    Identities are those of a live run: there is no second look. With an `outliner`, tracks get
+    masks.
+    """
+    with closing(frames):
+        for frame in frames:
+            with watch.stage("detect"):
+                detections = detector.detect([frame])[0]
+            with watch.stage("embed"):
+                looks = embedder.embed([frame], [detections.boxes])[0]
+            with watch.stage("see"):
+                tracker.see(frame.image, detections.boxes)
+            with watch.stage("associate"):
+                tracks = tracker.update(frame.index, float(frame.time), detections, looks)
+            if outliner:
+                with watch.stage("segment"):
+                    tracks = outliner.outline(frame, tracks)
+            yield frame, tracks
+
+
+def stream(
+    frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
+    sinks: Sequence[Sink],
+    *,
+    watch: Watch,
+) -> None:
+    """Both passes in one: each frame goes to all sinks at once; asked to stop, it ends in order."""
+    watch.on_pass("tracking", 0)
+    with closing(frames_and_tracks):
+        for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
+            for sink in sinks:
+                sink.write(frame, tracks)
+            watch.on_frame(done, len(tracks))
+            if watch.stop_requested:
+                return
 
 
 def deliver(

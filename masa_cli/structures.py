@@ -34,6 +34,7 @@ class VideoInfo:
         frame_rate: frames per second, exact (30000/1001, not 29.97).
         time_base: the unit all frame times are whole multiples of, in seconds.
         num_frames: how many frames to expect. A hint for progress bars, never a promise.
+        start: when it begins in its file, seconds; the sound is taken from there on.
     """
 
     name: str
@@ -42,6 +43,7 @@ class VideoInfo:
     frame_rate: Fraction
     time_base: Fraction
     num_frames: int | None = None
+    start: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         if self.frame_rate <= 0 or self.time_base <= 0:

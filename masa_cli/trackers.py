@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from masa_cli.association import PRESETS, Tracker
+from masa_cli.camera import CameraMotion
 from masa_cli.errors import SettingsError
 from masa_cli.hybrid.settings import HybridSettings
 from masa_cli.hybrid.tracker import HybridTracker
@@ -31,6 +32,10 @@ class Associator(Protocol):
 
     def see(self, image: Image, boxes: FloatArray) -> None:
         """Look at the next frame itself, before its `update`."""
+        ...
+
+    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
+        """What `see` finds out, known from elsewhere; frame_size is width, height in pixels."""
         ...
 
     def update(

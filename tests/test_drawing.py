@@ -102,3 +102,73 @@ def test_trails_follow_the_foot_and_end():
     # Anti-aliasing shifts a colour by a few steps.
     np.testing.assert_allclose(drawn.image[100, 150], colour_of(1), atol=16)
     np.testing.assert_array_equal(drawn.image[100, 100], GREY)
+
+
+NAMES = ["car", "person"]
+
+
+def two_tracks():
+    return Tracks.joined([track((10, 60, 60, 110), 3, 0), track((90, 60, 140, 110), 7, 1)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "left", "right"),
+    [
+        (DrawingSettings(), True, True),
+        (DrawingSettings(only=frozenset({7})), False, True),
+        (DrawingSettings(only=frozenset({9})), False, False),
+        (DrawingSettings(classes=frozenset({"car"})), True, False),
+        (DrawingSettings(boxes=False, labels=False), False, False),
+        (DrawingSettings(boxes=False), True, True),
+    ],
+    ids=str,
+)
+def test_only_what_is_chosen_is_drawn(settings, left, right):
+    frame = blank()
+    marks = changed(frame, Annotator(settings).draw(frame, two_tracks(), NAMES))
+    assert (marks[:, :75].any(), marks[:, 85:].any()) == (left, right)
+
+
+def test_lines_and_letters_grow_with_their_settings():
+    frame = blank(600, 800)
+
+    def num_changed(**settings):
+        drawn = Annotator(DrawingSettings(**settings)).draw(frame, two_tracks(), NAMES)
+        return changed(frame, drawn).sum()
+
+    assert num_changed(labels=False, thickness=3) > 2 * num_changed(labels=False)
+    assert num_changed(boxes=False, text_size=2) > 3 * num_changed(boxes=False)
+
+
+def noise():
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    return Frame(0, Fraction(0), image)
+
+
+def test_blurred_classes_are_unrecognisable_even_if_they_are_not_drawn():
+    frame = noise()
+    settings = DrawingSettings(blur=frozenset({"person"}), only=frozenset({99}))
+    drawn = Annotator(settings).draw(frame, two_tracks(), NAMES).image
+    inside = drawn[60:110, 90:140].astype(float)
+    assert inside.std() < 15 < frame.image[60:110, 90:140].std()
+    assert np.array_equal(drawn[:, :80], frame.image[:, :80])  # the car stays
+    assert np.array_equal(drawn[:50], frame.image[:50])
+    for axis in (0, 1):  # no detail is left: neighbours hardly differ
+        assert np.abs(np.diff(inside, axis=axis)).max() < 12
+
+
+def test_all_classes_can_be_blurred_and_boxes_may_be_anywhere():
+    frame = noise()
+    everywhere = Tracks.joined(
+        [
+            track((-30, -30, 20, 20), 1),
+            track((150, 110, 400, 400), 2, 1),
+            track((500, 500, 600, 600), 3),
+            track((80.2, 60.1, 80.4, 60.3), 4),
+        ]
+    )
+    settings = DrawingSettings(blur=frozenset({"all"}), boxes=False, labels=False)
+    marks = changed(frame, Annotator(settings).draw(frame, everywhere, NAMES))
+    assert marks[:20, :20].mean() > 0.9
+    assert marks[112:, 152:].mean() > 0.9
+    assert not marks[:, 60:75].any()

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from masa_cli.overlap import prefetch
+from masa_cli.overlap import live, prefetch
 
 LONG = 10  # seconds; only a hang takes that long
 
@@ -153,3 +153,53 @@ def test_the_end_closes_the_items():
 def test_a_depth_below_one_is_refused_at_once():
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         prefetch([1], 0)
+
+
+class TestLive:
+    def never(self):
+        return False
+
+    def test_the_same_items_in_the_same_order(self):
+        assert list(live(range(20), 3, newest_only=False, stop=self.never)) == list(range(20))
+
+    def test_what_the_source_raises_comes_after_the_items_before(self):
+        def broken():
+            yield 1
+            raise KeyError("x")
+
+        items = live(broken(), 3, newest_only=False, stop=self.never)
+        assert next(items) == 1
+        with pytest.raises(KeyError):
+            next(items)
+
+    def test_a_silent_source_does_not_keep_it_from_stopping(self):
+        silence, asked = threading.Event(), []
+
+        def silent():
+            yield 1
+            silence.wait(LONG)
+            yield 2
+
+        items = live(silent(), 3, newest_only=False, stop=lambda: bool(asked))
+        assert next(items) == 1
+        asked.append(True)
+        assert list(items) == []
+        silence.set()
+
+    def test_only_the_newest_is_given_where_that_is_wanted(self):
+        taken, ahead = threading.Event(), threading.Event()
+
+        def fast():
+            yield "first"
+            taken.wait(LONG)
+            yield from range(100)
+            ahead.set()
+            yield "last"
+
+        items = live(fast(), 1, newest_only=True, stop=self.never)
+        assert next(items) == "first"
+        taken.set()
+        assert ahead.wait(LONG)  # the source never waits, though nobody takes anything
+        rest = list(items)
+        assert rest[-1] == "last"
+        assert len(rest) <= 2

@@ -56,3 +56,10 @@ def test_masa_that_only_lies_there_has_no_requirements_to_show(monkeypatch):
 
     monkeypatch.setattr(metadata, "requires", requires)
     assert examine_packages() == []
+
+
+def test_each_extra_is_known_by_its_name(requires):
+    requires("no-such-table>=1; extra == 'parquet'", "no-such-cluster; extra == 'ray'")
+    found = {package.name: package for package in examine_packages()}
+    assert found["no-such-table"].extra == "parquet"
+    assert "pip install 'masa[ray]'" in found["no-such-cluster"].problem

@@ -71,3 +71,12 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 2**20})())
     with pytest.raises(OutputError, match="only 1 MiB"):
         prepare(Results(tmp_path, "a"))
+
+
+@pytest.mark.parametrize("name", ["x" * 247, "é" * 124])
+def test_names_that_would_get_too_long_are_refused_at_once(tmp_path, name):
+    results = Results(tmp_path / "out", name)
+    with pytest.raises(OutputError, match="longer name than"):
+        results.prepare(inputs=[])
+    assert not (tmp_path / "out").exists()
+    Results(tmp_path / "out", name[: len(name) // 2]).prepare(inputs=[])

@@ -35,6 +35,11 @@ class Boundary(TyperGroup):
             say("fix", error.fix, style="bold green")
             code = MISUSED if isinstance(error, UsageError) else FAILED
             raise typer.Exit(code) from error
+        except OSError as error:  # what the system refuses where nobody expected it to
+            where = f"{error.filename}: " if error.filename else ""
+            say("error", f"{where}{error.strerror or error}", style="bold red")
+            say("fix", "check the path, the permissions and the space left", style="bold green")
+            raise typer.Exit(FAILED) from error
         except Interrupted as interruption:
             say("interrupted", interruption.kept, style="bold yellow")
             raise typer.Exit(INTERRUPTED) from interruption

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,12 @@ def error_console() -> Console:
 
 def say(kind: str, message: str, *, style: str = "") -> None:
     """One message to stderr; user text in it is never taken for markup."""
-    error_console().print(Text.assemble((f"{kind}: ", style), message))
+    error_console().print(Text.assemble((f"{kind}: ", style), printable(message)))
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: names of files and classes may hold anything."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
 
 
 class _Messages(logging.Handler):
@@ -120,7 +126,7 @@ def byte_progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | No
 
 def show(line: str) -> None:
     """One line of results on stdout."""
-    Console(soft_wrap=True, highlight=False).print(Text(line))
+    Console(soft_wrap=True, highlight=False).print(Text(printable(line)))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_left: int = 1) -> None:
@@ -138,7 +144,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_lef
             justify: JustifyMethod = "left" if place < num_left else "right"
             table.add_column(Text(columns[place]), justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(row[place]) for place in block))
+            table.add_row(*(Text(printable(row[place])) for place in block))
         console.print(table)
 
 
@@ -157,4 +163,8 @@ def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
 
 def show_json(record: Mapping[str, object]) -> None:
     """One line of JSON on stdout, for machines."""
-    sys.stdout.write(orjson.dumps(record).decode() + "\n")
+    try:
+        line = orjson.dumps(record).decode()
+    except TypeError:  # a path of bytes that are no text: escaped, os.fsencode brings them back
+        line = json.dumps(record)
+    sys.stdout.write(line + "\n")

@@ -17,6 +17,7 @@ Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for clip an
 
 
 def demo(
+    ctx: typer.Context,
     output: Folder = Path("masa-demo"),
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -39,7 +40,7 @@ def demo(
     make_folder(inputs)
     video = SyntheticVideo(SyntheticSettings())
     _write_inputs(video, clip, dets, truth)
-    track(clip, dets, output=output, overwrite=overwrite, quiet=quiet, trails=25)
+    track(ctx, [str(clip)], dets, output=output, overwrite=overwrite, quiet=quiet, trails=25)
     if quiet:
         return
     scores = _scores(video, output / "tracks.jsonl")

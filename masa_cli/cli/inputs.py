@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from masa_cli.errors import SettingsError, SourceError
+from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
-from masa_cli.sources import Source, open_source
+from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources.excerpt import Choosable, Excerpt, Span
 from masa_cli.sources.timeline import Timeline
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,21 @@ class Inputs:
     origin: Path | None
 
 
-def open_inputs(source: Path | None, dets: Path, table: DetectionTable, fps: str | None) -> Inputs:
+def open_inputs(
+    source: str | None,
+    dets: Path,
+    table: DetectionTable,
+    fps: str | None,
+    patience: float = 60,
+) -> Inputs:
     """The frames that `table`, read from `dets`, belongs to.
 
     Args:
-        source: the user's video or folder; None to look beside `dets`.
+        source: the user's video, folder or stream; None to look beside `dets`.
         dets: the detections file.
         table: what it holds.
         fps: the user's frame rate, as text.
+        patience: seconds in which a lost connection is tried to be made again.
 
     Raises:
         SourceError: the pictures cannot be read, or there is nothing to track.
@@ -48,9 +56,10 @@ def open_inputs(source: Path | None, dets: Path, table: DetectionTable, fps: str
     """
     frame_rate = parse_frame_rate(fps)
     sequence = find_sequence(dets) if source is None else None
-    origin = source or (sequence.images if sequence else None)
-    if origin is not None:
-        frames = open_source(origin, frame_rate=frame_rate)
+    location = source or (str(sequence.images) if sequence and sequence.images else None)
+    if location is not None:
+        frames = open_any(location, frame_rate=frame_rate, patience=patience)
+        origin = None if is_live(frames) else Path(location)
         size = (frames.info.width, frames.info.height)
         _refuse_other_sizes(dets, table, size)
         return Inputs(frames, _inside(dets, table, size), origin)
@@ -77,6 +86,60 @@ def parse_frame_rate(text: str | None) -> Fraction | None:
             fix="write a number such as 25, 29.97 or 30000/1001",
         )
     return frame_rate
+
+
+def parse_time(text: str | None, option: str) -> Fraction | None:
+    """Seconds in 90, 1:30 or 0:01:30.5; UsageError for anything else."""
+    if text is None:
+        return None
+    seconds = Fraction(0)
+    parts = text.split(":")
+    try:
+        for place, part in enumerate(parts):
+            number = Fraction(part)
+            if len(parts) > 3 or number < 0 or (place and number >= 60) or "/" in part:
+                raise ValueError
+            seconds = 60 * seconds + number
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f'{option} expects a time, got "{text}"',
+            fix="write it in seconds (90.5), or as minutes or hours: 1:30, 0:01:30.5",
+        ) from None
+    return seconds
+
+
+def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -> Source:
+    """The part of a source that the user's options ask for; the whole if they ask for none.
+
+    Raises:
+        UsageError: a time is none, or the end is not after the start.
+        SettingsError: the source is live.
+    """
+    first, last = parse_time(start, "--start"), parse_time(end, "--end")
+    if first is None and last is None and every == 1:
+        return source
+    if last is not None and last <= (first or 0):
+        raise UsageError("--end is not after --start", fix="give a later --end")
+    if not isinstance(source, Choosable):
+        raise SettingsError(
+            "--start, --end and --every choose part of a file, but this source is live",
+            fix="leave them out",
+        )
+    return Excerpt(source, Span(first or Fraction(0), last, every))
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """The names in "car, bus", each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def parse_ids(text: str) -> tuple[int, ...]:
+    """The identities in "3,7"; UsageError for anything but whole numbers from 1."""
+    names = parse_names(text)
+    for name in names:
+        if not (name.isascii() and name.isdecimal() and len(name) < 16 and int(name) >= 1):
+            raise UsageError(f'expected ids from 1, got "{name}"', fix="write them as 3,7")
+    return tuple(map(int, names))
 
 
 def warn_of_oddities(dets: Path, table: DetectionTable) -> None:

@@ -14,20 +14,40 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
 PreparationName = Literal["demo", "tao", "bdd"]
 
-Source = Annotated[
-    Path | None,
+Sources = Annotated[
+    list[str] | None,
     typer.Argument(
-        help="A video file, or a folder of images. Without it, the frames are looked for beside "
-        "the detections, where MOTChallenge has them (<sequence>/img1 for "
-        "<sequence>/det/det.txt); if there are none, boxes are tracked by motion alone.",
+        metavar="[SOURCE]...",
+        help="Video files, folders of images, or patterns of them; or one of: - for video on "
+        "standard input, the number of a camera, an address (rtsp://, http:// and the like). "
+        "Without any, the frames are looked for beside the detections, where MOTChallenge has them "
+        "(<sequence>/img1 for <sequence>/det/det.txt); if there are none, boxes are tracked by "
+        "motion alone.",
         show_default=False,
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        min=0,
+        help="Of several videos, so many at a time (with --engine ray: at most; 0 for no limit).",
+    ),
+]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="Where several videos are tracked: on this machine, or on a Ray cluster, where all "
+        "machines see the files under the same paths.",
     ),
 ]
 Dets = Annotated[
     Path | None,
     typer.Option(
         "--dets",
-        help="The boxes to track, in any of the formats described below. Either this or --prompt.",
+        help="The boxes to track, in any of the formats described below. Either this or --prompt. "
+        "For several videos: a folder, or a pattern such as dets/{name}.txt.",
         show_default=False,
     ),
 ]
@@ -80,6 +100,53 @@ MinScore = Annotated[
         show_default=False,
     ),
 ]
+Classes = Annotated[
+    str,
+    typer.Option(
+        "--classes",
+        metavar="NAMES",
+        help="Track only these classes of the detections, each perhaps with a least score: "
+        "car,person:0.6.",
+        show_default=False,
+    ),
+]
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi",
+        help="Track only boxes inside the polygons of this JSON file: [[x,y],[x,y],[x,y]], a list "
+        "of such lists, or GeoJSON; pixels.",
+        show_default=False,
+    ),
+]
+Ignore = Annotated[
+    Path | None,
+    typer.Option(
+        "--ignore",
+        help="Leave out boxes inside the polygons of this JSON file.",
+        show_default=False,
+    ),
+]
+RegionBy = Annotated[
+    Literal["centre", "foot", "overlap"],
+    typer.Option(
+        "--region-by",
+        help="When a box is inside a region: if its centre is, the middle of its lower edge, or "
+        "more than half of it.",
+    ),
+]
+MinArea = Annotated[
+    float, typer.Option("--min-area", min=0, help="Leave out boxes of less area, square pixels.")
+]
+MinTrackLength = Annotated[
+    int,
+    typer.Option(
+        "--min-track-length",
+        min=1,
+        metavar="FRAMES",
+        help="Leave out identities that are seen in fewer frames.",
+    ),
+]
 MaxOverlap = Annotated[
     float | None,
     typer.Option(
@@ -98,6 +165,21 @@ FrameRate = Annotated[
         show_default=False,
     ),
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="TIME",
+        help="Begin here: seconds, or 1:30, or 0:01:30.5. Frames and times of the results count "
+        "from there.",
+        show_default=False,
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option("--end", metavar="TIME", help="End before this time.", show_default=False),
+]
+Every = Annotated[int, typer.Option("--every", min=1, help="Take only every so many frames.")]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -117,14 +199,51 @@ Resume = Annotated[
 Video = Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")]
 Mot = Annotated[bool, typer.Option("--mot/--no-mot", help="Write MOTChallenge results (.txt).")]
 Jsonl = Annotated[bool, typer.Option("--jsonl/--no-jsonl", help="Write tracks.jsonl.")]
+JsonlOut = Annotated[
+    Literal["-"] | None,
+    typer.Option(
+        "--jsonl",
+        help="With -, also write the line of each frame to standard output as soon as it is "
+        "tracked; identities are then those of a live run.",
+        show_default=False,
+    ),
+]
+NoJsonl = Annotated[bool, typer.Option("--no-jsonl", help="Do not write tracks.jsonl.")]
+Preview = Annotated[
+    bool,
+    typer.Option(
+        "--preview",
+        help="Show each frame in a window as soon as it is tracked (q stops); identities are then "
+        "those of a live run.",
+    ),
+]
+Reconnect = Annotated[
+    float,
+    typer.Option(
+        "--reconnect",
+        min=0,
+        metavar="SECONDS",
+        help="How long a lost connection of a stream is tried to be made again, first after 1 "
+        "second, then twice as long each time.",
+    ),
+]
+SaveEmbeddings = Annotated[
+    bool,
+    typer.Option(
+        "--save-embeddings",
+        help="Write embeddings.masa: boxes, embeddings (float16) and the camera's motion, for masa "
+        "retrack. The run itself tracks by them as they are written.",
+    ),
+]
 Also = Annotated[
     str,
     typer.Option(
         "--also",
         metavar="FORMATS",
         help="Further formats to write, such as tao,coco: tao (TAO results), coco (COCO with "
-        "videos and track ids), bdd (BDD100K, scalabel); of masks also mots (MOTS text) and ytvis "
-        "(YouTube-VIS).",
+        "videos and track ids), bdd (BDD100K, scalabel), cvat (CVAT for video 1.1), csv, parquet, "
+        "yolo (labels to train with, no identities), yolo-tracks (with score and id); of masks "
+        "also mots (MOTS text) and ytvis (YouTube-VIS).",
         show_default=False,
     ),
 ]
@@ -210,15 +329,6 @@ MasksPng = Annotated[
     typer.Option(
         "--masks-png",
         help="Write a 16-bit png for each frame: each pixel is the identity it belongs to.",
-    ),
-]
-MinTrackLength = Annotated[
-    int,
-    typer.Option(
-        "--min-track-length",
-        min=1,
-        metavar="FRAMES",
-        help="Leave out identities that are seen in fewer frames.",
     ),
 ]
 Relink = Annotated[

@@ -16,7 +16,9 @@ VideoOrFolder = Annotated[
 TracksFile = Annotated[
     Path,
     typer.Argument(
-        help="A tracks.jsonl, or the tracks.jsonl.part of an interrupted run.", show_default=False
+        help="A tracks.jsonl, the tracks.jsonl.part of an interrupted run, or tracks in any other "
+        "format that masa convert reads.",
+        show_default=False,
     ),
 ]
 VideoFile = Annotated[
@@ -30,6 +32,44 @@ VideoFile = Annotated[
 ]
 
 
+Boxes = Annotated[bool, typer.Option("--boxes/--no-boxes", help="Draw boxes.")]
+Masks = Annotated[
+    bool, typer.Option("--masks/--no-masks", help="Draw masks, where tracks have them.")
+]
+Labels = Annotated[
+    bool, typer.Option("--labels/--no-labels", help="Draw identities, and with them names, scores.")
+]
+Thickness = Annotated[
+    float,
+    typer.Option("--thickness", min=0.1, max=50, help="Multiple of the usual width of lines."),
+]
+TextSize = Annotated[
+    float, typer.Option("--text-size", min=0.1, max=50, help="Multiple of the usual size of text.")
+]
+Only = Annotated[
+    str,
+    typer.Option(
+        "--only", metavar="IDS", help="Draw only these identities: 3,7.", show_default=False
+    ),
+]
+Classes = Annotated[
+    str,
+    typer.Option(
+        "--classes", metavar="NAMES", help="Draw only these classes: car,bus.", show_default=False
+    ),
+]
+Blur = Annotated[
+    str,
+    typer.Option(
+        "--blur",
+        metavar="NAMES",
+        help="Make everything inside the boxes of these classes unrecognisable, drawn or not: "
+        "person,face; or all.",
+        show_default=False,
+    ),
+]
+
+
 def render(
     source: VideoOrFolder,
     tracks: TracksFile,
@@ -37,7 +77,18 @@ def render(
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
+    boxes: Boxes = True,
+    masks: Masks = True,
+    labels: Labels = True,
+    thickness: Thickness = 1.0,
+    text_size: TextSize = 1.0,
+    only: Only = "",
+    classes: Classes = "",
+    blur: Blur = "",
     fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -47,20 +98,33 @@ def render(
     This is its second pass alone: it needs no models, and runs on any machine.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate, parse_ids, parse_names  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.runner import render as draw  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415
 
     with messages(quiet=quiet or json):
-        frames = open_source(source, frame_rate=parse_frame_rate(fps))
+        whole = open_source(source, frame_rate=parse_frame_rate(fps))
+        frames = excerpt_of(whole, start, end, every)
         info, path = frames.info, output or tracks.with_name(f"{frames.info.name}.mp4")
         if path.suffix.lower() != ".mp4":
             raise OutputError(
                 f"{path} is no name of an mp4 file", fix="end the name given with -o in .mp4"
             )
-        drawing = DrawingSettings(names=names, scores=scores, trail_frames=trails)
+        drawing = DrawingSettings(
+            names=names,
+            scores=scores,
+            trail_frames=trails,
+            boxes=boxes,
+            masks=masks,
+            labels=labels,
+            thickness=thickness,
+            text_size=text_size,
+            only=frozenset(parse_ids(only)),
+            classes=frozenset(parse_names(classes)),
+            blur=frozenset(parse_names(blur)),
+        )
         run_and_report(
             lambda watch: draw(
                 frames, tracks, path, watch, origin=source, drawing=drawing, overwrite=overwrite

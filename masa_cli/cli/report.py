@@ -74,9 +74,9 @@ def _show(summary: Summary, watch: Watch, seconds: float) -> None:
 
 
 def _bytes(path: Path) -> int:
-    """Of a file, or of the files in a folder."""
-    files = path.iterdir() if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _size(num_bytes: int) -> str:

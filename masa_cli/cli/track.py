@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from masa_cli.cli import options
-from masa_cli.errors import SettingsError
+from masa_cli.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from masa_cli.formats.detection_table import DetectionTable
@@ -17,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 
 def track(
-    source: options.Source = None,
+    ctx: typer.Context,
+    sources: options.Sources = None,
     dets: options.Dets = None,
     prompt: options.Prompt = None,
     prompt_file: options.PromptFile = None,
@@ -27,6 +31,12 @@ def track(
     detector: options.DetectorName = "auto",
     min_score: options.MinScore = None,
     max_overlap: options.MaxOverlap = None,
+    classes: options.Classes = "",
+    roi: options.Roi = None,
+    ignore: options.Ignore = None,
+    region_by: options.RegionBy = "centre",
+    min_area: options.MinArea = 0.0,
+    min_track_length: options.MinTrackLength = 1,
     adapter: options.Adapter = None,
     preparation: options.Preparation = "demo",
     weights_dir: options.WeightsDir = None,
@@ -36,21 +46,29 @@ def track(
     segmenter: options.SegmenterName = None,
     tighten: options.Tighten = False,
     masks_png: options.MasksPng = False,
-    min_track_length: options.MinTrackLength = 1,
     relink: options.Relink = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
     mot: options.Mot = True,
-    jsonl: options.Jsonl = True,
+    jsonl: options.JsonlOut = None,
+    no_jsonl: options.NoJsonl = False,
+    preview: options.Preview = False,
+    save_embeddings: options.SaveEmbeddings = False,
     mot_classes: options.MotClasses = False,
     also: options.Also = "",
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
+    reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
+    jobs: options.Jobs = 1,
+    engine: options.EngineName = "local",
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -64,21 +82,51 @@ def track(
     """
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
+    from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
+    from masa_cli.cli.many import expanded, track_many  # noqa: PLC0415
     from masa_cli.cli.masks import plan_masks  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.cli.selecting import build_selection  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415
     from masa_cli.results import Results  # noqa: PLC0415
     from masa_cli.runner import run  # noqa: PLC0415
+    from masa_cli.sources import is_live  # noqa: PLC0415
 
+    if jsonl and json:
+        raise UsageError("--json and --jsonl - both write to standard output", fix="choose one")
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     box_sources.check_one_given(dets, prompt, prompt_file)
+    locations = expanded(sources or [])
+    if len(locations) > 1:
+        track_many(
+            ctx,
+            locations,
+            dets=dets,
+            output=output,
+            jobs=jobs,
+            engine=engine,
+            quiet=quiet,
+            json=json,
+        )
+        return
+    source = locations[0] if locations else None
     with messages(quiet=quiet or json):
+        part = partial(excerpt_of, start=start, end=end, every=every)
+        selection = build_selection(classes, roi, ignore, region_by, min_area)
         if dets:
             boxes = box_sources.from_file(
-                source, dets, format=dets_format, images=dets_images, min_score=min_score, fps=fps
+                source,
+                dets,
+                format=dets_format,
+                images=dets_images,
+                min_score=min_score,
+                fps=fps,
+                patience=reconnect,
+                part=part,
             )
         else:
             boxes = box_sources.from_prompt(
@@ -91,6 +139,8 @@ def track(
                 weights_dir=weights_dir,
                 association=association or "hybrid",
                 fps=fps,
+                patience=reconnect,
+                part=part,
             )
         info = boxes.frames.info
         adapter = adapter or boxes.adapter
@@ -104,7 +154,8 @@ def track(
                 info.name,
                 wants_video=video and info.width > 0,
                 wants_mot=mot,
-                wants_tracks=jsonl,
+                wants_tracks=not no_jsonl,
+                wants_embeddings=save_embeddings,
                 wants_id_maps=masks_png,
                 also=parse_names(also),
             ),
@@ -124,15 +175,20 @@ def track(
             relink=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,
-            inputs=(*boxes.inputs, *(path for path in (boxes.origin, weights) if path)),
-            facts=boxes.facts,
+            inputs=(
+                *boxes.inputs,
+                *(path for path in (boxes.origin, weights, roi, ignore) if path),
+            ),
+            facts=(*boxes.facts, ("part", f"{start} to {end}, every {every}")),
+            found_by=boxes.found_by,
+            selection=selection,
         )
-        summary = run_and_report(
-            lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
-            info.num_frames,
-            quiet=quiet,
-            json=json,
-        )
+        if jsonl or preview or is_live(boxes.frames):
+            work = live_work(job, lines_out=bool(jsonl), preview=preview, overwrite=overwrite)
+            refuse_resume(resume)
+        else:
+            work = partial(run, job, overwrite=overwrite, resume=resume)
+        summary = run_and_report(work, info.num_frames, quiet=quiet or bool(jsonl), json=json)
         if dets and boxes.table is not None:
             _warn_of_losses(dets, boxes.table, summary)
 

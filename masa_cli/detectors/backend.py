@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-TEXT, CLASSES = "gdino", "lite"
+AUTO, TEXT, CLASSES = "auto", "gdino", "lite"
 
 
 class Backend(NamedTuple):

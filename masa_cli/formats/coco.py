@@ -53,13 +53,13 @@ def read_detections(path: Path, images: Path | None = None) -> DetectionTable:
         )
     source = images or path
     catalogue = content if images is None else _read_json(images)
-    frames = _frames(_list(catalogue, "images", source), source)
+    frames = frames_of_images(_list(catalogue, "images", source), source)
     rows, masks = [], []
     for place, entry in enumerate(entries, start=1):
         where = f"{path} entry {place}"
         rows.append(_row(entry, frames, default_score, where=where))
         masks.append(_mask(entry, where=where))
-    return _table(rows, _names(catalogue, source), as_array(masks))
+    return _table(rows, names_of_categories(catalogue, source), as_array(masks))
 
 
 def _read_json(path: Path) -> object:
@@ -80,7 +80,7 @@ def _list(content: object, key: str, path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _names(catalogue: object, path: Path) -> dict[int, str]:
+def names_of_categories(catalogue: object, path: Path) -> dict[int, str]:
     """Name of each category_id, in the order of the file."""
     if not isinstance(catalogue, dict) or "categories" not in catalogue:
         return {}
@@ -94,7 +94,7 @@ def _names(catalogue: object, path: Path) -> dict[int, str]:
         ) from None
 
 
-def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
+def frames_of_images(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
     """Frame of each image_id."""
     videos = {str(image.get("video_id")) for image in images}
     if len(videos) > 1:

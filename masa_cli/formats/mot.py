@@ -20,6 +20,7 @@ from masa_cli.formats.detection_table import NAMELESS, DetectionTable
 from masa_cli.formats.number_table import check_whole, read_numbers
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import TextFile
+from masa_cli.formats.track_table import TrackTable, numbered
 from masa_cli.structures import Frame, IntArray, Tracks
 
 FIRST_FRAME = 1
@@ -100,6 +101,17 @@ def read_tracks(path: Path) -> MotRows:
     text = TextFile.read(path)
     numbers = read_numbers(_with_class(text, most=None), _TRACK_COLUMNS)
     return _rows(text, numbers, has_classes=True)
+
+
+def read_table(path: Path) -> TrackTable:
+    """Read results, or truth, as tracks; class numbers become names as in `read_detections`."""
+    rows = read_tracks(path)
+    numbers = np.full(len(rows.frames), _NO_CLASS) if rows.classes is None else rows.classes
+    labels, classes = numbered(
+        [NAMELESS if number == _NO_CLASS else str(number) for number in numbers.tolist()]
+    )
+    tracks = Tracks(rows.boxes.astype(np.float32), rows.scores.astype(np.float32), labels, rows.ids)
+    return TrackTable.from_rows(path, rows.frames, tracks, classes or (NAMELESS,))
 
 
 def read_truth(path: Path) -> MotRows:

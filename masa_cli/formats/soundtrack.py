@@ -32,19 +32,22 @@ class Soundtrack:
             read is logged and left out.
         output: where the sound goes. Its header must not have been written yet.
         tick: the time base of the pictures.
+        start: sound before it is left out, and times count from it; seconds, a multiple of `tick`.
     """
 
-    def __init__(self, path: Path, output: OutputContainer, tick: Fraction) -> None:
+    def __init__(
+        self, path: Path, output: OutputContainer, tick: Fraction, *, start: Fraction = Fraction(0)
+    ) -> None:
         self._path = path
         self._output = output
         self._input: InputContainer | None = None
         self._packets: Iterator[Packet[AudioStream]] = iter(())
         try:
-            self._input = av.open(str(path.absolute()))
+            self._input = av.open(str(path.absolute()), metadata_errors="replace")
             if self._input.streams.audio:
                 sound = self._input.streams.audio[0]
-                zero = time_zero(self._input, tick)
-                self._packets = _transfer(self._input, sound, output, zero)
+                zero = time_zero(self._input, tick) + start
+                self._packets = _transfer(self._input, sound, output, zero, is_part=start > 0)
         except (FFmpegError, ValueError) as error:
             self._give_up(error)
         self._next: Packet[AudioStream] | None = None
@@ -75,20 +78,34 @@ class Soundtrack:
 
 
 def _transfer(
-    source: InputContainer, sound: AudioStream, output: OutputContainer, zero: Fraction
+    source: InputContainer,
+    sound: AudioStream,
+    output: OutputContainer,
+    zero: Fraction,
+    *,
+    is_part: bool,
 ) -> Iterator[Packet[AudioStream]]:
-    """Add a stream for `sound` to `output`; its packets, counted from `zero`."""
+    """Add a stream for `sound` to `output`; its packets, counted from `zero`.
+
+    Of a part, those before it are left out; of a whole, a decoder may need them.
+    """
     if sound.codec_context is None:
         raise ValueError("its codec is unknown")
     if sound.codec_context.codec.canonical_name in _COPIED:
-        return _copied(source, sound, output.add_stream_from_template(sound), zero)
+        target = output.add_stream_from_template(sound)
+        return _copied(source, sound, target, zero, is_part)
     rate = sound.rate if sound.rate in _AAC_RATES else 48000
     layout = "mono" if sound.channels == 1 else "stereo"
-    return _encoded(source, sound, output.add_stream("aac", rate=rate, layout=layout), zero)
+    encoded = output.add_stream("aac", rate=rate, layout=layout)
+    return _encoded(source, sound, encoded, zero, is_part)
 
 
 def _copied(
-    source: InputContainer, sound: AudioStream, target: AudioStream, zero: Fraction
+    source: InputContainer,
+    sound: AudioStream,
+    target: AudioStream,
+    zero: Fraction,
+    is_part: bool,
 ) -> Iterator[Packet[AudioStream]]:
     for packet in source.demux(sound):
         if packet.dts is None or packet.pts is None:
@@ -96,17 +113,25 @@ def _copied(
         shift = round(zero / exact(packet.time_base))
         packet.pts -= shift
         packet.dts -= shift
+        if is_part and packet.pts < 0:
+            continue
         packet.stream = target
         yield packet
 
 
 def _encoded(
-    source: InputContainer, sound: AudioStream, target: AudioStream, zero: Fraction
+    source: InputContainer,
+    sound: AudioStream,
+    target: AudioStream,
+    zero: Fraction,
+    is_part: bool,
 ) -> Iterator[Packet[AudioStream]]:
     for packet in source.demux(sound):
         for samples in packet.decode():
             if samples.pts is not None and samples.time_base is not None:
                 samples.pts -= round(zero / exact(samples.time_base))
+                if is_part and samples.pts < 0:
+                    continue
             yield from target.encode(samples)
     yield from target.encode(None)
 

@@ -81,6 +81,11 @@ def wrong_line(path: Path, number: int, expected: str, got: str, line: str) -> S
     )
 
 
+def as_utf8(name: str) -> str:
+    """A name that can be written: file names may hold bytes that are no text ("?" here)."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def shortened(line: str, length: int = 80) -> str:
     """A line as it is quoted in errors; its end is cut where it is long."""
     return line if len(line) <= length else line[:length] + "…"

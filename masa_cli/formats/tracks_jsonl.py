@@ -23,21 +23,22 @@ as many digits as bring the same float32 back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from masa_cli.errors import SourceError
+from masa_cli.errors import OutputError, SourceError
 from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
 from masa_cli.formats.mask_json import mask_fields, read_masks
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import data_lines, shortened, wrong_line
+from masa_cli.formats.track_table import TrackTable, check_frame
 from masa_cli.structures import BoolArray, Detections, Frame, IntArray, MaskArray, Tracks
 
 
@@ -63,6 +64,25 @@ def read_detections(path: Path) -> DetectionTable:
         np.concatenate([detections.labels for detections in found]),
         tuple(classes) or (NAMELESS,),
         np.concatenate([detections.masks for detections in found]),
+    )
+
+
+def read_table(path: Path) -> TrackTable:
+    """All tracks at once; see TracksReader for the order of lines."""
+    reader = TracksReader(path)
+    lines = list(reader)
+    num_frames = lines[-1][0] + 1 if lines else 0
+    check_frame(path, num_frames - 1)
+    times = np.full(num_frames, np.nan)
+    indices = np.array([index for index, _, _ in lines], np.int64)
+    times[indices] = [time for _, time, _ in lines]
+    return TrackTable.from_rows(
+        path,
+        np.repeat(indices, [len(tracks) for _, _, tracks in lines]),
+        Tracks.joined(tracks for _, _, tracks in lines),
+        reader.classes or (NAMELESS,),
+        num_frames=num_frames,
+        times=None if np.isnan(times).any() else times,
     )
 
 
@@ -118,22 +138,7 @@ class TracksWriter:
         self, frame: Frame, tracks: Tracks, more: Mapping[str, object] = MappingProxyType({})
     ) -> None:
         """Append one frame; `more` are further keys and values of its line."""
-        record: dict[str, object] = {
-            "frame": frame.index,
-            "time": float(frame.time),
-            "boxes": np.ascontiguousarray(tracks.boxes),
-            "ids": np.ascontiguousarray(tracks.ids),
-            "labels": [self._classes[label] for label in tracks.labels],
-            "scores": np.ascontiguousarray(tracks.scores),
-        }
-        if tracks.interpolated.any():
-            record["interpolated"] = tracks.interpolated.tolist()
-        if tracks.has_mask.any():
-            record["masks"] = mask_fields(tracks.masks)
-        record.update(more)
-        self._file.write(
-            orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-        )
+        self._file.write(line_of(frame, tracks, self._classes, more))
 
     def close(self) -> None:
         """Close the file, which stays `<path>.part`: there may be more to come."""
@@ -149,6 +154,61 @@ class TracksWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._file.__exit__(kind, error, traceback)
+
+
+class LinesOut:
+    """Writes the same lines to an open file, such as standard output, each at once.
+
+    Args:
+        file: stays open.
+        classes: names that the labels index.
+        when_closed: called when nobody reads any more, which is no error.
+    """
+
+    def __init__(
+        self, file: BinaryIO, classes: Sequence[str], when_closed: Callable[[], None]
+    ) -> None:
+        self._file, self._classes, self._when_closed = file, classes, when_closed
+        self._is_closed = False
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one line; OutputError if it cannot be written."""
+        if self._is_closed:
+            return
+        try:
+            self._file.write(line_of(frame, tracks, self._classes))
+            self._file.flush()
+        except BrokenPipeError:
+            self._is_closed = True
+            self._when_closed()
+        except OSError as error:
+            raise OutputError(
+                f"standard output cannot be written to: {error.strerror}",
+                fix="leave out --jsonl -, or let it go elsewhere",
+            ) from error
+
+
+def line_of(
+    frame: Frame,
+    tracks: Tracks,
+    classes: Sequence[str],
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> bytes:
+    """The line of one frame; `more` are further keys and values."""
+    record: dict[str, object] = {
+        "frame": frame.index,
+        "time": float(frame.time),
+        "boxes": np.ascontiguousarray(tracks.boxes),
+        "ids": np.ascontiguousarray(tracks.ids),
+        "labels": [classes[label] for label in tracks.labels],
+        "scores": np.ascontiguousarray(tracks.scores),
+    }
+    if tracks.interpolated.any():
+        record["interpolated"] = tracks.interpolated.tolist()
+    if tracks.has_mask.any():
+        record["masks"] = mask_fields(tracks.masks)
+    record.update(more)
+    return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -30,6 +30,12 @@ _BT709 = 1  # for matrix, primaries and transfer alike (ITU-T H.273, tables 2 to
 # same frames gave one of several files in one run of ten. At the same PSNR it would save a tenth.
 _SETTLED = "mbtree=0"
 _THREADS = 8  # x264 makes other bytes of the same frames with another number of threads
+_AS_A_WHOLE = {"movflags": "+faststart"}
+_IN_FRAGMENTS = {
+    "movflags": "+frag_keyframe+empty_moov+default_base_moof",
+    "flush_packets": "1",  # a fragment that waits in a buffer would be lost by a kill
+}
+_FRAGMENT_SECONDS = 2
 _LIMITED_RANGE = 1  # 16 to 235, what players expect (FFmpeg's AVCOL_RANGE_MPEG)
 
 
@@ -45,10 +51,17 @@ class VideoWriter:
             the last: H.264 stores colour for two pixels at a time.
         sound_from: a video whose sound is copied, as far as the pictures go.
         crf: quality of x264; 18 looks lossless, 28 is small.
+        fragmented: write pieces of two seconds that can be played at once, and after a kill.
     """
 
     def __init__(
-        self, path: Path, info: VideoInfo, *, sound_from: Path | None = None, crf: int = 22
+        self,
+        path: Path,
+        info: VideoInfo,
+        *,
+        sound_from: Path | None = None,
+        crf: int = 22,
+        fragmented: bool = False,
     ) -> None:
         if info.width < 1 or info.height < 1:
             raise ValueError(f"frames need pictures to become a video, got {info}")
@@ -57,6 +70,7 @@ class VideoWriter:
         self._info = info
         self._sound_from = sound_from
         self._crf = crf
+        self._fragmented = fragmented
         self._clock = _ticks_per_second(info.time_base)
         self._usual_ticks = max(1, round(self._clock / info.frame_rate))
         self._end = Fraction(0)  # of the last frame written, in seconds
@@ -67,7 +81,12 @@ class VideoWriter:
             self._container = files.enter_context(self._new_container())
             self._pictures = self._new_stream()
             if self._sound_from is not None:
-                self._sound = Soundtrack(self._sound_from, self._container, self._info.time_base)
+                self._sound = Soundtrack(
+                    self._sound_from,
+                    self._container,
+                    self._info.time_base,
+                    start=self._info.start,
+                )
                 files.callback(self._sound.close)
             self._container.start_encoding()
             self._files = files.pop_all()
@@ -114,7 +133,7 @@ class VideoWriter:
             "w",
             format="mp4",
             container_options={
-                "movflags": "+faststart",
+                **(_IN_FRAGMENTS if self._fragmented else _AS_A_WHOLE),
                 "movie_timescale": str(self._clock),  # of a late start; by default milliseconds
             },
         )
@@ -125,6 +144,8 @@ class VideoWriter:
             rate=self._info.frame_rate,
             options={"preset": "veryfast", "crf": str(self._crf), "x264-params": _SETTLED},
         )
+        if self._fragmented:
+            stream.gop_size = max(1, round(_FRAGMENT_SECONDS * self._info.frame_rate))
         stream.width = self._info.width + self._info.width % 2
         stream.height = self._info.height + self._info.height % 2
         stream.pix_fmt = "yuv420p"

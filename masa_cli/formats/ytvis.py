@@ -19,9 +19,11 @@ import orjson
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
+from masa_cli.formats.detection_table import NAMELESS
 from masa_cli.formats.mask_json import mask_fields, read_masks
 from masa_cli.formats.part_file import PartFile
 from masa_cli.formats.text_file import explained
+from masa_cli.formats.track_table import TrackTable
 from masa_cli.masks import areas, as_array
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
@@ -157,6 +159,18 @@ def read_tracks(path: Path) -> tuple[list[Tracks], tuple[str, ...]]:
             fix="give one that --also ytvis has written",
         ) from None
     return [Tracks.joined(rows) for rows in frames], tuple(map(str, categories.values()))
+
+
+def read_table(path: Path) -> TrackTable:
+    """The same as a table; see `read_tracks`."""
+    frames, classes = read_tracks(path)
+    return TrackTable.from_rows(
+        path,
+        np.repeat(np.arange(len(frames)), [len(tracks) for tracks in frames]),
+        Tracks.joined(frames),
+        classes or (NAMELESS,),
+        num_frames=len(frames),
+    )
 
 
 def _rows(entry: dict[str, Any], labels: dict[Any, int]) -> Iterator[tuple[int, Tracks]]:

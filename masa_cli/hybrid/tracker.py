@@ -58,10 +58,21 @@ class HybridTracker:
         """
         if not image.size:
             return
-        self._frame_size = image.shape[1], image.shape[0]
+        follows = self.settings.follow_camera
+        motion = self._camera.update(image, boxes) if follows else CameraMotion.identity()
+        self.follow(motion, (image.shape[1], image.shape[0]))
+
+    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
+        """What `see` does with what it has seen, for those who know it from elsewhere.
+
+        Args:
+            motion: of the camera since the frame before.
+            frame_size: width and height, pixels.
+        """
+        self._frame_size = frame_size
         if not self.settings.follow_camera:
             return
-        self._moved = self._camera.update(image, boxes)
+        self._moved = motion
         if self._moved.is_cut:
             self._tracks.lose()
             self._pieces.lose()

@@ -13,6 +13,8 @@ from typing import Protocol
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.structures import Frame, VideoInfo
 
+_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt", "rtp"})
+
 
 class Source(Protocol):
     """A video that can be read as often as wanted."""
@@ -26,6 +28,41 @@ class Source(Protocol):
 
         A generator: closing it closes the file. Raises SourceError where reading cannot go on.
         """
+
+
+def open_any(location: str, *, frame_rate: Fraction | None = None, patience: float = 60) -> Source:
+    """What a user may name: a file, a folder, "-", the number of a camera, or an address.
+
+    Args:
+        location: "-" is standard input; a number that is no file is a camera.
+        frame_rate: of a folder of images.
+        patience: seconds in which a lost connection of a stream is tried to be made again.
+
+    Raises:
+        SourceError: there are no pictures.
+        SettingsError: `frame_rate` is given for something that has its own.
+    """
+    scheme = location.partition("://")[0].lower() if "://" in location else ""
+    is_camera = location.isascii() and location.isdecimal() and not Path(location).exists()
+    if not (scheme in _SCHEMES or is_camera or location == "-"):
+        return open_source(Path(location), frame_rate=frame_rate)
+    if frame_rate is not None:
+        raise SettingsError(
+            f"{location} has frame times of its own, but a frame rate of {frame_rate} was given",
+            fix="leave the frame rate out: it is for folders of images",
+        )
+    if is_camera:
+        from masa_cli.sources.camera_device import CameraDevice  # noqa: PLC0415 - imports OpenCV
+
+        return CameraDevice(int(location))
+    from masa_cli.sources.live import LiveVideo, network_stream, standard_input  # noqa: PLC0415
+
+    return LiveVideo(standard_input() if location == "-" else network_stream(location, patience))
+
+
+def is_live(source: Source) -> bool:
+    """Whether a source can be read only once."""
+    return hasattr(source, "newest_only")
 
 
 def open_source(path: Path, *, frame_rate: Fraction | None = None) -> Source:

@@ -16,6 +16,7 @@ import numpy as np
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.mot_layout import find_sequence
+from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -57,7 +58,13 @@ class ImageFolder:
 
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The images from number `start` on; SourceError names a broken or deviating one."""
-        for index, file in enumerate(self._files[start:], start):
+        return self.chosen(lambda index, _: index >= start)
+
+    def chosen(self, wanted: Wanted) -> Iterator[Frame]:
+        """The images that are wanted; others are not read."""
+        for index, file in enumerate(self._files):
+            if not wanted(index, index * self._info.time_base):
+                continue
             image = read_image(file)
             height, width, _ = image.shape
             if (width, height) != (self._info.width, self._info.height):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, VideoInfo
 
 
@@ -29,5 +30,10 @@ class Timeline:
 
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on, one every 1 / frame_rate seconds."""
-        for index in range(start, self._num_frames):
-            yield Frame.without_image(index, index * self._info.time_base)
+        return self.chosen(lambda index, _: index >= start)
+
+    def chosen(self, wanted: Wanted) -> Iterator[Frame]:
+        """The frames that are wanted."""
+        for index in range(self._num_frames):
+            if wanted(index, index * self._info.time_base):
+                yield Frame.without_image(index, index * self._info.time_base)

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.clock import exact, time_zero
+from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,7 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         with _opened(path) as (container, stream):
-            first = next(_pictures(path, container, stream))
-            self._width, self._height = first.width, first.height
-            self._quarter_turns = round(first.rotation / 90) % 4  # counter-clockwise
+            self._upright = Upright(next(decoded(path, container, stream)))
             self._info = self._describe(container, stream)
 
     @property
@@ -66,36 +65,56 @@ class VideoFile:
         Frames before `start` are decoded as well: only counting them all gives the same numbers
         and times as an earlier reading from 0.
         """
+        return self.chosen(lambda index, _: index >= start)
+
+    def chosen(self, wanted: Wanted) -> Iterator[Frame]:
+        """Those of all frames that are wanted; of the others no images are made."""
         tick = self._info.time_base
         usual_ticks = max(1, round(1 / (self._info.frame_rate * tick)))
         with _opened(self._path) as (container, stream):
             zero = time_zero(container, tick) // tick
             ticks = -usual_ticks  # of the frame before
-            for index, picture in enumerate(_pictures(self._path, container, stream)):
+            for index, picture in enumerate(decoded(self._path, container, stream)):
                 if picture.pts is None:
                     ticks += usual_ticks
                 else:
                     ticks = max(ticks + 1, picture.pts - zero, 0)
-                if index >= start:
-                    yield Frame(index, ticks * tick, self._upright(picture))
+                if wanted(index, ticks * tick):
+                    yield Frame(index, ticks * tick, self._upright.image(picture))
 
     def _describe(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
-        frame_rate = _frame_rate(stream)
-        lies_on_its_side = self._quarter_turns % 2 == 1
+        frame_rate = frame_rate_of(stream)
         return VideoInfo(
             name=self._path.stem,
-            width=self._height if lies_on_its_side else self._width,
-            height=self._width if lies_on_its_side else self._height,
+            width=self._upright.width,
+            height=self._upright.height,
             frame_rate=frame_rate,
             time_base=exact(stream.time_base) if stream.time_base else 1 / frame_rate,
             num_frames=stream.frames or _expected_frames(container, stream, frame_rate),
         )
 
-    def _upright(self, picture: VideoFrame) -> Image:
+
+class Upright:
+    """Makes images of pictures: turned as the first one has to be, and of its size.
+
+    Attributes:
+        width: of the images, pixels.
+        height: of the images, pixels.
+    """
+
+    def __init__(self, first: VideoFrame) -> None:
+        self._size = first.width, first.height
+        self._quarter_turns = round(first.rotation / 90) % 4  # counter-clockwise
+        lies_on_its_side = self._quarter_turns % 2 == 1
+        self.width, self.height = self._size[::-1] if lies_on_its_side else self._size
+
+    def image(self, picture: VideoFrame) -> Image:
+        """(H, W, 3) uint8 RGB."""
+        width, height = self._size
         image = picture.to_ndarray(
             format="rgb24",
-            width=self._width,
-            height=self._height,
+            width=width,
+            height=height,
             src_color_range=picture.color_range,  # the matrix is the frame's own already
         )
         return np.ascontiguousarray(np.rot90(image, self._quarter_turns))
@@ -105,7 +124,7 @@ class VideoFile:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # A relative "12:30.mp4" would name a protocol, 12.
-        container = av.open(str(path.absolute()))
+        container = av.open(str(path.absolute()), metadata_errors="replace")
     except FFmpegError as error:
         raise SourceError(
             f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
@@ -113,10 +132,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         if container.format.name == "tty":  # FFmpeg paints the letters of a .txt into pictures
             raise SourceError(f"{path} is a text file, not a video", fix=_UNREADABLE)
-        yield container, _picture_stream(path, container)
+        yield container, picture_stream(path, container)
 
 
-def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
+def picture_stream(path: Path | str, container: InputContainer) -> VideoStream:
     """The first stream of moving pictures; the cover of a song is none."""
     for stream in container.streams.video:
         if stream.disposition & Disposition.attached_pic:
@@ -132,7 +151,9 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     )
 
 
-def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def decoded(
+    path: Path | str, container: InputContainer, stream: VideoStream
+) -> Iterator[VideoFrame]:
     """Every frame that decodes; damage in between is logged when the end is reached.
 
     Raises SourceError at the end when there was none.
@@ -188,7 +209,8 @@ def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction:
     return Fraction(container.duration or 0, av.time_base)
 
 
-def _frame_rate(stream: VideoStream) -> Fraction:
+def frame_rate_of(stream: VideoStream) -> Fraction:
+    """Frames per second, as far as a stream tells; else 30."""
     rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     return next((exact(rate) for rate in rates if rate and exact(rate) > 0), _USUAL_FRAME_RATE)
 

@@ -149,3 +149,15 @@ def test_a_second_signal_stops_at_once():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "True\n")
     assert "stopped at once" in done.stderr
+
+
+def test_what_the_system_refuses_is_no_traceback(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(36, "File name too long", "x" * 300)
+
+    monkeypatch.setattr("masa_cli.sources.open_source", refuse)
+    result = CliRunner().invoke(app, ["render", "a.mp4", "t.jsonl"])
+    assert result.exit_code == 1
+    assert "File name too long" in result.stderr
+    assert "fix: check the path" in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)

@@ -3,7 +3,7 @@ import re
 import pytest
 from rich.progress import Progress
 
-from masa_cli.cli.console import _SLOWEST, _Rate, show_table
+from masa_cli.cli.console import _SLOWEST, _Rate, say, show, show_table
 
 
 def lines(capsys):
@@ -52,3 +52,13 @@ def test_frames_that_take_longer_than_a_second_are_told_in_seconds_each():
         assert shown.time_remaining == pytest.approx(7 / shown.speed, abs=1)
         assert _Rate().render(shown).plain == f"{1 / shown.speed:.1f} s/frame"
         assert 1 / shown.speed > 30
+
+
+def test_names_cannot_steer_the_terminal(capsys):
+    say("error", "clip\x1b[2J\x07.mp4\nsecond line 日本")
+    show("\x1b]0;title\x07name")
+    show_table(("class",), [("dog\x1b[31m",)])
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.err + captured.out
+    assert "\x07" not in captured.err + captured.out
+    assert "clip\ufffd[2J\ufffd.mp4\nsecond line 日本" in captured.err

@@ -53,7 +53,8 @@ def test_a_trained_file_finds_and_describes_in_one_look(video, weights, monkeypa
     )
     prompt = ("--prompt", "person, vehicles", "--min-score", "0.001", "--max-overlap", "0.3")
     changes = ("--set", "birth_score=0", "--set", "confirm_hits=1", "--set", "confident_score=0")
-    result = masa("track", video, *prompt, "--detector", weights, *changes)
+    given = ("--detector", weights, "--adapter", weights)
+    result = masa("track", video, *prompt, *given, *changes)
     assert result.exit_code == 0, result.output
     assert calls == [1] * NUM_FRAMES
     lines = [json.loads(line) for line in Path("street/tracks.jsonl").read_text().splitlines()]

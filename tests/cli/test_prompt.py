@@ -104,3 +104,18 @@ def test_each_frame_is_looked_at_once_and_the_prompt_is_read_once(video, weights
     labels = {label for line in lines for label in line["labels"]}
     assert labels
     assert labels <= {"a car", "dog"}
+
+
+def test_what_a_prompt_found_can_be_associated_anew(video, weights, calls):
+    prompt = ("--prompt", "a Car, dog", "--weights-dir", weights, "--no-video")
+    kept = masa("track", video, *prompt, "--save-embeddings", "--min-score", "0")
+    assert kept.exit_code == 0, kept.output
+    num_looks = len(calls["swin"])
+    again = masa("retrack", "street/embeddings.masa", "-o", "again")
+    assert again.exit_code == 0, again.output
+    assert len(calls["swin"]) == num_looks  # no network was asked
+    for name in ("street.txt", "tracks.jsonl"):
+        assert Path("again", name).read_bytes() == Path("street", name).read_bytes()
+    other = masa("retrack", "street/embeddings.masa", "-o", "other", "--association", "masa-demo")
+    assert other.exit_code == 0
+    assert "the boxes were kept by Choice(" in " ".join(other.stderr.split())

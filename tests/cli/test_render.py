@@ -62,3 +62,45 @@ def test_bad_input_is_one_error_and_nothing_is_written(tracked, arguments, messa
     assert result.exit_code == 1
     assert message in result.stderr.splitlines()[0]
     assert sorted(tracked.rglob("*")) == before
+
+
+def test_styles_reach_the_picture(tracked):
+    pictures = {}
+    for name, flags in {
+        "usual": [],
+        "no boxes": ["--no-boxes"],
+        "no labels": ["--no-labels"],
+        "thick": ["--thickness", "4"],
+        "large": ["--text-size", "2"],
+        "one": ["--only", "2"],
+        "no class": ["--classes", "dog"],
+        "blurred": ["--blur", "all"],
+    }.items():
+        result = masa("render", "street.mp4", "out/tracks.jsonl", "-o", f"{name}.mp4", *flags)
+        assert result.exit_code == 0, result.stderr
+        pictures[name] = imageio.imread(f"{name}.mp4", index=20, plugin="pyav").tobytes()
+    assert len(set(pictures.values())) == len(pictures)
+
+
+def test_ids_that_are_none_are_a_usage_error(tracked):
+    result = masa("render", "street.mp4", "out/tracks.jsonl", "-o", "x.mp4", "--only", "3,b")
+    assert result.exit_code == 2
+    assert 'expected ids from 1, got "b"' in result.stderr
+
+
+@pytest.mark.parametrize("name", ["t.xml", "t.csv", "t.coco.json", "t.yolo-tracks"])
+def test_tracks_of_other_formats_are_drawn_alike(tracked, name):
+    assert masa("convert", "out/tracks.jsonl", name, "--video", "street.mp4").exit_code == 0
+    for tracks, video in (("out/tracks.jsonl", "a.mp4"), (name, "b.mp4")):
+        result = masa("render", "street.mp4", tracks, "-o", video, "--no-scores")
+        assert result.exit_code == 0, result.stderr
+    given, again = (
+        imageio.imread(video, index=20, plugin="pyav").astype(int) for video in ("a.mp4", "b.mp4")
+    )
+    assert abs(given - again).max() < 40  # of YOLO's, an edge may be a pixel away
+
+
+def test_what_is_no_tracks_is_an_error(tracked):
+    result = masa("render", "street.mp4", "street.mp4", "-o", "x.mp4")
+    assert result.exit_code == 1
+    assert "street.mp4 is like none of the formats of tracks" in " ".join(result.stderr.split())

@@ -342,3 +342,11 @@ def test_a_text_is_no_video_although_ffmpeg_can_paint_it(tmp_path: Path):
     path.write_text("1,-1,0,0,5,5,1\n" * 100)
     with pytest.raises(SourceError, match=r"dets.txt is a text file, not a video"):
         VideoFile(path)
+
+
+def test_a_title_that_is_no_text_does_not_matter(tmp_path: Path):
+    path = write_numbered(tmp_path / "a.mp4", 3)
+    data = path.read_bytes()
+    assert b"Lavf" in data  # who wrote it, the only text there is
+    path.write_bytes(data.replace(b"Lavf", b"L\xe9vf"))
+    assert numbers(VideoFile(path).frames()) == [0, 1, 2]

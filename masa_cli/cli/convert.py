@@ -1,0 +1,170 @@
+"""`masa convert`: tracks of one format into another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from masa_cli.cli import options
+from masa_cli.errors import UsageError
+from masa_cli.formats.track_files import TrackFormat
+
+TargetFormat = Literal[
+    "auto",
+    "jsonl",
+    "mot",
+    "csv",
+    "parquet",
+    "coco",
+    "tao",
+    "bdd",
+    "cvat",
+    "yolo",
+    "yolo-tracks",
+    "mots",
+    "ytvis",
+]
+
+Tracks = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TRACKS",
+        help="A file of tracks, or a folder of YOLO's labels; what it holds tells the format.",
+        show_default=False,
+    ),
+]
+Target = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TARGET",
+        help="What to write. Its name tells the format: .jsonl, .txt (MOTChallenge), .csv, "
+        ".parquet, .xml (CVAT for video 1.1), .coco.json, .tao.json, .bdd.json, .mots.txt, "
+        ".ytvis.json, .yolo (a folder of labels to train with), .yolo-tracks (with score and id).",
+        show_default=False,
+    ),
+]
+From = Annotated[
+    TrackFormat, typer.Option("--from", help="Format of the tracks, if it is not recognised.")
+]
+To = Annotated[TargetFormat, typer.Option("--to", help="Format to write, if the name is another.")]
+Video = Annotated[
+    Path | None,
+    typer.Option(
+        "--video",
+        help="The video of the tracks: tells its name, size, frame rate and length.",
+        show_default=False,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        help="Size of the video in pixels, such as 1920x1080, where the tracks do not tell it.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="For TAO results: a JSON file whose images tell the frame of each image_id.",
+        show_default=False,
+    ),
+]
+ClassNames = Annotated[
+    str,
+    typer.Option(
+        "--names",
+        metavar="NAMES",
+        help="Names for the class numbers of MOT files, from 1, such as person,car.",
+        show_default=False,
+    ),
+]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        "--fps",
+        help="Frames per second, where neither the tracks nor --video tell the times "
+        "(default: 30).",
+        show_default=False,
+    ),
+]
+
+
+def convert(
+    tracks: Tracks,
+    target: Target,
+    reads: From = "auto",
+    writes: To = "auto",
+    video: Video = None,
+    size: Size = None,
+    fps: Fps = None,
+    images: Images = None,
+    names: ClassNames = "",
+    mot_classes: options.MotClasses = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Write tracks in another format.
+
+    Identities, classes, scores and boxes are kept as far as the format can: MOTChallenge has no
+    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities.
+    """
+    from masa_cli.cli.console import messages, show, show_json  # noqa: PLC0415 - heavy, only to run
+    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.conversion import VideoFacts, format_of  # noqa: PLC0415
+    from masa_cli.conversion import convert as write  # noqa: PLC0415
+    from masa_cli.sources import open_source  # noqa: PLC0415
+
+    if video and (size or fps):
+        raise UsageError("--video tells size and frame rate", fix="leave out --size and --fps")
+    with messages(quiet=quiet or json):
+        if video:
+            facts = VideoFacts.of(open_source(video).info)
+        else:
+            facts = VideoFacts(size=parse_size(size), frame_rate=parse_frame_rate(fps))
+        summary = write(
+            tracks,
+            target,
+            reads=reads,
+            writes=format_of(target) if writes == "auto" else writes,
+            facts=facts,
+            images=images,
+            names=tuple(name.strip() for name in names.split(",")) if names else (),
+            mot_classes=mot_classes,
+            overwrite=overwrite,
+        )
+    if json:
+        show_json(
+            {
+                "frames": summary.num_frames,
+                "boxes": summary.num_boxes,
+                "tracks": summary.num_tracks,
+                "written": [str(path) for path in summary.written],
+            }
+        )
+    elif not quiet:
+        show(
+            f"{target}: {summary.num_tracks} tracks, {summary.num_boxes} boxes in "
+            f"{summary.num_frames} frames"
+        )
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """1920x1080 as width and height; UsageError for anything else."""
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    numbers = [
+        int(part) if part.isascii() and part.isdecimal() and len(part) < 6 else 0
+        for part in (width, height)
+    ]
+    if not all(numbers):
+        raise UsageError(
+            f'--size expects width x height in pixels, got "{text}"', fix="write it as 1920x1080"
+        )
+    return numbers[0], numbers[1]

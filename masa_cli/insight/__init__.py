@@ -1,0 +1,1 @@
+"""What tracks tell: lifetimes, crossings of lines, the best views of each object, pictures."""

@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from masa_cli.cli.app import app
+from tests.clips import write_clip
+from tests.formats.tracks_of_all_kinds import NAMES, write_all
+
+
+@pytest.fixture
+def tracks(tmp_path, monkeypatch):
+    from masa_cli.formats.tracks_jsonl import TracksWriter  # noqa: PLC0415
+
+    monkeypatch.chdir(tmp_path)
+    write_all(TracksWriter(Path("tracks.jsonl"), NAMES))
+    return Path("tracks.jsonl")
+
+
+def masa(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "name", ["o.csv", "o.parquet", "o.xml", "o.coco.json", "o.bdd.json", "o.yolo-tracks"]
+)
+def test_there_and_back_again(tracks, name):
+    if name == "o.parquet":
+        pytest.importorskip("pyarrow")
+    result = masa("convert", tracks, name, "--size", "640x480", "--fps", "25")
+    assert result.exit_code == 0, result.stderr
+    assert f"{name}: 2 tracks, 7 boxes in 6 frames" in result.stdout
+    back = masa("convert", name, "back.jsonl", "--size", "640x480", "--fps", "25", "--json")
+    assert back.exit_code == 0, back.stderr
+    assert json.loads(back.stdout)["tracks"] == 2
+    first, second = (
+        [json.loads(line) for line in Path(path).read_text().splitlines()]
+        for path in (tracks, "back.jsonl")
+    )
+    for given, found in zip(first, second, strict=False):
+        assert found["time"] == pytest.approx(given["time"])
+        assert sorted(found["ids"]) == sorted(given["ids"])
+        assert set(found["labels"]) == set(given["labels"])
+
+
+def test_the_times_of_a_variable_frame_rate_are_kept(tracks):
+    lines = [json.loads(line) for line in tracks.read_text().splitlines()]
+    for line in lines:
+        line["time"] = line["frame"] ** 2 / 7
+    tracks.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    masa("convert", tracks, "o.jsonl")
+    again = [json.loads(line)["time"] for line in Path("o.jsonl").read_text().splitlines()]
+    assert again == [line["time"] for line in lines]
+
+
+def test_a_video_tells_size_rate_and_length(tracks, tmp_path):
+    video, _ = write_clip(tmp_path, 9)
+    result = masa("convert", tracks, "o.coco.json", "--video", video)
+    assert result.exit_code == 0, result.stderr
+    coco = json.loads(Path("o.coco.json").read_text())
+    assert len(coco["images"]) == 9
+    assert coco["videos"][0] == {"id": 1, "name": "street", "width": 96, "height": 64}
+
+
+def test_class_numbers_of_mot_get_names(tracks):
+    masa("convert", tracks, "o.txt", "--mot-classes")
+    assert masa("convert", "o.txt", "o.csv", "--names", "bus,tram").exit_code == 0
+    assert ",tram," in Path("o.csv").read_text()
+    wrong = masa("convert", "o.txt", "p.csv", "--names", "bus")
+    assert wrong.exit_code == 1
+    assert 'there is one called "2"' in wrong.stderr
+    assert not Path("p.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem", "code"),
+    [
+        (["missing.jsonl", "o.csv"], "does not exist", 1),
+        (["tracks.jsonl", "o.abc"], "does not tell its format", 1),
+        (["tracks.jsonl", "o.yolo"], "size is not known", 1),
+        (["tracks.jsonl", "tracks.jsonl"], "is an input of this run", 1),
+        (["tracks.jsonl", "o.mots.txt"], "has 7 boxes without one", 1),
+        (["tracks.jsonl", "there.csv"], "exists already", 1),
+        (["tracks.jsonl", "o.yolo", "--size", "640"], "--size expects", 2),
+        (["tracks.jsonl", "o.csv", "--images", "x.json"], "--images is for TAO", 1),
+        (["tracks.jsonl", "o.csv", "--from", "coco"], "tracks.jsonl", 1),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_said_and_nothing_written(tracks, arguments, problem, code):
+    Path("there.csv").write_text("mine")
+    before = sorted(Path().iterdir())
+    result = masa("convert", *arguments)
+    assert result.exit_code == code
+    assert problem in one_line(result.stderr)
+    assert sorted(Path().iterdir()) == before
+    assert Path("there.csv").read_text() == "mine"
+
+
+def test_track_writes_further_formats_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video, dets = write_clip(tmp_path, 5)
+    options = ["--association", "motion", "--no-video", "--also", "cvat,csv,yolo,yolo-tracks"]
+    result = masa("track", video, "--dets", dets, *options)
+    assert result.exit_code == 0, result.stderr
+    for name in ("street.cvat.xml", "street.csv", "street.yolo", "street.yolo-tracks"):
+        assert Path("street", name).exists()
+    again = masa("track", video, "--dets", dets, *options, "--overwrite")
+    assert again.exit_code == 0, again.stderr

@@ -1,0 +1,187 @@
+"""masa track frame by frame: from standard input, to standard output, and killed on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.clips import write_clip
+
+MASA = [sys.executable, "-m", "masa_cli"]
+MOTION = ["--association", "motion"]
+NUM_FRAMES = 150
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    """The clip as MPEG-TS, and its detections."""
+    monkeypatch.chdir(tmp_path)
+    video, dets = write_clip(tmp_path, NUM_FRAMES)
+    stream = tmp_path / "street.ts"
+    with av.open(str(video)) as source, av.open(str(stream), "w") as target:
+        pictures = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = pictures
+                target.mux(packet)
+    return stream, dets
+
+
+def run(*arguments, data=b"", code=0):
+    result = subprocess.run(
+        [*MASA, *map(str, arguments)], input=data, capture_output=True, check=False, timeout=120
+    )
+    assert result.returncode == code, result.stderr.decode()
+    return result
+
+
+def lines(data):
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def num_pictures(path):
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
+
+
+def test_video_on_standard_input_gives_the_results_of_a_live_run(clip):
+    stream, dets = clip
+    result = run(
+        "track", "-", "--dets", dets, *MOTION, "-o", "piped", "--json", data=stream.read_bytes()
+    )
+    assert json.loads(result.stdout)["frames"] == NUM_FRAMES
+    run("track", "street.mp4", "--dets", dets, *MOTION, "-o", "file")
+    piped, file = (Path(name, "tracks.jsonl").read_bytes() for name in ("piped", "file"))
+    assert [line["boxes"] for line in lines(piped)] == [line["boxes"] for line in lines(file)]
+    assert [line["ids"] for line in lines(piped)] == [line["ids"] for line in lines(file)]
+    assert Path("piped/stdin.txt").read_bytes() == Path("file/street.txt").read_bytes()
+    assert num_pictures("piped/stdin.mp4") == NUM_FRAMES
+
+
+def test_lines_on_standard_output_are_those_of_the_file(clip):
+    _, dets = clip
+    result = run("track", "street.mp4", "--dets", dets, *MOTION, "--jsonl", "-", "-o", "out")
+    assert result.stdout == Path("out/tracks.jsonl").read_bytes()
+    assert len(lines(result.stdout)) == NUM_FRAMES
+
+
+def test_lines_alone_need_no_files(clip):
+    _, dets = clip
+    options = ["--no-video", "--no-mot", "--no-jsonl", "--jsonl", "-"]
+    result = run("track", "street.mp4", "--dets", dets, *MOTION, *options)
+    assert len(lines(result.stdout)) == NUM_FRAMES
+    assert not Path("street").exists()
+
+
+def test_each_line_comes_as_soon_as_its_frame(clip):
+    stream, dets = clip
+    process = subprocess.Popen(
+        [*MASA, "track", "-", "--dets", str(dets), *MOTION, "--jsonl", "-", "--no-video", "-q"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    data = stream.read_bytes()
+    process.stdin.write(data[: len(data) * 2 // 3])
+    process.stdin.flush()
+    first = json.loads(process.stdout.readline())  # while the other third is not there yet
+    assert first["frame"] == 0
+    rest, _ = process.communicate(data[len(data) * 2 // 3 :], timeout=60)
+    assert len(lines(rest)) == NUM_FRAMES - 1
+
+
+def test_a_reader_that_leaves_ends_the_run_in_order(clip):
+    stream, dets = clip
+    process = subprocess.Popen(
+        [*MASA, "track", "-", "--dets", str(dets), *MOTION, "--jsonl", "-", "-o", "out"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdin.write(stream.read_bytes())
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdin.close()
+    messages = process.stderr.read().decode()
+    assert process.wait(timeout=60) == 0, messages
+    assert "Traceback" not in messages
+    assert "BrokenPipe" not in messages
+    assert Path("out/tracks.jsonl").exists()
+
+
+def begun(clip):
+    """A run that got most of its input and waits for more."""
+    stream, dets = clip
+    process = subprocess.Popen(
+        [*MASA, "track", "-", "--dets", str(dets), *MOTION, "-o", "out"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    data = stream.read_bytes()
+    process.stdin.write(data[: len(data) * 9 // 10])
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    spool = Path("out/tracks.jsonl.part")
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        if spool.exists() and spool.read_bytes().count(b"\n") > 0.75 * NUM_FRAMES:
+            return process
+    raise AssertionError("nothing was tracked")
+
+
+def test_ctrl_c_ends_a_live_run_with_complete_results(clip):
+    process = begun(clip)
+    os.kill(process.pid, signal.SIGINT)
+    process.stdin = None  # stays open: the run must end by itself
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 0, messages
+    tracked = lines(Path("out/tracks.jsonl").read_bytes())
+    assert 50 < len(tracked) < NUM_FRAMES
+    assert num_pictures("out/stdin.mp4") == len(tracked)
+    assert not list(Path("out").glob("*.part"))
+
+
+def test_a_kill_leaves_a_video_that_plays(clip):
+    process = begun(clip)
+    process.kill()
+    process.wait()
+    tracked = lines(Path("out/tracks.jsonl.part").read_bytes())
+    shown = num_pictures("out/stdin.mp4.part")
+    assert 50 <= shown <= len(tracked)
+    assert Path("out/stdin.txt.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem", "code"),
+    [
+        (["--clean-up"], "--clean-up needs the whole video", 1),
+        (["--min-track-length", "3"], "--min-track-length needs the whole video", 1),
+        (["--save-embeddings", "--association", "hybrid"], "--save-embeddings needs the", 1),
+        (["--resume"], "--resume goes on with the run of a file", 1),
+        (["--json"], "both write to standard output", 2),
+        (["--preview"], "there is no display", 1),
+    ],
+    ids=str,
+)
+def test_what_needs_the_whole_video_is_refused(clip, options, problem, code, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    _, dets = clip
+    command = ["track", "street.mp4", "--dets", dets, *MOTION, "--jsonl", "-", "-o", "out"]
+    result = run(*command, *options, code=code)
+    assert problem in " ".join(result.stderr.decode().split())
+    assert not Path("out").exists()
+    assert not result.stdout
+
+
+def test_standard_input_without_video_is_an_error(clip):
+    _, dets = clip
+    for data in (b"", b"text\n" * 100):
+        result = run("track", "-", "--dets", dets, *MOTION, data=data, code=1)
+        assert "standard input" in result.stderr.decode()

@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from masa_cli.cli.app import app
+from masa_cli.replay import Keeping
+from masa_cli.trackers import NAMES
+from tests.clips import write_clip
+
+NUM_FRAMES = 24
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_clip(tmp_path, NUM_FRAMES)
+
+
+def masa(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def contents(folder):
+    files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    files.pop("embeddings.masa", None)
+    return files
+
+
+def keep(clip, out, *options):
+    video, dets = clip
+    result = masa("track", video, "--dets", dets, "--save-embeddings", "-o", out, *options)
+    assert result.exit_code == 0, result.stderr
+    return out / Path("embeddings.masa")
+
+
+@pytest.fixture
+def kept(clip):
+    return keep(clip, Path("kept"), "--no-video")
+
+
+@pytest.mark.parametrize("association", NAMES)
+def test_retrack_gives_what_a_fresh_run_would(clip, kept, association):
+    video, dets = clip
+    options = ["--also", "coco", "--trails", 3, "--association", association]
+    if association == "motion":
+        fresh = masa("track", video, "--dets", dets, "-o", "fresh", *options)
+        assert fresh.exit_code == 0, fresh.stderr
+    else:
+        keep(clip, Path("fresh"), *options)
+    again = masa("retrack", kept, video, "-o", "again", *options)
+    assert again.exit_code == 0, again.stderr
+    assert contents("again") == contents("fresh")
+    assert len(contents("again")) == 4
+
+
+def test_settings_and_the_second_look_are_those_of_track(clip, kept):
+    options = ["--set", "birth_score=0.8", "--set", "relink.seconds=2", "--clean-up", "--no-video"]
+    keep(clip, Path("fresh"), *options)
+    assert masa("retrack", kept, "-o", "again", *options[:-1]).exit_code == 0
+    assert contents("again") == contents("fresh")
+
+
+def test_the_camera_is_kept_by_trackers_that_do_not_ask_for_it(clip):
+    kept = keep(clip, Path("demo"), "--association", "masa-demo", "--no-video")
+    keep(clip, Path("fresh"), "--no-video")
+    assert masa("retrack", kept, "-o", "again").exit_code == 0
+    assert contents("again") == contents("fresh")
+
+
+def test_a_stopped_run_keeps_the_same_embeddings_when_it_goes_on(clip, kept, monkeypatch):
+    update = Keeping.update
+
+    def interrupted(self, index, *rest):
+        if index == 13:
+            raise KeyboardInterrupt
+        return update(self, index, *rest)
+
+    video, dets = clip
+    command = ["track", video, "--dets", dets, "--save-embeddings", "-o", "stopped", "--no-video"]
+    monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(Keeping, "update", interrupted)
+    assert masa(*command).exit_code == 130
+    assert not Path("stopped/embeddings.masa").exists()
+    monkeypatch.setattr(Keeping, "update", update)
+    assert masa(*command, "--resume").exit_code == 0
+    assert Path("stopped/embeddings.masa").read_bytes() == kept.read_bytes()
+    assert contents("stopped") == contents("kept")
+
+
+def test_retrack_needs_neither_the_video_nor_the_detections(clip, kept):
+    for path in clip:
+        path.unlink()
+    result = masa("retrack", kept, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["tracks"] == 2
+    assert {path.name for path in Path("street-hybrid").iterdir()} == {"street.txt", "tracks.jsonl"}
+
+
+def test_another_video_is_refused(clip, kept, tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    image = np.zeros((32, 32, 3), np.uint8)
+    imageio.imwrite(folder / "1.png", image)
+    result = masa("retrack", kept, folder, "-o", "again")
+    assert result.exit_code == 1
+    assert "is not the video of kept/embeddings.masa: 32 x 32 pixels" in result.stderr
+    assert not Path("again").exists()
+
+
+def test_what_cannot_be_kept_is_said_before_anything_runs(clip):
+    video, dets = clip
+    result = masa("track", video, "--dets", dets, "--save-embeddings", "--association", "motion")
+    assert result.exit_code == 1
+    assert "makes no embeddings" in result.stderr
+    assert not Path("street").exists()
+
+
+def test_embeddings_that_exist_are_not_overwritten_unasked(clip, kept):
+    before = kept.read_bytes()
+    video, dets = clip
+    options = ["--no-video", "--no-mot", "--no-jsonl", "--save-embeddings", "-o", "kept"]
+    assert masa("track", video, "--dets", dets, *options).exit_code == 1
+    assert masa("retrack", kept, "-o", "kept").exit_code == 1
+    assert kept.read_bytes() == before
+
+
+def test_a_cut_file_is_an_error(clip, kept):
+    kept.write_bytes(kept.read_bytes()[:-200])
+    result = masa("retrack", kept, "-o", "again")
+    assert result.exit_code == 1
+    assert "is damaged or cut short" in result.stderr

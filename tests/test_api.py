@@ -1,0 +1,125 @@
+"""masa from Python: `for frame in masa_cli.track(...)`."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+import masa_cli
+from masa_cli.errors import MasaError, SettingsError, SourceError, UsageError
+from masa_cli.structures import Detections
+from tests.clips import HEIGHT, WIDTH, boxes_at, write_clip
+
+NUM_FRAMES = 12
+LINES_ALONE = ("--jsonl", "-", "--no-video", "--no-mot", "--no-jsonl")
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_clip(tmp_path, NUM_FRAMES)
+
+
+class Truth:
+    """A detector of one's own: it knows where the boxes are, and is sure."""
+
+    classes = ("car", "dog")
+
+    def __init__(self):
+        self.seen = []
+
+    def detect(self, frames):
+        self.seen += [frame.image.shape for frame in frames]
+        boxes = [[(x, y, x + w, y + h) for x, y, w, h in boxes_at(each.index)] for each in frames]
+        return [
+            Detections(
+                np.array(each, np.float32), np.array([0.9, 0.9], np.float32), np.array([0, 1])
+            )
+            for each in boxes
+        ]
+
+
+def test_each_frame_comes_with_its_tracks(clip):
+    video, dets = clip
+    frames = list(masa_cli.track(video, dets=dets))
+    assert [frame.index for frame in frames] == list(range(NUM_FRAMES))
+    assert frames[5].time == 0.2
+    assert frames[5].image.shape == (HEIGHT, WIDTH, 3)
+    last = frames[-1]
+    assert (len(last), sorted(last.ids), last.names) == (2, [1, 2], ["object", "object"])
+    assert np.allclose(last.scores, 0.9)
+    x, y, w, h = boxes_at(NUM_FRAMES - 1)[0]
+    assert last.boxes[last.ids == 1][0].tolist() == [x, y, x + w, y + h]
+
+
+def test_it_is_the_live_run_of_the_command(clip):
+    video, dets = clip
+    run = subprocess.run(
+        [sys.executable, "-m", "masa_cli", "track", video, "--dets", dets, *LINES_ALONE],
+        capture_output=True,
+        check=True,
+    )
+    lines = [orjson.loads(line) for line in run.stdout.splitlines()]
+    frames = list(masa_cli.track(video, dets=dets))
+    assert [line["ids"] for line in lines] == [frame.ids.tolist() for frame in frames]
+    assert [line["boxes"] for line in lines] == [frame.boxes.tolist() for frame in frames]
+
+
+def test_a_detector_of_ones_own_is_asked_for_each_frame(clip):
+    detector = Truth()
+    frames = list(masa_cli.track(clip[0], dets=detector, association="motion"))
+    assert len(detector.seen) == NUM_FRAMES
+    assert set(detector.seen) == {(HEIGHT, WIDTH, 3)}
+    assert sorted(frames[-1].names) == ["car", "dog"]
+
+
+def test_it_can_be_left_at_any_frame(clip):
+    video, dets = clip
+    for frame in masa_cli.track(str(video), dets=str(dets), association="motion"):
+        if frame.index == 3:
+            break
+    assert frame.index == 3
+
+
+def test_settings_are_those_of_the_association(clip):
+    video, dets = clip
+    frames = list(masa_cli.track(video, dets=dets, settings={"birth_score": 0.95}))
+    assert not any(map(len, frames))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({}, UsageError),
+        ({"dets": "d.txt", "prompt": "car"}, UsageError),
+        ({"dets": "none.txt"}, SourceError),
+        ({"dets": Truth(), "association": "nothing"}, SettingsError),
+        ({"dets": Truth(), "settings": {"nothing": 1}}, SettingsError),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_at_once_with_a_way_on(clip, arguments, kind):
+    with pytest.raises(kind) as error:
+        masa_cli.track(clip[0], **arguments)
+    assert isinstance(error.value, MasaError)
+    assert error.value.fix
+
+
+def test_importing_masa_imports_nothing_heavy():
+    code = (
+        "import sys, masa_cli;"
+        "sys.exit(bool({'numpy', 'torch', 'cv2', 'av', 'typer'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_example_of_the_readme_runs(clip, monkeypatch, capsys):
+    readme = (Path(masa_cli.__file__).parents[1] / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    monkeypatch.chdir(clip[0].parent)
+    exec(compile(example, "README.md", "exec"), {})
+    # A live run names a track when it was found in four frames.
+    assert capsys.readouterr().out.count("\n") == 2 * (NUM_FRAMES - 3)
