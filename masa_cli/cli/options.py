@@ -88,7 +88,7 @@ DetectorName = Annotated[
         help="What finds the objects of a prompt. gdino: Grounding-DINO as it is inside "
         "gdino_masa.pth, whose features the adapter gdino shares; gdino-swinb, gdino-swint: as its "
         "authors published it; lite: 80 classes, small and quick; a file that masa train run "
-        "--recipe lite-detector wrote; auto: what suits the words, the machine and the weights.",
+        "--recipe lite-detector wrote; auto: gdino where its weights are, else lite.",
     ),
 ]
 MinScore = Annotated[

@@ -79,7 +79,7 @@ def plan_prompt(
         MasaError: there is no such detector, it does not know the words, or a file is missing.
     """
     if model == AUTO:
-        model = _suitable(prompt, folder)
+        model = _suitable(folder)
     if model == CLASS_MODEL or model.endswith(_TRAINED):
         return _class_plan(prompt, model, given)
     choice = replace(EVERYTHING if association in PRESETS else Choice(), **given)
@@ -99,16 +99,11 @@ def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> Promp
     return PromptPlan(search, model, (file,), choice, "raw", BY_CLASSES)
 
 
-def _suitable(prompt: Prompt, folder: Path | None) -> str:
-    """The detector that suits the prompt and this machine; says which it is, and why."""
-    from masa_cli.models.device import choose_device  # noqa: PLC0415 - imports torch
-
-    has_classes = look_for_packaged(CLASS_MODEL + _TRAINED) is not None
+def _suitable(folder: Path | None) -> str:
+    """The detector that suits this machine; says which it is, and why."""
     backend = choose_backend(
-        load_vocabulary().unknown(prompt.classes),
         has_text=look_for(find_row(TEXT_MODEL), folder) is not None,
-        has_classes=has_classes,
-        has_accelerator=has_classes and choose_device("auto").type != "cpu",
+        has_classes=look_for_packaged(CLASS_MODEL + _TRAINED) is not None,
     )
     logger.info("detector %s: %s", backend.name, backend.reason)
     return backend.name

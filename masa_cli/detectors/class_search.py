@@ -17,7 +17,7 @@ class ClassChoice:
     """Which boxes are given on."""
 
     min_score: float = 0.1  # boxes below it are left out, where the prompt says nothing else
-    max_overlap: float = 0.6  # IoU above which the weaker of two of one phrase is left out
+    max_overlap: float = 0.5  # IoU above which the weaker of two of one phrase is left out
 
     def __post_init__(self) -> None:
         if not (0 <= self.min_score <= 1 and 0 <= self.max_overlap <= 1):
