@@ -70,7 +70,7 @@ def track(
     adapter: str | None = None,
     settings: Mapping[str, object] | None = None,
     min_score: float | None = None,
-    detector: str = "gdino",
+    detector: str = "auto",
     device: str = "auto",
     precision: str = "float32",
     weights_dir: Path | None = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from masa_cli.detectors import Detector
+from masa_cli.detectors.class_search import MODEL, ClassSearch
 from masa_cli.detectors.everything import Everything
 from masa_cli.detectors.selected import Selected
 from masa_cli.detectors.text_search import TextSearch
@@ -103,6 +104,11 @@ def _detector(job: TrackJob, shared: _Shared) -> Detector:
         detector = build_text_detector(search, preparation=job.preparation, **shared.where)
         shared.backbones[search.model, search.weights] = detector.features
         return detector
+    if isinstance(search, ClassSearch):
+        from masa_cli.detectors.one_stage import build_class_detector
+
+        pyramid = shared.pyramid(MODEL, search.weights)
+        return build_class_detector(search, pyramid, **shared.where)
     if isinstance(search, Everything):
         if search.proposals == "grid":
             from masa_cli.detectors.grid import build_grid_detector

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from masa_cli import __version__
 from masa_cli.detectors import Detector
+from masa_cli.detectors.class_search import ClassSearch
 from masa_cli.detectors.everything import Everything
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.detectors.text_search import TextSearch
@@ -53,14 +54,14 @@ class TrackJob:
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
-        found_by: what finds the boxes, "file" or "prompt".
+        found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
         selection: which of the boxes are tracked at all.
         recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
             then `detector` is the same, and `source` is for the second pass.
     """
 
     source: Source
-    detector: Detector | TextSearch | Everything
+    detector: Detector | TextSearch | ClassSearch | Everything
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -154,7 +155,7 @@ class TrackJob:
                 fix=f"leave them out, or use --association {HYBRID} without --no-relink",
             )
         self._check_clean_up()
-        if isinstance(self.detector, TextSearch | Everything):
+        if isinstance(self.detector, TextSearch | ClassSearch | Everything):
             self._check_placement()
         self._check_masks()
         self._check_kept()

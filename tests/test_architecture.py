@@ -17,6 +17,7 @@ FLOORS = (
         "boxes",
         "errors",
         "settings",
+        "toml_data",
         "official_keys",
         "detector_keys",
     },

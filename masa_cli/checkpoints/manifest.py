@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from masa_cli.errors import SettingsError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from masa_cli.toml_data import read_toml
 
 MANIFEST = files("masa_cli") / "weights.toml"
 
@@ -61,7 +56,7 @@ class WeightsFile:
 @cache
 def load_manifest() -> Mapping[str, WeightsFile]:
     """All rows by their names, in the order of the manifest."""
-    rows = tomllib.loads(MANIFEST.read_text(encoding="utf-8"))["files"]
+    rows = read_toml(MANIFEST)["files"]
     return MappingProxyType({row["name"]: _row_of(row) for row in rows})
 
 

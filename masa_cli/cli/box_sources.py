@@ -6,38 +6,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
-from masa_cli.association import PRESETS
 from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
+from masa_cli.cli.prompt_plans import plan_prompt, usual_changes
 from masa_cli.detectors import Detector
+from masa_cli.detectors.class_search import ClassSearch
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.detectors.of_excerpt import OfExcerpt
 from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
-from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch, plan_search
+from masa_cli.detectors.text_search import TextSearch
 from masa_cli.errors import UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.detections import DetectionFormat, read_detections
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Excerpt
-from masa_cli.trackers import HYBRID, MOTION
-
-# Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
-# settings come before the user's own.
-_TEXT_SCORES = MappingProxyType(
-    {
-        HYBRID: ("birth_score=0.35", "confident_score=0.3"),
-        MOTION: ("birth_score=0.4", "confident_score=0.3"),
-    }
-)
-
-
-PROMPT = "prompt"
-
-
-def usual_changes(found_by: str, association: str) -> tuple[str, ...]:
-    """Changes to the settings of the association that such boxes need, before the user's own."""
-    return _TEXT_SCORES.get(association, ()) if found_by == PROMPT else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +33,14 @@ class BoxSource:
         inputs: files that are read.
         facts: what the boxes depend on, by name, for --resume.
         adapter: the one to use unless the user chooses.
-        found_by: what finds the boxes, "file" or "prompt".
+        found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
         changes: to the settings of the association, before the user's.
         table: the detections, where they are read from a file.
     """
 
     frames: Source
     origin: Path | None
-    detector: Detector | TextSearch
+    detector: Detector | TextSearch | ClassSearch
     inputs: tuple[Path, ...]
     facts: tuple[tuple[str, str], ...]
     adapter: str
@@ -129,7 +111,7 @@ def from_prompt(
     patience: float = 60,
     part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
-    """Boxes that a text detector finds; arguments are the user's options, and `part` cuts frames.
+    """Boxes that a detector finds; arguments are the user's options, and `part` cuts frames.
 
     Raises:
         UsageError: the prompt is empty or malformed, or there is no video.
@@ -141,20 +123,17 @@ def from_prompt(
             "a prompt is looked for in pictures, but no video is given",
             fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
         )
-    usual = EVERYTHING if association in PRESETS else Choice()
-    choice = Choice(
-        usual.min_score if min_score is None else min_score,
-        usual.max_overlap if max_overlap is None else max_overlap,
-    )
-    search = plan_search(wanted, model, choice, weights_dir)
+    choice = {"min_score": min_score, "max_overlap": max_overlap}
+    given = {name: value for name, value in choice.items() if value is not None}
+    plan = plan_prompt(wanted, model, given, weights_dir, association)
     frames = part(open_any(source, frame_rate=parse_frame_rate(fps), patience=patience))
     return BoxSource(
         frames=frames,
         origin=None if is_live(frames) else Path(source),
-        detector=search,
-        inputs=tuple(path for path in (search.weights, search.vocabulary, prompt_file) if path),
-        facts=(("--prompt", str(wanted)), ("--detector", model), ("boxes", str(choice))),
-        adapter="gdino",
-        found_by=PROMPT,
-        changes=usual_changes(PROMPT, association),
+        detector=plan.search,
+        inputs=tuple(path for path in (*plan.files, prompt_file) if path),
+        facts=(("--prompt", str(wanted)), ("--detector", plan.model), ("boxes", str(plan.choice))),
+        adapter=plan.adapter,
+        found_by=plan.found_by,
+        changes=usual_changes(plan.found_by, association),
     )

@@ -12,7 +12,6 @@ from masa_cli.formats.detections import DetectionFormat
 AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
-TextModelName = Literal["gdino", "gdino-swinb", "gdino-swint"]
 PreparationName = Literal["demo", "tao", "bdd"]
 
 Sources = Annotated[
@@ -82,11 +81,14 @@ PromptFile = Annotated[
     ),
 ]
 DetectorName = Annotated[
-    TextModelName,
+    str,
     typer.Option(
         "--detector",
-        help="What finds the objects of a prompt: Grounding-DINO as it is inside gdino_masa.pth, "
-        "whose features the adapter gdino shares, or as its authors published it.",
+        metavar="NAME|FILE",
+        help="What finds the objects of a prompt. gdino: Grounding-DINO as it is inside "
+        "gdino_masa.pth, whose features the adapter gdino shares; gdino-swinb, gdino-swint: as its "
+        "authors published it; lite: 80 classes, small and quick; a file that masa train run "
+        "--recipe lite-detector wrote; auto: gdino where its weights are, else lite.",
     ),
 ]
 MinScore = Annotated[

@@ -75,9 +75,9 @@ def retrack(
 
     The results are those that masa track --save-embeddings would give with these options.
     """
-    from masa_cli.cli.box_sources import usual_changes  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
     from masa_cli.cli.inputs import excerpt_of, parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.prompt_plans import usual_changes  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
@@ -144,7 +144,7 @@ def _check_same(source: Path, video: VideoInfo, embeddings: Path, kept: VideoInf
 def _warn_of_choice(kept: Kept, association: str) -> None:
     """A prompt's boxes are chosen differently for MASA's presets: say when they were not."""
     from masa_cli.association import PRESETS  # noqa: PLC0415
-    from masa_cli.cli.box_sources import PROMPT  # noqa: PLC0415
+    from masa_cli.cli.prompt_plans import PROMPT  # noqa: PLC0415
     from masa_cli.detectors.text_search import EVERYTHING, Choice  # noqa: PLC0415
 
     usual = str(EVERYTHING if association in PRESETS else Choice())

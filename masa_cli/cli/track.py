@@ -28,7 +28,7 @@ def track(
     output: options.Output = None,
     dets_format: options.DetsFormat = "auto",
     dets_images: options.DetsImages = None,
-    detector: options.DetectorName = "gdino",
+    detector: options.DetectorName = "auto",
     min_score: options.MinScore = None,
     max_overlap: options.MaxOverlap = None,
     classes: options.Classes = "",

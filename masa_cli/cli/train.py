@@ -32,6 +32,16 @@ Variant = Annotated[
 Folder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False)
 ]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Another recipe than the adapter's own: lite-detector learns from boxes with classes "
+        "to find them, too.",
+        show_default=False,
+    ),
+]
 Changes = Annotated[
     list[str],
     typer.Option(
@@ -80,6 +90,7 @@ def show_(
     data: Data,
     output: Sheet = None,
     adapter: Variant = "lite",
+    recipe: RecipeName = None,
     count: Count = 8,
     changes: Changes = [],  # noqa: B006 - Typer copies it
     seed: Seed = 0,
@@ -93,7 +104,7 @@ def show_(
     from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
     from masa_cli.training.sheets import draw_pairs  # noqa: PLC0415
 
-    recipe = find_recipe(adapter).changed(changes)
+    views = find_recipe(adapter, recipe).changed(changes).views
     regions = RegionSet.joined([read_regions(path) for path in data])
     folder = data[0] if data[0].is_dir() else data[0].parent
     output = output or folder / "pairs.png"
@@ -101,7 +112,7 @@ def show_(
         refuse_existing([output])
     make_folder(output.parent)
     with messages(quiet=False):
-        maker = PairMaker(regions, recipe.views, seed)
+        maker = PairMaker(regions, views, seed)
         draw_pairs(output, [maker.make(number) for number in range(count)])
     show(str(output))
 
@@ -111,6 +122,7 @@ def run(
     data: Data,
     output: Folder,
     adapter: Variant = "lite",
+    recipe: RecipeName = None,
     changes: Changes = [],  # noqa: B006 - Typer copies it
     seed: Seed = 0,
     videos: Videos = None,
@@ -143,7 +155,7 @@ def run(
     job = TrainJob(
         data=tuple(data),
         variant=adapter,
-        recipe=find_recipe(adapter).changed(changes),
+        recipe=find_recipe(adapter, recipe).changed(changes),
         folder=output,
         seed=seed,
         device=device,

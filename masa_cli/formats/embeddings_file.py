@@ -44,7 +44,7 @@ class Kept:
         info: the video.
         classes: names that labels index.
         temperature: of the adapter that made the embeddings.
-        found_by: what found the boxes, "file" or "prompt".
+        found_by: what found the boxes: "file", "prompt" (a text detector) or "classes".
         facts: what the boxes depend on, by name.
     """
 

@@ -31,7 +31,8 @@ class Regions:
         file: the image.
         size: height and width, pixels.
         boxes: (N, 4) float32 xyxy, pixels.
-        labels: (N,) int64, indices into the classes of the set.
+        labels: (N,) int64, indices into the classes of the set; ~index for regions to ignore, in
+            which there may be something of that class.
         outlines: for each region (K, 2) float32 x, y: corners of its convex hull, or of its box.
     """
 
@@ -50,7 +51,7 @@ class RegionSet:
         sizes: (I, 2) height and width of each.
         starts: (I + 1,) the first region of each image.
         boxes: (M, 4) float32 xyxy.
-        labels: (M,) indices into `classes`.
+        labels: (M,) indices into `classes`, or ~index.
         corners: (K, 2) float32 x, y of all outlines.
         corner_starts: (M + 1,) the first corner of each region.
         classes: names.
@@ -115,11 +116,10 @@ class RegionSet:
             numbers = np.array([classes.index(name) for name in each.classes], np.int64)
             for place in range(len(each)):
                 image = each[place]
-                images.append(
-                    Regions(
-                        image.file, image.size, image.boxes, numbers[image.labels], image.outlines
-                    )
-                )
+                known = image.labels >= 0
+                renumbered = numbers[np.where(known, image.labels, ~image.labels)]
+                labels = np.where(known, renumbered, ~renumbered)
+                images.append(Regions(image.file, image.size, image.boxes, labels, image.outlines))
         return RegionSet.of(images, classes)
 
 
@@ -151,12 +151,11 @@ def _parse(content: Mapping[str, Any], beside: Path) -> RegionSet:
     place_of = {number: place for place, number in enumerate(names)}
     rows_of: dict[Any, list[Mapping[str, Any]]] = {row["id"]: [] for row in content["images"]}
     for row in content["annotations"]:
-        if not row.get("iscrowd"):
-            rows_of[row["image_id"]].append(row)
+        rows_of[row["image_id"]].append(row)
     images = []
     for image in content["images"]:
         rows = rows_of[image["id"]]
-        if not rows:
+        if all(row.get("iscrowd") for row in rows):
             continue
         boxes = xywh_to_xyxy(np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4))
         if not np.isfinite(boxes).all():
@@ -166,11 +165,16 @@ def _parse(content: Mapping[str, Any], beside: Path) -> RegionSet:
                 folder / image["file_name"],
                 (int(image["height"]), int(image["width"])),
                 boxes,
-                np.array([place_of[int(row["category_id"])] for row in rows], np.int64),
+                np.array([_label(row, place_of) for row in rows], np.int64),
                 tuple(_outline(row, box) for row, box in zip(rows, boxes, strict=True)),
             )
         )
     return RegionSet.of(images, tuple(names.values()))
+
+
+def _label(row: Mapping[str, Any], place_of: Mapping[int, int]) -> int:
+    place = place_of[int(row["category_id"])]
+    return ~place if row.get("iscrowd") else place
 
 
 def _outline(row: Mapping[str, Any], box: FloatArray) -> FloatArray:

@@ -132,6 +132,20 @@ class DyHead(_Fusion):
         super().__init__([_Block(width, 1, _Attention(width)) for _ in range(num_blocks)])
 
 
+class CoarseFusion(nn.Module):
+    """Of `lite`: as `DeformFusion`, but the finest level, which costs most, stays as it is."""
+
+    def __init__(self, width: int, num_blocks: int) -> None:
+        super().__init__()
+        self.coarse = DeformFusion(width, num_blocks)
+
+    def forward(self, maps: Sequence[Tensor], levels: Collection[int]) -> dict[int, Tensor]:
+        """As `DeformFusion`'s."""
+        fused = self.coarse(maps[1:], {level - 1 for level in levels if level})
+        finest = {0: maps[0]} if 0 in levels else {}
+        return finest | {level + 1: x for level, x in fused.items()}
+
+
 def _with_neighbours(levels: Collection[int], num_levels: int) -> set[int]:
     """The levels and those next to them: what a block must be given to compute the levels."""
     spread = {level + step for level in levels for step in (-1, 0, 1)}

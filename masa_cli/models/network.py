@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from masa_cli.models.embedding_head import EmbeddingHead
 from masa_cli.models.fpn import FPN, SimpleFPN
-from masa_cli.models.fusion import DeformFusion, DyHead
+from masa_cli.models.fusion import CoarseFusion, DeformFusion, DyHead
 from masa_cli.models.stripes import Stripes
 from masa_cli.models.variants import Variant
 from masa_cli.structures import FloatArray, State
@@ -68,6 +68,7 @@ FUSIONS: Mapping[str, _Part] = MappingProxyType(
     {
         "none": lambda row: _NoFusion(),
         "deform": lambda row: DeformFusion(row.width, row.blocks),
+        "deform-coarse": lambda row: CoarseFusion(row.width, row.blocks),
         "dyhead": lambda row: DyHead(row.width, row.blocks),
     }
 )

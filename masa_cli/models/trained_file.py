@@ -20,6 +20,7 @@ from masa_cli.models.variants import VARIANTS
 SUFFIX = ".safetensors"
 # What the header of a file says.
 VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.about"
+CLASSES_KEY = "classes"  # in what it says of how it was trained, if that was to detect
 _FIX = "give a file that masa train wrote, such as best.safetensors"
 
 
@@ -54,6 +55,21 @@ def describe_trained(file: Path) -> TrainedFile:
         said = f'unknown variant "{variant}"' if variant else "it does not say which variant it is"
         raise WeightsError(f"{file} holds no weights that masa trained: {said}", fix=_FIX)
     return TrainedFile(variant, json.loads(facts.get(ABOUT_KEY, "{}")))
+
+
+def classes_of(file: Path) -> tuple[str, ...]:
+    """The classes that the detector in a file tells apart.
+
+    Raises:
+        WeightsError: as `describe_trained`, or it was not trained to detect.
+    """
+    classes = describe_trained(file).about.get(CLASSES_KEY)
+    if not classes:
+        raise WeightsError(
+            f"{file} was not trained to find objects, only to embed them",
+            fix="train it with --recipe lite-detector",
+        )
+    return tuple(classes)
 
 
 def load_trained(file: Path, variant: str, parts: Mapping[str, nn.Module]) -> None:

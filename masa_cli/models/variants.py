@@ -42,6 +42,7 @@ class Variant:
     clips: bool  # whether the part of a box outside the frame is left out
     pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
     weights: str | None  # the published file; None: none is published
+    packaged: str | None = None  # the file that comes with the program
     object_convs: int = 0  # layers of the branch that finds objects of any class (models.objects)
     object_layers: int = 2
     width: int = 256  # channels of the maps behind the neck
@@ -50,6 +51,7 @@ class Variant:
     hidden: int = 1024  # numbers between the layers of heads
     unit_length: bool = False  # whether the head "embedding" gives embeddings length 1
     unfrozen: bool = False  # whether training changes the backbone, too
+    frozen_blocks: int = 0  # of its first blocks that it does not change even so
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
     temperature: float = (
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
@@ -110,13 +112,14 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             backbone="mobilenet-v2-pyramid",
             channels=(32, 96, 320),
             neck="fpn-group",
-            fusion="deform",
+            fusion="deform-coarse",
             head="embedding",
             strides=(8, 16, 32),
             points=2,
             clips=True,
             pictures=_published(_SMALL, _SMALL, _SMALL),
             weights=None,
+            packaged="lite.safetensors",
             width=96,
             blocks=1,
             head_convs=2,
@@ -124,6 +127,9 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             unit_length=True,
             temperature=0.07,  # as in its training
             unfrozen=True,
+            # Up to stride 8: half of the work of a step, and what objects look like there is what
+            # `raw` compares them by.
+            frozen_blocks=7,
         ),
         "r50": Variant(
             summary="MASA-R50: a ResNet-50 of its own, the lightest of the published",

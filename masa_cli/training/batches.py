@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import torch
@@ -26,20 +26,25 @@ class Instances:
         boxes: (N, 4) float32 xyxy, pixels of the view.
         ids: (N,) int64, the same in both views of a pair.
         labels: (N,) int64, classes.
+        ignored_boxes: (K, 4) float32 xyxy, where there may be more.
+        ignored_labels: (K,) int64, of that class.
     """
 
     boxes: Tensor
     ids: Tensor
     labels: Tensor
+    ignored_boxes: Tensor
+    ignored_labels: Tensor
 
     @staticmethod
     def of(view: View) -> Instances:
         """Those of a view, as tensors."""
-        return Instances(*map(torch.from_numpy, (view.boxes, view.ids, view.labels)))
+        columns = (view.boxes, view.ids, view.labels, view.ignored_boxes, view.ignored_labels)
+        return Instances(*map(torch.from_numpy, columns))
 
     def to(self, device: torch.device) -> Instances:
         """The same, there."""
-        return Instances(self.boxes.to(device), self.ids.to(device), self.labels.to(device))
+        return Instances(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

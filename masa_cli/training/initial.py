@@ -16,6 +16,7 @@ from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.embedding_head import EmbeddingHead
 from masa_cli.models.network import build_parts
+from masa_cli.models.one_stage import OneStage
 from masa_cli.models.roi import GRID
 from masa_cli.models.variants import find_variant
 from masa_cli.training.objectives import Objective
@@ -23,7 +24,7 @@ from masa_cli.training.objectives import Objective
 # What differs from torch's own beginnings: standard deviations of weights, by their full names.
 # Biases beside them are 0. A deformable convolution begins as an ordinary one.
 _DEVIATIONS = (
-    (r"fusion\.blocks\.\d+\.offset", 0.0),
+    (r"fusion(\.coarse)?\.blocks\.\d+\.offset", 0.0),
     (r"head\.embedding", 0.01),
     (r"objects\.proposals\.\w+", 0.01),
     (r"objects\.boxes\.score", 0.01),
@@ -87,6 +88,8 @@ def begin(part: nn.Module, name: str) -> None:
             if re.fullmatch(pattern, f"{name}.{inner}") and hasattr(module, "weight"):
                 nn.init.normal_(module.weight, std=deviation)
                 nn.init.zeros_(module.bias)
+    if isinstance(part, OneStage):
+        part.begin()
 
 
 @torch.no_grad()

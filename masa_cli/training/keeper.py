@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from masa_cli.models.one_stage import OneStage
+from masa_cli.models.trained_file import CLASSES_KEY
 from masa_cli.training.checkpoints import Checkpoints
 from masa_cli.training.curves import STEP, Table, draw_curves
 from masa_cli.training.export import save_trained
@@ -138,7 +140,7 @@ class Keeper:
 
     def _validate(self) -> None:
         with self._trainer.watch.stage("validate"):
-            scores = self._validation.score(self._trainer.trainee)
+            scores = self._validation.score(self._trainer.result)
         step = self._trainer.step
         self._scores.append(step, scores)
         self._board.write(step, scores)
@@ -152,6 +154,8 @@ class Keeper:
 
     def _export(self, file: Path) -> None:
         scores = self._scores.rows[-1]
-        about = {"trained": dict(self._job.conditions()), "scores": scores}
-        trainee = self._trainer.trainee
+        about: dict[str, Any] = {"trained": dict(self._job.conditions()), "scores": scores}
+        trainee = self._trainer.result
+        if "detector" in trainee.parts:
+            about[CLASSES_KEY] = list(cast(OneStage, trainee.parts["detector"]).classes)
         save_trained(file, self._job.variant, dict(trainee.parts), about)

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from masa_cli.training.batches import Batch
 from masa_cli.training.processes import Processes, not_yet
@@ -73,12 +74,21 @@ class Trainer:
         # Halves underflow; scaled losses keep small gradients alive.
         needs_scale = processes.dtype == torch.float16
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=needs_scale)
+        self._mean: AveragedModel | None = None
+        self.result = trainee  # what training came to so far
+        if decay := recipe.optimiser.average:
+            rule = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            self._mean = AveragedModel(trainee.parts, multi_avg_fn=rule)
+            parts = cast(nn.ModuleDict, self._mean.module)
+            self.result = Trainee(trainee.variant, dict(parts.items()), trainee.objectives)
+            self.result.to(processes.device)
         self.watch = watch
         self.step = 0
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""
         return {
+            "mean": self._mean.state_dict() if self._mean else None,
             "step": self.step,
             "weights": self.trainee.learned(),
             "optimiser": self._optimiser.state_dict(),
@@ -91,6 +101,8 @@ class Trainer:
         self.trainee.load_state_dict(own | state["weights"], strict=True)
         self._optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
+        if self._mean:
+            self._mean.load_state_dict(state["mean"])
         self.step = state["step"]
 
     def numbers(self) -> Iterator[range]:
@@ -157,6 +169,8 @@ class Trainer:
             self._scaler.step(self._optimiser)
             self._scaler.update()
             self._optimiser.zero_grad(set_to_none=True)
+            if self._mean:
+                self._mean.update_parameters(self.trainee.parts)
         return float(length)
 
 

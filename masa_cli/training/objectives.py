@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from masa_cli.models.network import HEADS
 from masa_cli.models.objects import ObjectFinder, ObjectSettings
+from masa_cli.models.one_stage import OneStage
 from masa_cli.models.variants import Variant
+from masa_cli.training.detection import DetectionSettings, detection_losses
 from masa_cli.training.matching import MatchingSettings, matching_losses
 from masa_cli.training.object_prior import ObjectPriorSettings, object_prior_losses
 from masa_cli.training.seen import Seen
@@ -40,6 +42,7 @@ class Objective:
 
 OBJECTIVES: Mapping[type, Objective] = MappingProxyType(
     {
+        DetectionSettings: Objective("detector", OneStage, detection_losses),
         ObjectPriorSettings: Objective(
             "objects",
             # As in MASA's training, more places are looked at than later.

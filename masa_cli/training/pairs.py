@@ -6,7 +6,7 @@ resumed, and split over processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -37,12 +37,16 @@ class View:
         boxes: (N, 4) float32 xyxy, pixels of the view.
         ids: (N,) int64, from 1: the same instance has the same number in both views of a pair.
         labels: (N,) int64, its class.
+        ignored_boxes: (K, 4) float32 xyxy, where there may be more.
+        ignored_labels: (K,) int64, of that class.
     """
 
     image: Image
     boxes: FloatArray
     ids: IntArray
     labels: IntArray
+    ignored_boxes: FloatArray
+    ignored_labels: IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,11 +113,13 @@ class PairMaker:
             random = np.random.default_rng((self._seed, number, attempt))
             first = int(random.integers(len(self._regions))) if place is None else place
             try:
-                layers = self._layers(first, random)
+                is_mosaic = random.random() < self._settings.mosaic_chance
+                layers = self._layers(first, random, 3 if is_mosaic else self._mixed(random))
             except SourceError as error:
                 broken.append(error.problem)
                 continue
-            key, reference = (make_view(layers, self._settings, random) for _ in range(2))
+            make = make_mosaic if is_mosaic else make_view
+            key, reference = (make(layers, self._settings, random) for _ in range(2))
             if len(key.boxes) and len(reference.boxes):
                 return Pair(key, reference, int(random.integers(2**31)), tuple(broken))
         raise SourceError(
@@ -122,11 +128,13 @@ class PairMaker:
             fix="prepare images with larger regions, or make views less extreme with --set views.…",
         )
 
-    def _layers(self, first: int, random: np.random.Generator) -> list[_Layer]:
-        """The image, and perhaps a second one that is mixed into both views."""
-        places = [first]
-        if random.random() < self._settings.mix_chance:
-            places.append(int(random.integers(len(self._regions))))
+    def _mixed(self, random: np.random.Generator) -> int:
+        """How many images are mixed into the first."""
+        return int(random.random() < self._settings.mix_chance)
+
+    def _layers(self, first: int, random: np.random.Generator, others: int) -> list[_Layer]:
+        """The image, and so many others at random."""
+        places = [first, *random.integers(len(self._regions), size=others).tolist()]
         layers: list[_Layer] = []
         for place in places:
             regions = self._regions[place]
@@ -163,7 +171,35 @@ def make_view(layers: list[_Layer], settings: ViewSettings, random: np.random.Ge
         boxes.append(found[kept])
         ids.append(layer.first_id + np.flatnonzero(kept))
         labels.append(layer.regions.labels[kept])
-    return View(picture, np.concatenate(boxes), np.concatenate(ids), np.concatenate(labels))
+    return _view(picture, np.concatenate(boxes), np.concatenate(ids), np.concatenate(labels))
+
+
+def _view(picture: Image, boxes: FloatArray, ids: IntArray, labels: IntArray) -> View:
+    """With instances and regions to ignore, as labels tell them apart."""
+    known = labels >= 0
+    return View(picture, boxes[known], ids[known], labels[known], boxes[~known], ~labels[~known])
+
+
+def make_mosaic(layers: list[_Layer], settings: ViewSettings, random: np.random.Generator) -> View:
+    """A random view of each of four images, side by side."""
+    half = settings.size // 2
+    quarters = [make_view([layer], replace(settings, size=half), random) for layer in layers]
+    picture = np.concatenate(
+        [
+            np.concatenate([quarter.image for quarter in quarters[row : row + 2]], 1)
+            for row in (0, 2)
+        ]
+    )
+    corners = [np.array([x, y, x, y], np.float32) for y in (0, half) for x in (0, half)]
+    pairs = list(zip(quarters, corners, strict=True))
+    return View(
+        picture,
+        np.concatenate([each.boxes + corner for each, corner in pairs]),
+        np.concatenate([each.ids for each in quarters]),
+        np.concatenate([each.labels for each in quarters]),
+        np.concatenate([each.ignored_boxes + corner for each, corner in pairs]),
+        np.concatenate([each.ignored_labels for each in quarters]),
+    )
 
 
 def _mixed(layers: list[_Layer], matrices: list[Matrix], canvas: Canvas, share: float) -> Image:

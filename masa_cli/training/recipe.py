@@ -32,6 +32,12 @@ class OptimiserSettings:
     second_drop: float = 11 / 12
     cosine: bool = False  # whether the learning rate falls as a cosine instead, to `drop` squared
     backbone_lr: float = 1.0  # share of the learning rate for an unfrozen backbone
+    average: float = 0.0  # what is left, after a step, of the mean of all weights before, which is
+    # what is validated and kept instead of the last weights; 0: those
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.average < 1:
+            raise ValueError("average must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Trainee(nn.Module):
         self.watch = watch or Watch()
         self.parts = nn.ModuleDict(parts)
         self.parts["backbone"].requires_grad_(variant.unfrozen)
+        for block in list(self.parts["backbone"].children())[: variant.frozen_blocks]:
+            block.requires_grad_(False)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(variant.mean).view(1, 3, 1, 1) * 255, False)

@@ -31,6 +31,7 @@ class ViewSettings:
     max_scale: float = 1.5
     max_shear: float = 2.0  # degrees, to either side, in x and in y
     max_shift: float = 0.1  # of width and height
+    mosaic_chance: float = 0.0  # that a view is made of views of four images, side by side
     mix_chance: float = 1.0  # that a second image is mixed in
     mix_share: float = 0.5  # of the second image in the mixture
     mix_min_scale: float = 0.8  # of the second image, of the size that fits

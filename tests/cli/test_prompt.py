@@ -53,7 +53,7 @@ def test_a_prompt_needs_a_video():
 
 
 def test_missing_weights_are_named_before_anything_is_loaded(video):
-    result = masa("track", video, "--prompt", "car")
+    result = masa("track", video, "--prompt", "car", "--detector", "gdino")
     assert result.exit_code == 1
     assert "gdino_masa.pth" in result.stderr
     assert "masa weights pull gdino" in result.stderr

@@ -146,3 +146,49 @@ def test_a_broken_image_is_named_and_passed_over(scenes, tmp_path):
     assert all("broken.jpg" in text for text in said)
     with pytest.raises(SourceError, match=r"broken\.jpg"):
         PairMaker(RegionSet.of([one], ["object"]), MASA, 0).make(0)
+
+
+def test_a_mosaic_shows_four_images_each_in_its_quarter(scenes):
+    settings = replace(MASA, mosaic_chance=1.0, mix_chance=0.0, clips=True)
+    maker = PairMaker(scenes, settings, seed=0)
+    counts = []
+    for number in range(10):
+        pair = maker.make(number)
+        for view in (pair.key, pair.reference):
+            assert view.image.shape == (160, 160, 3)
+            middles = (view.boxes[:, :2] + view.boxes[:, 2:]) / 2
+            quarters = (middles >= 80) @ (1, 2)
+            within = (view.boxes >= -1e-3) & (view.boxes <= 160 + 1e-3)
+            assert within.all()
+            low = np.stack([quarters % 2, quarters // 2], axis=1) * 80
+            assert (view.boxes[:, :2] >= low - 1e-3).all()
+            assert (view.boxes[:, 2:] <= low + 80 + 1e-3).all()
+            assert len(set(view.ids)) == len(view.ids)
+            counts.append(len(set(quarters)))
+    assert max(counts) == 4
+
+
+def test_regions_to_ignore_move_with_the_image_and_are_no_instances(scenes):
+    plain = [scenes[place] for place in range(len(scenes))]
+    marked = RegionSet.of(
+        [
+            replace(
+                each, labels=np.where(np.arange(len(each.labels)) == 0, ~each.labels, each.labels)
+            )
+            for each in plain
+        ],
+        scenes.classes,
+    )
+    first, second = (
+        PairMaker(regions, replace(MASA, mix_chance=0), 0) for regions in (scenes, marked)
+    )
+    for number in range(10):
+        place = number % len(plain)
+        known, ignoring = (maker.make(number, place=place) for maker in (first, second))
+        for one, other in ((known.key, ignoring.key), (known.reference, ignoring.reference)):
+            both = np.concatenate([other.ignored_boxes, other.boxes])
+            if len(both) == len(one.boxes) and len(other.ignored_boxes):
+                assert np.array_equal(both, one.boxes)
+                assert (other.ids != 1).all()
+                return
+    raise AssertionError("no pair to compare")

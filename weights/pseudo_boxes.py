@@ -1,0 +1,220 @@
+"""Boxes for training `lite`: what small detectors agree on, beside the true boxes of a set.
+
+    pip install onnxruntime ensemble-boxes
+    python weights/pseudo_boxes.py DETECTORS OUT.json SET [SET ...]
+
+DETECTORS is a folder of ONNX models with a `decode.py` whose `load(name)` gives a function from a
+BGR image to (boxes xyxy, scores, COCO classes). Each SET is a folder of images, or one with
+`images/` and perhaps `annotations.json` (COCO), or a video, of which every --every-th frame is
+written beside OUT as an image. The models' boxes are joined by weighted box fusion: confident ones
+become labels, doubtful ones regions to ignore (COCO's `iscrowd`). Where a set has true boxes, they
+are the labels; with --partial SET they are so for their own classes alone, and with --rough SET
+for none: everything they cover is ignored, unless the models are sure of it. The result is what
+`masa train run` reads; it can be interrupted and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from ensemble_boxes import weighted_boxes_fusion
+
+from masa_cli.boxes import intersection
+
+# How much each detector is believed; in the order of how well they find persons.
+DETECTORS = {"yolox_nano": 3, "picodet_s": 3, "nanodet_m": 2, "fastestdet": 1}
+AGREE_IOU = 0.55  # boxes of one class that overlap by more are one
+SURE, DOUBTFUL = 0.4, 0.12  # scores after the fusion: above, a label; between, ignored
+COVERED = 0.5  # share of a box inside a true one from which it is another box of the same object
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+NUM_CLASSES = 80
+
+# Names of COCO's classes where those of the detectors are older.
+RENAMED = {
+    "motorbike": "motorcycle",
+    "aeroplane": "airplane",
+    "sofa": "couch",
+    "pottedplant": "potted plant",
+    "diningtable": "dining table",
+    "tvmonitor": "tv",
+}
+
+Row = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """Boxes (N, 4) xyxy in pixels, scores (N,), classes (N,)."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+
+class Picture(NamedTuple):
+    file: Path
+    true: list[Row]  # its annotations
+    kind: str  # "whole", "partial", "rough" or "none": what they are
+
+
+def load_detectors(folder: Path) -> tuple[dict[str, Callable[..., Any]], list[str]]:
+    spec = importlib.util.spec_from_file_location("decode", folder / "decode.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{folder} has no decode.py")
+    decode = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(decode)
+    names = (folder / "coco.names").read_text().split("\n")[:NUM_CLASSES]
+    classes = [RENAMED.get(name, name) for name in names]
+    return {name: decode.load(name) for name in DETECTORS}, classes
+
+
+def agreed(detectors: Mapping[str, Callable[..., Any]], image: np.ndarray) -> Found:
+    """What the detectors find in an image, joined."""
+    height, width = image.shape[:2]
+    boxes, scores, classes = [], [], []
+    for detect in detectors.values():
+        found, sure, labels = detect(image)
+        shares = (found / (width, height, width, height)).clip(0, 1)
+        has_area = (shares[:, 2:] > shares[:, :2]).all(axis=1)
+        boxes.append(shares[has_area])
+        scores.append(sure[has_area])
+        classes.append(labels[has_area])
+    weights = [DETECTORS[name] for name in detectors]
+    fused, sure, labels = weighted_boxes_fusion(
+        boxes, scores, classes, weights=weights, iou_thr=AGREE_IOU, skip_box_thr=0.05
+    )
+    return Found(fused * (width, height, width, height), sure, labels.astype(int))
+
+
+def pictures(folder: Path, kind: str) -> Iterator[Picture]:
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    file = folder / "annotations.json"
+    if not file.exists():
+        for path in sorted(images.rglob("*")):
+            if path.suffix.lower() in ENDINGS:
+                yield Picture(path, [], "none")
+        return
+    content = json.loads(file.read_text())
+    rows: dict[int, list[Row]] = {image["id"]: [] for image in content["images"]}
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    for row in content["annotations"]:
+        rows[row["image_id"]].append({**row, "name": names[row["category_id"]]})
+    for image in content["images"]:
+        yield Picture(folder / image["file_name"], rows[image["id"]], kind)
+
+
+def frames_of(video: Path, folder: Path, every: int) -> Path:
+    """Every so-manieth frame of a video, as images."""
+    target = folder / f"{video.stem}-frames"
+    target.mkdir(parents=True, exist_ok=True)
+    capture, index = cv2.VideoCapture(str(video)), 0
+    while True:
+        is_there, image = capture.read()
+        if not is_there:
+            return target
+        file = target / f"{index:06}.jpg"
+        if index % every == 0 and not file.exists():
+            cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        index += 1
+
+
+def annotations(picture: Picture, found: Found, names: list[str]) -> Iterator[Row]:
+    """COCO annotations of an image: true boxes and what was found, as far as each is believed."""
+    true = [row for row in picture.true if row["name"] in names]
+    corners = np.array([row["bbox"] for row in picture.true], np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    for row, box in zip(picture.true, corners.tolist(), strict=True):
+        doubtful = picture.kind == "rough" or row.get("iscrowd") or row["name"] not in names
+        label = names.index(row["name"]) if row in true else 0
+        yield annotation(box, label, 1.0, ignored=bool(doubtful))
+    own = {row["name"] for row in true}
+    areas = np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1)
+    shared = intersection(found.boxes, corners) / np.maximum(areas, 1e-6)[:, None]
+    for box, score, label, covers in zip(*found, shared, strict=True):
+        if score <= DOUBTFUL or picture.kind == "whole":
+            continue
+        if picture.kind == "partial" and names[label] in own:
+            continue
+        same = np.array([row["name"] == names[label] for row in picture.true], bool)
+        if picture.kind == "partial" and (covers[same] > COVERED).any():
+            continue
+        yield annotation(box.tolist(), int(label), float(score), ignored=score <= SURE)
+
+
+def annotation(box: list[float], label: int, score: float, *, ignored: bool) -> Row:
+    left, top, right, bottom = box
+    bbox = [round(number, 1) for number in (left, top, right - left, bottom - top)]
+    row: Row = {"category_id": label + 1, "bbox": bbox, "area": round(bbox[2] * bbox[3], 1)}
+    return row | {"score": round(score, 3), "iscrowd": int(ignored)}
+
+
+def done_before(journal: Path) -> dict[str, Row]:
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    return {row["image"]["file_name"]: row for row in map(json.loads, lines)}
+
+
+def write(out: Path, folder: Path, rows: Iterable[Row], names: list[str]) -> None:
+    images, boxes = [], []
+    for number, row in enumerate(rows, start=1):
+        images.append({"id": number, **row["image"]})
+        for each in row["boxes"]:
+            boxes.append({"id": len(boxes) + 1, "image_id": number, **each})
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    content = {"folder": str(folder), "images": images, "annotations": boxes}
+    out.write_text(json.dumps(content | {"categories": categories}, separators=(",", ":")))
+    print(f"{out}: {len(images)} images, {len(boxes)} boxes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("detectors", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--partial", type=Path, nargs="+", default=[])
+    parser.add_argument("--rough", type=Path, nargs="+", default=[])
+    parser.add_argument("--every", type=int, default=10, help="frames of videos")
+    options = parser.parse_args()
+    detectors, names = load_detectors(options.detectors)
+    sets = {path: "whole" for path in options.sets}
+    sets |= dict.fromkeys(options.partial, "partial") | dict.fromkeys(options.rough, "rough")
+    folders = {
+        frames_of(path, options.out.parent, options.every) if path.is_file() else path: kind
+        for path, kind in sets.items()
+    }
+    root = Path(*common_parts([folder.resolve() for folder in folders]))
+    journal = options.out.with_suffix(".jsonl.part")
+    rows = done_before(journal)
+    with journal.open("a") as file:
+        for folder, kind in folders.items():
+            for picture in pictures(folder, kind):
+                name = str(picture.file.resolve().relative_to(root))
+                if name in rows:
+                    continue
+                image = cv2.imread(str(picture.file))
+                nothing = Found(np.empty((0, 4)), np.empty(0), np.empty(0, int))
+                found = nothing if picture.kind == "whole" else agreed(detectors, image)
+                facts = {"file_name": name, "height": image.shape[0], "width": image.shape[1]}
+                rows[name] = {"image": facts, "boxes": list(annotations(picture, found, names))}
+                print(json.dumps(rows[name]), file=file, flush=True)
+    write(options.out, root, rows.values(), names)
+
+
+def common_parts(paths: list[Path]) -> tuple[str, ...]:
+    parts = []
+    for level in zip(*(path.parts for path in paths), strict=False):
+        if len(set(level)) > 1:
+            break
+        parts.append(level[0])
+    return tuple(parts)
+
+
+if __name__ == "__main__":
+    main()
