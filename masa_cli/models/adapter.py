@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from masa_cli.checkpoints import find_weights
-from masa_cli.checkpoints.packaged import look_for_packaged
 from masa_cli.errors import WeightsError
 from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.checkpoint_file import load_parts, recognise_file
@@ -42,8 +41,6 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     if adapter not in VARIANTS and (file.suffix or len(file.parts) > 1):
         return recognise_file(file), file
     variant = find_variant(adapter)
-    if variant.packaged and (own := look_for_packaged(variant.packaged)):
-        return adapter, own
     if variant.weights is None and variant.trained:
         raise WeightsError(
             f"adapter {adapter} is to be trained first: no weights of it are published",

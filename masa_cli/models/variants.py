@@ -42,7 +42,6 @@ class Variant:
     clips: bool  # whether the part of a box outside the frame is left out
     pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
     weights: str | None  # the published file; None: none is published
-    packaged: str | None = None  # the file that comes with the program
     object_convs: int = 0  # layers of the branch that finds objects of any class (models.objects)
     object_layers: int = 2
     width: int = 256  # channels of the maps behind the neck
@@ -119,7 +118,6 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             clips=True,
             pictures=_published(_SMALL, _SMALL, _SMALL),
             weights=None,
-            packaged="lite.safetensors",
             width=96,
             blocks=1,
             head_convs=2,

@@ -6,7 +6,8 @@ from masa_cli.training.recall import recall_at_1
 
 def view(ids):
     ids = np.array(ids, np.int64)
-    return View(np.zeros((4, 4, 3), np.uint8), np.zeros((len(ids), 4), np.float32), ids, ids * 0)
+    boxes = np.zeros((len(ids), 4), np.float32)
+    return View(np.zeros((4, 4, 3), np.uint8), boxes, ids, ids * 0, boxes[:0], ids[:0])
 
 
 def test_recall_counts_instances_that_are_in_both_views():
