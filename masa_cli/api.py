@@ -115,7 +115,10 @@ def track(
         results=Results(Path(), boxes.frames.info.name),  # nothing is written
         adapter=adapter or boxes.adapter,
         association=association,
-        changes=(*boxes.changes, *(f"{name}={value}" for name, value in (settings or {}).items())),
+        changes=(
+            *boxes.usual.get(association, ()),
+            *(f"{name}={value}" for name, value in (settings or {}).items()),
+        ),
         weights_dir=weights_dir,
         device=device,
         precision=precision,

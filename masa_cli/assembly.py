@@ -62,8 +62,8 @@ class _Shared:
     """Backbones, and fused maps behind them: built for who asks first, shared by all others."""
 
     def __init__(self, job: TrackJob) -> None:
-        self.where = {"device": job.device, "precision": job.precision}
-        self.preparation = job.preparation
+        self.device, self.precision = job.device, job.precision
+        self.preparation, self.side = job.preparation, job.side
         self.backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
         self._pyramids: dict[tuple[str, Path | None], Pyramid] = {}
 
@@ -80,9 +80,18 @@ class _Shared:
 
             features = self.backbone(name, weights)
             self._pyramids[name, weights] = build_pyramid(
-                name, features, weights=weights, **self.where
+                name, features, weights=weights, device=self.device, precision=self.precision
             )
         return self._pyramids[name, weights]
+
+    def described(self, name: str, weights: Path | None) -> Pyramid:
+        """The maps that a variant describes boxes on."""
+        from masa_cli.models.pyramid import Pyramid
+        from masa_cli.models.trained_file import variant_in
+
+        if variant_in(name, weights).reads == "backbone":
+            return Pyramid.unfused(self.backbone(name, weights))
+        return self.pyramid(name, weights)
 
     def _build(self, name: str, weights: Path | None) -> FrameFeatures:
         from masa_cli.models.adapter import build_features
@@ -90,10 +99,19 @@ class _Shared:
         from masa_cli.models.variants import VARIANTS
 
         if name in VARIANTS:
-            return build_features(name, weights=weights, preparation=self.preparation, **self.where)
+            return build_features(
+                name,
+                weights=weights,
+                preparation=self.preparation,
+                side=self.side,
+                device=self.device,
+                precision=self.precision,
+            )
         if weights is None:
             raise ValueError(f"{name} cannot be built without its weights")
-        return build_sam_features(name, weights=weights, **self.where)
+        return build_sam_features(
+            name, weights=weights, device=self.device, precision=self.precision
+        )
 
 
 def _detector(job: TrackJob, shared: _Shared) -> Detector:
@@ -101,14 +119,22 @@ def _detector(job: TrackJob, shared: _Shared) -> Detector:
     if isinstance(search, TextSearch):
         from masa_cli.detectors.grounding_dino import build_text_detector
 
-        detector = build_text_detector(search, preparation=job.preparation, **shared.where)
+        detector = build_text_detector(
+            search,
+            preparation=job.preparation,
+            side=job.side,
+            device=job.device,
+            precision=job.precision,
+        )
         shared.backbones[search.model, search.weights] = detector.features
         return detector
-    if isinstance(search, ClassSearch):
+    if isinstance(search, ClassSearch) or (
+        isinstance(search, Everything) and search.model == MODEL
+    ):
         from masa_cli.detectors.one_stage import build_class_detector
 
         pyramid = shared.pyramid(MODEL, search.weights)
-        return build_class_detector(search, pyramid, **shared.where)
+        return build_class_detector(search, pyramid, device=job.device, precision=job.precision)
     if isinstance(search, Everything):
         if search.proposals == "grid":
             from masa_cli.detectors.grid import build_grid_detector
@@ -118,7 +144,7 @@ def _detector(job: TrackJob, shared: _Shared) -> Detector:
         from masa_cli.detectors.objects import build_object_detector
 
         pyramid = shared.pyramid(search.model, search.weights)
-        return build_object_detector(search, pyramid, **shared.where)
+        return build_object_detector(search, pyramid, device=job.device, precision=job.precision)
     return search
 
 
@@ -128,9 +154,12 @@ def _embedder(job: TrackJob, shared: _Shared) -> Adapter | NoAppearance:
     from masa_cli.models.adapter import build_adapter, resolve
 
     name, weights = resolve(job.adapter, job.weights_dir)
-    pyramid = shared.pyramid(name, weights)
     return build_adapter(
-        name, weights=weights, pyramid=pyramid, device=job.device, precision=job.precision
+        name,
+        weights=weights,
+        pyramid=shared.described(name, weights),
+        device=job.device,
+        precision=job.precision,
     )
 
 

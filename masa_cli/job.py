@@ -39,6 +39,8 @@ class TrackJob:
         adapter: name of the embeddings' variant, or a file of published weights; motion alone
             does not use it.
         preparation: what frames are prepared like, a name in `variants.PREPARATIONS`.
+        side: pixels that the longer side of frames is fitted to before networks look at them; None:
+            as is usual for each.
         association: name of the tracker's preset.
         changes: "name=value" changes to the preset.
         weights_dir: folder of weights, where the user named one.
@@ -66,6 +68,7 @@ class TrackJob:
     origin: Path | None = None
     adapter: str = "raw"
     preparation: str = "demo"
+    side: int | None = None
     association: str = "hybrid"
     changes: tuple[str, ...] = ()
     weights_dir: Path | None = None
@@ -126,6 +129,7 @@ class TrackJob:
         names = (
             "adapter",
             "preparation",
+            "side",
             "association",
             "changes",
             "device",
@@ -171,7 +175,12 @@ class TrackJob:
         from masa_cli.models.adapter import resolve  # noqa: PLC0415 - imports torch
 
         self._check_placement()
-        resolve(self.adapter, self.weights_dir)
+        self._check_side(resolve(self.adapter, self.weights_dir)[0])
+
+    def _check_side(self, adapter: str) -> None:
+        from masa_cli.models.variants import find_variant  # noqa: PLC0415 - imports torch
+
+        find_variant(adapter).picture(self.preparation, self.side)
 
     def _check_placement(self) -> None:
         from masa_cli.models.device import choose_placement  # noqa: PLC0415 - imports torch

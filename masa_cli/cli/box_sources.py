@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
-from masa_cli.cli.prompt_plans import plan_prompt, usual_changes
+from masa_cli.cli.prompt_plans import plan_prompt
 from masa_cli.detectors import Detector
 from masa_cli.detectors.class_search import ClassSearch
 from masa_cli.detectors.from_file import FromFile
@@ -20,6 +20,7 @@ from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.detections import DetectionFormat, read_detections
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Excerpt
+from masa_cli.usual import UsualChanges, as_fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class BoxSource:
         facts: what the boxes depend on, by name, for --resume.
         adapter: the one to use unless the user chooses.
         found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
-        changes: to the settings of the association, before the user's.
+        usual: changes to the settings of associations, before the user's.
         table: the detections, where they are read from a file.
     """
 
@@ -45,7 +46,7 @@ class BoxSource:
     facts: tuple[tuple[str, str], ...]
     adapter: str
     found_by: str
-    changes: tuple[str, ...] = ()
+    usual: UsualChanges = field(default_factory=dict)
     table: DetectionTable | None = None
 
 
@@ -132,8 +133,13 @@ def from_prompt(
         origin=None if is_live(frames) else Path(source),
         detector=plan.search,
         inputs=tuple(path for path in (*plan.files, prompt_file) if path),
-        facts=(("--prompt", str(wanted)), ("--detector", plan.model), ("boxes", str(plan.choice))),
+        facts=(
+            ("--prompt", str(wanted)),
+            ("--detector", plan.model),
+            ("boxes", str(plan.choice)),
+            as_fact(plan.usual),
+        ),
         adapter=plan.adapter,
         found_by=plan.found_by,
-        changes=usual_changes(plan.found_by, association),
+        usual=plan.usual,
     )

@@ -1,44 +1,121 @@
-"""From --sam to a search for everything."""
+"""From --model to a search for everything, and what goes with it."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from masa_cli.checkpoints import find_row, look_for
-from masa_cli.detectors.everything import Everything, ObjectChoice, Proposals
-from masa_cli.errors import SettingsError
+from masa_cli.detectors.class_search import MODEL as LITE
+from masa_cli.detectors.everything import USUAL_OVERLAP, Everything, ObjectChoice, Proposals
+from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.models.adapter import resolve
 from masa_cli.models.sam_variants import SAM_VARIANTS
+from masa_cli.models.trained_file import classes_of, has_part, usual_changes
 from masa_cli.models.variants import VARIANTS
+from masa_cli.segmenters.choice import GRABCUT, SegmenterPlan
+from masa_cli.trackers import HYBRID
+from masa_cli.usual import UsualChanges
 
-NAMES = tuple(name for name in SAM_VARIANTS if name in VARIANTS)
+logger = logging.getLogger(__name__)
+
+SAMS = tuple(name for name in SAM_VARIANTS if name in VARIANTS)
+NAMES = (*SAMS, LITE)
+_LITE_SCORE = 0.1  # of boxes of lite below which most are not worth a mask
+
+# The scores of objects of any class are lower than those of a detector's: MASA's demo takes 0.1 for
+# the beginning of a track.
+_OBJECT_SCORES: UsualChanges = MappingProxyType(
+    {HYBRID: ("birth_score=0.1", "confident_score=0.1", "continue_score=0.02")}
+)
+
+
+class ChoiceGiven(NamedTuple):
+    """What the user says of which objects are given on, see `ObjectChoice`; None: as is usual."""
+
+    min_score: float | None
+    max_overlap: float | None
+    max_objects: int
+    min_area: float
+
+    def complete(self, model: str, proposals: Proposals) -> ObjectChoice:
+        """The choice, with what is usual for that model."""
+        least = _LITE_SCORE if model == LITE else ObjectChoice().min_score
+        return ObjectChoice(
+            least if self.min_score is None else self.min_score,
+            USUAL_OVERLAP[proposals] if self.max_overlap is None else self.max_overlap,
+            self.max_objects,
+            self.min_area,
+        )
 
 
 def plan_everything(
-    sam: str | None, folder: Path | None, proposals: Proposals, choice: ObjectChoice
+    wanted: str | None, folder: Path | None, proposals: Proposals, given: ChoiceGiven
 ) -> Everything:
     """The search, whose file is there.
 
     Args:
-        sam: of the user: name or file.
+        wanted: of the user: name or file of a model.
         folder: of weights, where the user named one.
         proposals: where objects come from.
-        choice: which objects are given on.
+        given: which objects are given on.
 
     Raises:
-        SettingsError: there is no such adapter, or no Segment Anything in it.
-        WeightsError: its weights are not on this machine, or the file is none of MASA's.
+        SettingsError: there is no such model, or it cannot find everything.
+        WeightsError: its weights are not on this machine, or the file is none of these models.
     """
-    found = (name for name in NAMES if look_for(find_row(name), folder))
-    wanted = sam or next(found, NAMES[0])
     names = f"use one of: {', '.join(NAMES)}; or the file of one"
+    wanted = wanted or _suitable(folder, proposals)
     if wanted not in NAMES and not Path(wanted).suffix:
-        raise SettingsError(f'--sam: there is no Segment Anything in "{wanted}"', fix=names)
+        raise SettingsError(f'--model: "{wanted}" cannot find everything', fix=names)
     model, weights = resolve(wanted, folder)
     if model not in NAMES or weights is None:
         raise SettingsError(
-            f"--sam: {wanted} holds the weights of {model}, which lacks MASA's adapter for Segment "
-            "Anything",
+            f"--model: {wanted} holds the weights of {model}, which cannot find everything",
             fix=names,
         )
-    return Everything(model, weights, proposals, choice)
+    if model == LITE:
+        _check_lite(weights, proposals)
+    return Everything(model, weights, proposals, given.complete(model, proposals))
+
+
+def _suitable(folder: Path | None, proposals: Proposals) -> str:
+    """The model that is here; says which it is where that is not the best."""
+    found = next((name for name in SAMS if look_for(find_row(name), folder)), None)
+    if found or proposals == "grid":
+        return found or SAMS[0]
+    logger.info(
+        "objects by %s; masks are finer and more is found with %s: masa weights pull %s",
+        LITE,
+        SAMS[0],
+        SAMS[0],
+    )
+    return LITE
+
+
+def _check_lite(weights: Path, proposals: Proposals) -> None:
+    classes_of(weights)  # complains of a file that was not trained to find anything
+    if not has_part(weights, "head"):
+        raise WeightsError(
+            f"{weights} was trained to find objects, not to tell them apart",
+            fix=f"give a file with both, or use --model {LITE}",
+        )
+    if proposals == "grid":
+        raise SettingsError(
+            f"--proposals grid asks Segment Anything, but there is none in {LITE}",
+            fix=f"leave it out, or use --model {SAMS[0]}",
+        )
+
+
+def plan_outlines(search: Everything) -> SegmenterPlan:
+    """What makes the masks of what is found."""
+    if search.model == LITE:
+        return SegmenterPlan(GRABCUT)
+    return SegmenterPlan(search.model, search.weights)
+
+
+def usual_scores(search: Everything) -> UsualChanges:
+    """Changes to the settings of associations that its boxes need, before the user's own."""
+    return usual_changes(search.weights) if search.model == LITE else _OBJECT_SCORES

@@ -88,7 +88,8 @@ DetectorName = Annotated[
         help="What finds the objects of a prompt. gdino: Grounding-DINO as it is inside "
         "gdino_masa.pth, whose features the adapter gdino shares; gdino-swinb, gdino-swint: as its "
         "authors published it; lite: 80 classes, small and quick; a file that masa train run "
-        "--recipe lite-detector wrote; auto: gdino where its weights are, else lite.",
+        "--recipe lite-detector wrote; auto: gdino where its weights and an accelerator are, or "
+        "where its weights are and lite lacks a word; else lite.",
     ),
 ]
 MinScore = Annotated[
@@ -262,7 +263,7 @@ Adapter = Annotated[
         help="What gives boxes the embeddings that are compared. raw: an ImageNet backbone as it "
         "is. r50, gdino, detic, sam-b, sam-h: MASA's own, with their published weights. Or the "
         "file of such weights, wherever it is.",
-        show_default="raw, or gdino for a prompt",
+        show_default="that of the detector, raw for --dets",
     ),
 ]
 Preparation = Annotated[
@@ -271,6 +272,17 @@ Preparation = Annotated[
         "--preparation",
         help="How frames are resized and padded for MASA's own adapters: as in its demo, or as in "
         "its configurations for TAO or BDD100K.",
+    ),
+]
+ImageSide = Annotated[
+    int | None,
+    typer.Option(
+        "--imgsz",
+        min=64,
+        metavar="PIXELS",
+        help="Fit the longer side of frames to so many pixels before networks look at them: more "
+        "shows smaller objects, and takes longer.",
+        show_default="640 for lite, as published for the others",
     ),
 ]
 Association = Annotated[

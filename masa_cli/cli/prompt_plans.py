@@ -21,6 +21,7 @@ from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch, plan_
 from masa_cli.detectors.vocabulary import load_vocabulary
 from masa_cli.errors import WeightsError
 from masa_cli.trackers import HYBRID, MOTION
+from masa_cli.usual import UsualChanges
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +30,12 @@ _TRAINED = ".safetensors"
 
 # Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
 # settings come before the user's own.
-_USUAL_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
+_USUAL_CHANGES: UsualChanges = MappingProxyType(
     {
-        (PROMPT, HYBRID): ("birth_score=0.35", "confident_score=0.3"),
-        (PROMPT, MOTION): ("birth_score=0.4", "confident_score=0.3"),
+        HYBRID: ("birth_score=0.35", "confident_score=0.3"),
+        MOTION: ("birth_score=0.4", "confident_score=0.3"),
     }
 )
-
-
-def usual_changes(found_by: str, association: str) -> tuple[str, ...]:
-    """Changes to the settings of the association that such boxes need, before the user's own."""
-    return _USUAL_CHANGES.get((found_by, association), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ class PromptPlan:
         choice: which boxes are given on.
         adapter: the one to use unless the user chooses.
         found_by: what finds the boxes.
+        usual: changes to the settings of associations that such boxes need.
     """
 
     search: TextSearch | ClassSearch
@@ -61,6 +58,7 @@ class PromptPlan:
     choice: Choice | ClassChoice
     adapter: str
     found_by: str
+    usual: UsualChanges
 
 
 def plan_prompt(
@@ -79,15 +77,18 @@ def plan_prompt(
         MasaError: there is no such detector, it does not know the words, or a file is missing.
     """
     if model == AUTO:
-        model = _suitable(folder)
+        model = _suitable(prompt, folder)
     if model == CLASS_MODEL or model.endswith(_TRAINED):
         return _class_plan(prompt, model, given)
     choice = replace(EVERYTHING if association in PRESETS else Choice(), **given)
     search = plan_search(prompt, model, choice, folder)
-    return PromptPlan(search, model, (search.weights, search.vocabulary), choice, "gdino", PROMPT)
+    files = search.weights, search.vocabulary
+    return PromptPlan(search, model, files, choice, "gdino", PROMPT, _USUAL_CHANGES)
 
 
 def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> PromptPlan:
+    from masa_cli.models.trained_file import has_part, usual_changes  # noqa: PLC0415 - imports torch
+
     file = Path(model) if model.endswith(_TRAINED) else look_for_packaged(model + _TRAINED)
     if file is None:
         raise WeightsError(
@@ -96,14 +97,24 @@ def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> Promp
         )
     choice = ClassChoice(**given)
     search = plan_class_search(prompt, load_vocabulary(), file, choice)
-    return PromptPlan(search, model, (file,), choice, "raw", BY_CLASSES)
+    adapter = model if has_part(file, "head") else "raw"  # some are trained to detect alone
+    return PromptPlan(search, model, (file,), choice, adapter, BY_CLASSES, usual_changes(file))
 
 
-def _suitable(folder: Path | None) -> str:
-    """The detector that suits this machine; says which it is, and why."""
+def _suitable(prompt: Prompt, folder: Path | None) -> str:
+    """The detector that suits prompt and machine; says which it is, and why."""
+    has_text = look_for(find_row(TEXT_MODEL), folder) is not None
     backend = choose_backend(
-        has_text=look_for(find_row(TEXT_MODEL), folder) is not None,
+        has_text=has_text,
         has_classes=look_for_packaged(CLASS_MODEL + _TRAINED) is not None,
+        has_accelerator=has_text and _has_accelerator(),
+        unknown=load_vocabulary().unknown(prompt.classes),
     )
     logger.info("detector %s: %s", backend.name, backend.reason)
     return backend.name
+
+
+def _has_accelerator() -> bool:
+    from masa_cli.models.device import choose_device  # noqa: PLC0415 - imports torch
+
+    return choose_device("auto").type != "cpu"

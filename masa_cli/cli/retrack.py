@@ -77,7 +77,6 @@ def retrack(
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415
     from masa_cli.cli.inputs import excerpt_of, parse_frame_rate  # noqa: PLC0415
-    from masa_cli.cli.prompt_plans import usual_changes  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
@@ -86,6 +85,7 @@ def retrack(
     from masa_cli.results import Results  # noqa: PLC0415
     from masa_cli.runner import run  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415
+    from masa_cli.usual import from_facts  # noqa: PLC0415
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
@@ -110,7 +110,7 @@ def retrack(
             ),
             origin=source,
             association=association,
-            changes=(*usual_changes(kept.found_by, association), *changes),
+            changes=(*from_facts(kept.facts).get(association, ()), *changes),
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
             relink=relink,
             clean_up=clean_up,

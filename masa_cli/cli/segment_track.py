@@ -13,27 +13,34 @@ from masa_cli.errors import SettingsError
 VideoOrFolder = Annotated[
     Path, typer.Argument(help="The video file or folder of images.", show_default=False)
 ]
-Sam = Annotated[
+Model = Annotated[
     str | None,
     typer.Option(
+        "--model",
         "--sam",
         metavar="NAME|FILE",
-        help="The MASA adapter with Segment Anything inside: sam-b, sam-h, or the file of one.",
-        show_default="sam-b, or sam-h where only that is here",
+        help="What finds and describes objects: sam-b or sam-h, MASA's adapters with Segment "
+        "Anything inside; lite, small and quick; or the file of one.",
+        show_default="sam-b or sam-h, whose weights are here, else lite",
     ),
 ]
 ProposalsName = Annotated[
     Literal["adapter", "grid"],
     typer.Option(
         "--proposals",
-        help="Where objects come from: boxes of the branch that MASA has learned for it, which "
-        "Segment Anything makes masks of; or masks at a grid of 32 x 32 points, as its authors do "
+        help="Where objects come from: boxes of the branch that was trained for it, which masks "
+        "are made of; or masks at a grid of 32 x 32 points, as the authors of Segment Anything do "
         "it, which takes far longer.",
     ),
 ]
 MaxObjects = Annotated[int, typer.Option("--max-objects", min=1, help="Of one frame, the best.")]
 MinScore = Annotated[
-    float, typer.Option("--min-score", help="Leave out objects up to this score, 0 to 1.")
+    float | None,
+    typer.Option(
+        "--min-score",
+        help="Leave out objects up to this score, 0 to 1.",
+        show_default="0.02, or 0.1 for lite",
+    ),
 ]
 MaxOverlap = Annotated[
     float | None,
@@ -50,17 +57,13 @@ MinArea = Annotated[
     ),
 ]
 
-# The scores of objects of any class are lower than those of a detector's: MASA's demo takes 0.1 for
-# the beginning of a track. These settings come before the user's own.
-_OBJECT_SCORES = {"hybrid": ("birth_score=0.1", "confident_score=0.1", "continue_score=0.02")}
-
 
 def segment_track(
     source: VideoOrFolder,
-    sam: Sam = None,
+    model: Model = None,
     proposals: ProposalsName = "adapter",
     max_objects: MaxObjects = 50,
-    min_score: MinScore = 0.02,
+    min_score: MinScore = None,
     max_overlap: MaxOverlap = None,
     min_area: MinArea = 0,
     min_track_length: options.MinTrackLength = 1,
@@ -68,6 +71,7 @@ def segment_track(
     masks_png: options.MasksPng = False,
     output: options.Output = None,
     weights_dir: options.WeightsDir = None,
+    imgsz: options.ImageSide = None,
     association: options.AppearanceAssociation = "hybrid",
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     relink: options.Relink = True,
@@ -89,31 +93,33 @@ def segment_track(
 ) -> None:
     """Find, outline and track everything in a video, whatever it is.
 
-    Segment Anything looks at each frame once: MASA's adapter finds the objects in what it sees, its
-    decoder makes a mask of each, and the same maps tell the objects apart. Writes what masa track
-    writes, with masks.
+    Each frame is looked at once: the model finds the objects in what it sees, and the same maps
+    tell them apart. Masks are made by the decoder of Segment Anything; with lite, by GrabCut.
+    Writes what masa track writes, with masks.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.everything import plan_everything  # noqa: PLC0415
+    from masa_cli.cli.everything import (  # noqa: PLC0415
+        ChoiceGiven,
+        plan_everything,
+        plan_outlines,
+        usual_scores,
+    )
     from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.detectors.everything import USUAL_OVERLAP, ObjectChoice  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415
     from masa_cli.results import Results  # noqa: PLC0415
     from masa_cli.runner import run  # noqa: PLC0415
-    from masa_cli.segmenters.choice import SegmenterPlan  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     with messages(quiet=quiet or json):
         formats = parse_names(also)
-        overlap = USUAL_OVERLAP[proposals] if max_overlap is None else max_overlap
-        choice = ObjectChoice(min_score, overlap, max_objects, min_area)
+        given = ChoiceGiven(min_score, max_overlap, max_objects, min_area)
         frames = open_source(source, frame_rate=parse_frame_rate(fps))
-        search = plan_everything(sam, weights_dir, proposals, choice)
+        search = plan_everything(model, weights_dir, proposals, given)
         info = frames.info
         job = TrackJob(
             source=frames,
@@ -130,19 +136,20 @@ def segment_track(
             origin=source,
             adapter=str(search.weights),
             weights_dir=weights_dir,
+            side=imgsz,
             association=association,
-            changes=(*_OBJECT_SCORES.get(association, ()), *changes),
+            changes=(*usual_scores(search).get(association, ()), *changes),
             device=device,
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(scores=scores, trail_frames=trails),
-            segmenter=SegmenterPlan(search.model, search.weights),
+            segmenter=plan_outlines(search),
             tightens=tighten,
             least_frames=min_track_length,
             relink=relink,
             clean_up=clean_up,
             inputs=(source, search.weights),
-            facts=(("--proposals", proposals), ("objects", str(choice))),
+            facts=(("--proposals", proposals), ("objects", str(search.choice))),
         )
         run_and_report(
             lambda watch: run(job, watch, overwrite=overwrite, resume=resume),

@@ -39,6 +39,7 @@ def track(
     min_track_length: options.MinTrackLength = 1,
     adapter: options.Adapter = None,
     preparation: options.Preparation = "demo",
+    imgsz: options.ImageSide = None,
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
@@ -143,6 +144,7 @@ def track(
                 part=part,
             )
         info = boxes.frames.info
+        association = association or ("hybrid" if info.width > 0 else "motion")
         adapter = adapter or boxes.adapter
         weights = Path(adapter) if Path(adapter).is_file() else None
         outlines = plan_masks(segmenter, weights_dir, adapter) if masks or segmenter else None
@@ -162,9 +164,10 @@ def track(
             origin=boxes.origin,
             adapter=adapter,
             preparation=preparation,
+            side=imgsz,
             weights_dir=weights_dir,
-            association=association or ("hybrid" if info.width > 0 else "motion"),
-            changes=(*boxes.changes, *changes),
+            association=association,
+            changes=(*boxes.usual.get(association, ()), *changes),
             device=device,
             precision=precision,
             batch_size=batch_size,

@@ -47,7 +47,8 @@ class Everything:
     """A search for objects of any class.
 
     Attributes:
-        model: the variant of MASA in which they are found, one with Segment Anything inside.
+        model: the variant of the adapter in which they are found: one with Segment Anything inside,
+            or lite.
         weights: its file.
         proposals: "adapter" for boxes of the branch that MASA learned for it, "grid" for masks at
             a grid of points, as Segment Anything's authors do it.

@@ -23,7 +23,7 @@ MAX_BOXES = 300  # of one frame, as in the official code
 
 
 def build_text_detector(
-    search: TextSearch, *, device: str, precision: str, preparation: str
+    search: TextSearch, *, device: str, precision: str, preparation: str, side: int | None = None
 ) -> TextDetector:
     """The detector for a search, ready to detect.
 
@@ -32,6 +32,7 @@ def build_text_detector(
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
         preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
+        side: pixels that the longer side of frames is fitted to instead of the usual size.
 
     Raises:
         SettingsError: it cannot work on this machine.
@@ -44,7 +45,7 @@ def build_text_detector(
     # All kinds of Grounding-DINO want the same pictures.
     own = VARIANTS["gdino"]
     features = FrameFeatures.prepared(
-        backbone, own.pictures[preparation], own.mean, own.std, *placement
+        backbone, own.picture(preparation, side), own.mean, own.std, *placement
     )
     ready(network, *placement)
     return TextDetector(network, features, search)

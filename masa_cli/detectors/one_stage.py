@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from masa_cli.boxes import area
 from masa_cli.detectors.class_search import MODEL, ClassSearch
+from masa_cli.detectors.everything import Everything
 from masa_cli.errors import WeightsError
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
@@ -22,13 +25,34 @@ from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, Frame
 
 
+@dataclass(frozen=True, slots=True)
+class BoxChoice:
+    """Which boxes are given on, and as what.
+
+    Attributes:
+        classes: names that labels index.
+        columns: for each the scores of the network that it stands for, of which the best counts.
+        least: for each the score below which its boxes are left out, 0 to 1.
+        max_overlap: IoU above which the weaker of two of one class is left out.
+        min_area: smaller boxes are left out, square pixels of the source.
+        max_boxes: of one frame, the best.
+    """
+
+    classes: tuple[str, ...]
+    columns: tuple[tuple[int, ...], ...]
+    least: tuple[float, ...]
+    max_overlap: float
+    min_area: float = 0.0
+    max_boxes: int = OneStageSettings().max_boxes
+
+
 def build_class_detector(
-    search: ClassSearch, pyramid: Pyramid, *, device: str, precision: str
+    search: ClassSearch | Everything, pyramid: Pyramid, *, device: str, precision: str
 ) -> ClassDetector:
     """The detector for a search.
 
     Args:
-        search: what to find.
+        search: what to find: some classes, or any object.
         pyramid: of the same weights.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
@@ -38,42 +62,64 @@ def build_class_detector(
         WeightsError: the file has no detector, or none for these classes.
     """
     names = classes_of(search.weights)
+    choice = (
+        _of_classes(search, names) if isinstance(search, ClassSearch) else _of_any(search, names)
+    )
+    with torch.device("meta"):
+        network = OneStage(find_variant(MODEL), names)
+    load_parts(search.weights, MODEL, {"detector": network})
+    ready(network, *choose_placement(device, precision))
+    return ClassDetector(network, pyramid, choice)
+
+
+def _of_classes(search: ClassSearch, names: Sequence[str]) -> BoxChoice:
+    """For the phrases of a prompt."""
     if missing := [name for meaning in search.meanings for name in meaning if name not in names]:
         raise WeightsError(
             f'{search.weights} was not trained to find "{missing[0]}"',
             fix=f"name what it was trained for: {', '.join(names)}",
         )
-    with torch.device("meta"):
-        network = OneStage(find_variant(MODEL), names)
-    load_parts(search.weights, MODEL, {"detector": network})
-    ready(network, *choose_placement(device, precision))
-    columns = [[names.index(name) for name in meaning] for meaning in search.meanings]
-    return ClassDetector(network, pyramid, search, columns)
+    return BoxChoice(
+        search.classes,
+        tuple(tuple(names.index(name) for name in meaning) for meaning in search.meanings),
+        tuple(search.prompt.least_scores(search.choice.min_score)),
+        search.choice.max_overlap,
+    )
+
+
+def _of_any(search: Everything, names: Sequence[str]) -> BoxChoice:
+    """For whatever there is: the last score of the network says so."""
+    own = search.choice
+    return BoxChoice(
+        search.classes,
+        ((len(names),),),
+        (own.min_score,),
+        own.max_overlap,
+        own.min_area,
+        own.max_objects,
+    )
 
 
 class ClassDetector:
-    """Finds objects of the classes that a prompt names.
+    """Finds objects of some classes, or of any.
 
     Args:
         network: evaluates only.
         pyramid: the maps it looks at, to be shared with an adapter.
-        search: which boxes are given on.
-        columns: for each phrase the classes of the network it stands for.
+        choice: which boxes are given on.
     """
 
-    def __init__(
-        self,
-        network: OneStage,
-        pyramid: Pyramid,
-        search: ClassSearch,
-        columns: Sequence[Sequence[int]],
-    ) -> None:
-        self._network, self._pyramid, self._columns = network, pyramid, columns
-        self.classes = search.classes
-        self._least = np.array(search.prompt.least_scores(search.choice.min_score), np.float32)
+    def __init__(self, network: OneStage, pyramid: Pyramid, choice: BoxChoice) -> None:
+        self._network, self._pyramid, self._choice = network, pyramid, choice
+        self._least = np.array(choice.least, np.float32)
         self._settings = OneStageSettings(
-            min_score=float(self._least.min()), max_overlap=search.choice.max_overlap
+            min_score=float(self._least.min()), max_overlap=choice.max_overlap
         )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that labels index."""
+        return self._choice.classes
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes in source pixels, the best first; neighbours of one size share a forward pass."""
@@ -88,10 +134,10 @@ class ClassDetector:
         filled = self._pyramid.features.of(frames).filled
         maps = self._pyramid.of(frames, range(NUM_LEVELS))
         logits, boxes = self._network([maps[level] for level in range(NUM_LEVELS)])
-        phrases = torch.stack([logits[..., own].amax(-1) for own in self._columns], dim=-1)
+        wanted = [logits[..., own].amax(-1) for own in self._choice.columns]
         return [
             self._chosen(own, rows, frame, filled)
-            for own, rows, frame in zip(phrases, boxes, frames, strict=True)
+            for own, rows, frame in zip(torch.stack(wanted, dim=-1), boxes, frames, strict=True)
         ]
 
     def _chosen(
@@ -101,6 +147,8 @@ class ClassDetector:
             x.cpu().numpy() for x in choose(logits, boxes, filled, self._settings)
         )
         height, width = frame.image.shape[:2]
-        scale = np.tile([width / filled[1], height / filled[0]], 2).astype(np.float32)
-        kept = (scores >= self._least[labels]) & (shown[:, 2:] > shown[:, :2]).all(axis=1)
-        return Detections(shown[kept] * scale, scores[kept], labels[kept].astype(np.int64))
+        shown = shown * np.tile([width / filled[1], height / filled[0]], 2).astype(np.float32)
+        areas = area(shown)
+        large = (areas > 0) & (areas >= self._choice.min_area)
+        kept = np.flatnonzero(large & (scores >= self._least[labels]))[: self._choice.max_boxes]
+        return Detections(shown[kept], scores[kept], labels[kept].astype(np.int64))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from masa_cli.checkpoints import find_weights
+from masa_cli.checkpoints.packaged import look_for_packaged
 from masa_cli.errors import WeightsError
 from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.checkpoint_file import load_parts, recognise_file
@@ -22,6 +23,7 @@ from masa_cli.models.network import Head, build_parts
 from masa_cli.models.pictures import boxes_in_picture
 from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.roi import box_features, box_levels
+from masa_cli.models.trained_file import SUFFIX, variant_in
 from masa_cli.models.variants import VARIANTS, Variant, find_variant
 from masa_cli.structures import FloatArray, Frame, State
 
@@ -41,13 +43,16 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     if adapter not in VARIANTS and (file.suffix or len(file.parts) > 1):
         return recognise_file(file), file
     variant = find_variant(adapter)
-    if variant.weights is None and variant.trained:
+    if variant.weights or not variant.trained:
+        return adapter, find_weights(adapter, folder) if variant.weights else None
+    packaged = look_for_packaged(adapter + SUFFIX)
+    if packaged is None:
         raise WeightsError(
-            f"adapter {adapter} is to be trained first: no weights of it are published",
+            f"the weights of {adapter} do not come with this installation",
             fix=f"masa train run DATA --adapter {adapter} -o RUN; then use --adapter "
             "RUN/best.safetensors",
         )
-    return adapter, find_weights(adapter, folder) if variant.weights else None
+    return adapter, packaged
 
 
 def build_features(
@@ -57,15 +62,19 @@ def build_features(
     device: str = "auto",
     precision: str = "float32",
     preparation: str = "demo",
+    side: int | None = None,
 ) -> FrameFeatures:
-    """The backbone of the variant of that name, to be shared; arguments as for `build_adapter`."""
+    """The backbone of the variant of that name, to be shared.
+
+    Arguments are as for `build_adapter`; `side` as for `Variant.picture`.
+    """
     variant = find_variant(name)
     backbone = build_backbone(variant.backbone)
     if weights is not None or not load_packaged(variant.backbone, backbone):
         _load(name, weights, {"backbone": backbone})
     return FrameFeatures.prepared(
         backbone,
-        variant.pictures[preparation],
+        variant.picture(preparation, side),
         variant.mean,
         variant.std,
         *choose_placement(device, precision),
@@ -113,14 +122,18 @@ def build_adapter(
         SettingsError: for an unknown name, or one that cannot work on this machine.
         WeightsError: the file is not that of the variant.
     """
-    variant = find_variant(name)
+    variant = variant_in(name, weights)
     device_, dtype = choose_placement(device, precision)
     if pyramid is None:
         if features is None:
             features = build_features(
                 name, weights=weights, device=device, precision=precision, preparation=preparation
             )
-        pyramid = build_pyramid(name, features, weights=weights, device=device, precision=precision)
+        pyramid = (
+            Pyramid.unfused(features)
+            if variant.reads == "backbone"
+            else build_pyramid(name, features, weights=weights, device=device, precision=precision)
+        )
     parts = build_parts(variant, "head")
     _load_learned(name, variant, weights, parts)
     return Adapter(variant, pyramid, ready(parts["head"], device_, dtype), device_)
@@ -209,7 +222,8 @@ class Adapter:
             )
             for frame, rows in zip(frames, boxes, strict=True)
         ]
-        levels = set(box_levels(torch.cat(rois), len(variant.strides)).tolist())
+        strides = variant.strides if variant.reads == "fused" else variant.strides[:1]
+        levels = set(box_levels(torch.cat(rois), len(strides)).tolist())
         maps = self._pyramid.of(frames, levels)
-        cells = box_features(maps, variant.strides, rois, variant.points)
+        cells = box_features(maps, strides, rois, variant.points)
         return self._head.describe(cells, maps, [len(rows) for rows in boxes])

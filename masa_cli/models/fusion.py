@@ -18,6 +18,14 @@ from masa_cli.models.fpn import WIDTH
 NUM_BLOCKS = 3  # in the published networks
 
 
+class NoFusion(nn.Module):
+    """Levels as they are."""
+
+    def forward(self, maps: Sequence[Tensor], levels: Collection[int]) -> dict[int, Tensor]:
+        """The levels (B, C, H, W) that are asked for."""
+        return {level: maps[level] for level in levels}
+
+
 class _DeformableConv(nn.Module):
     """A deformable 3x3 convolution and a normalisation over groups of 16 channels."""
 

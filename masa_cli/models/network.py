@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from masa_cli.models.embedding_head import EmbeddingHead
 from masa_cli.models.fpn import FPN, SimpleFPN
-from masa_cli.models.fusion import CoarseFusion, DeformFusion, DyHead
-from masa_cli.models.stripes import Stripes
+from masa_cli.models.fusion import CoarseFusion, DeformFusion, DyHead, NoFusion
+from masa_cli.models.stripes import Stripes, WhiteStripes
 from masa_cli.models.variants import Variant
 from masa_cli.structures import FloatArray, State
 
@@ -43,13 +43,6 @@ class Head(Protocol):
         ...
 
 
-class _NoFusion(nn.Module):
-    """Levels as they are."""
-
-    def forward(self, maps: Sequence[Tensor], levels: Collection[int]) -> dict[int, Tensor]:
-        return {level: maps[level] for level in levels}
-
-
 def _group_norm(width: int) -> nn.Module:
     """As good as normalising over pictures, but each alone: no matter how many share a batch."""
     return nn.GroupNorm(16, width)
@@ -66,7 +59,7 @@ NECKS: Mapping[str, _Part] = MappingProxyType(
 )
 FUSIONS: Mapping[str, _Part] = MappingProxyType(
     {
-        "none": lambda row: _NoFusion(),
+        "none": lambda row: NoFusion(),
         "deform": lambda row: DeformFusion(row.width, row.blocks),
         "deform-coarse": lambda row: CoarseFusion(row.width, row.blocks),
         "dyhead": lambda row: DyHead(row.width, row.blocks),
@@ -75,6 +68,7 @@ FUSIONS: Mapping[str, _Part] = MappingProxyType(
 HEADS: Mapping[str, _Part] = MappingProxyType(
     {
         "stripes": lambda row: Stripes(row.channels[0]),
+        "white-stripes": lambda row: WhiteStripes(row.channels[0]),
         "embedding": lambda row: EmbeddingHead(
             row.width, row.head_convs, row.hidden, unit_length=row.unit_length
         ),

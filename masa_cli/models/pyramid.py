@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.fusion import NoFusion
 from masa_cli.structures import Frame
 
 
@@ -26,6 +27,11 @@ class Pyramid:
         self.features = features
         self._neck, self._fusion = neck, fusion
         self._made: dict[int, dict[int, Tensor]] = {}
+
+    @staticmethod
+    def unfused(features: FrameFeatures) -> Pyramid:
+        """The maps of the backbone as they are."""
+        return Pyramid(features, nn.Identity(), NoFusion())
 
     @torch.inference_mode()
     def of(self, frames: Sequence[Frame], levels: Collection[int]) -> dict[int, Tensor]:

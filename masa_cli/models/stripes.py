@@ -1,10 +1,11 @@
-"""The head of `raw`: what an untrained network sees in each horizontal stripe of a box."""
+"""Heads that read horizontal stripes of a box: untouched (of `raw`), or whitened (of `lite`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -46,13 +47,17 @@ class Stripes(nn.Module):
         means = maps[0].float().contiguous().mean(dim=(2, 3)).cpu().numpy()  # (B, C)
         per_frame = np.split(stripes, np.cumsum(counts)[:-1])
         return [
-            _unit_rows(self.centred(mean, rows))
+            _unit_rows(self._weighed(self.centred(mean, rows)))
             for mean, rows in zip(means, per_frame, strict=True)
         ]
 
     def centred(self, frame: FloatArray, stripes: FloatArray) -> NDArray[np.float64]:
         """(N, C, 7) stripes minus the mean of all frames up to theirs, whose own is (C,)."""
         return stripes - self._scene.after(frame)[:, None]
+
+    def _weighed(self, stripes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, C, 7) centred stripes as they are compared."""
+        return stripes
 
     def state(self) -> State:
         """What `restore` needs."""
@@ -61,6 +66,25 @@ class Stripes(nn.Module):
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
         self._scene.restore(state)
+
+
+class WhiteStripes(Stripes):
+    """Stripes whose channels count by how little they change while an object stays the same.
+
+    Args:
+        channels: of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        # (C, C) the inverse square root of the covariance of such changes, the same for all
+        # stripes; symmetric.
+        self.white = nn.Parameter(torch.eye(channels), requires_grad=False)
+
+    def _weighed(self, stripes: NDArray[np.float64]) -> NDArray[np.float64]:
+        white = self.white.detach().float().cpu().numpy().astype(np.float64)
+        weighed: NDArray[np.float64] = np.einsum("dc,ncs->nds", white, stripes)
+        return weighed
 
 
 def _unit_rows(vectors: NDArray[np.float64]) -> FloatArray:

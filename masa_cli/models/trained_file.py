@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from masa_cli.errors import WeightsError
-from masa_cli.models.variants import VARIANTS
+from masa_cli.models.variants import VARIANTS, Variant, find_variant
+from masa_cli.usual import UsualChanges
 
 SUFFIX = ".safetensors"
 # What the header of a file says.
 VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.about"
-CLASSES_KEY = "classes"  # in what it says of how it was trained, if that was to detect
+# In what it says of how it was trained: the classes, if that was to detect; what of its variant it
+# has in another way; changes to the settings of associations that its boxes need, by their names.
+CLASSES_KEY, ADAPTER_KEY, ASSOCIATION_KEY = "classes", "adapter", "association"
+_OF_FILES = frozenset({"head", "reads", "temperature"})  # what that may be
 _FIX = "give a file that masa train wrote, such as best.safetensors"
 
 
@@ -70,6 +74,45 @@ def classes_of(file: Path) -> tuple[str, ...]:
             fix="train it with --recipe lite-detector",
         )
     return tuple(classes)
+
+
+def variant_in(name: str, file: Path | None) -> Variant:
+    """The row of a variant, changed to what a file of its weights says.
+
+    Raises:
+        SettingsError: there is no such variant.
+        WeightsError: as `describe_trained`, or the file is made for another version of masa.
+    """
+    row = find_variant(name)
+    if file is None or not is_trained_file(file):
+        return row
+    own = describe_trained(file).about.get(ADAPTER_KEY, {})
+    if strange := own.keys() - _OF_FILES:
+        raise WeightsError(
+            f"{file} wants {min(strange)} changed, which this version of masa cannot",
+            fix="install the newest version of masa",
+        )
+    return replace(row, **own)
+
+
+def usual_changes(file: Path) -> UsualChanges:
+    """Changes to the settings of associations that its boxes and embeddings need.
+
+    Raises:
+        WeightsError: as `describe_trained`.
+    """
+    changes: UsualChanges = describe_trained(file).about.get(ASSOCIATION_KEY, {})
+    return changes
+
+
+def has_part(file: Path, part: str) -> bool:
+    """Whether there are weights of that part of the network in a file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    with _opened(file) as content:
+        return any(name.startswith(f"{part}.") for name in content.keys())  # noqa: SIM118
 
 
 def load_trained(file: Path, variant: str, parts: Mapping[str, nn.Module]) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -42,6 +42,8 @@ class Variant:
     clips: bool  # whether the part of a box outside the frame is left out
     pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
     weights: str | None  # the published file; None: none is published
+    reads: Literal["fused", "backbone"] = "fused"  # which maps boxes are described on: all levels
+    # behind the fusion, or the finest of the backbone
     object_convs: int = 0  # layers of the branch that finds objects of any class (models.objects)
     object_layers: int = 2
     width: int = 256  # channels of the maps behind the neck
@@ -63,6 +65,26 @@ class Variant:
         """Height and width of every picture, where the backbone knows one size only, as ViTs do."""
         demo = self.pictures["demo"]
         return demo.long_side if demo.divisor == demo.long_side else None
+
+    def picture(self, preparation: str, side: int | None = None) -> Picture:
+        """How frames are prepared.
+
+        Args:
+            preparation: one of `PREPARATIONS`.
+            side: pixels that the longer side is fitted to instead of the usual size.
+
+        Raises:
+            SettingsError: the backbone knows one size only, and not that.
+        """
+        usual = self.pictures[preparation]
+        if side is None:
+            return usual
+        if self.fixed_side:
+            raise SettingsError(
+                f"{self.backbone} sees pictures of {self.fixed_side} pixels only, not of {side}",
+                fix="leave out --imgsz",
+            )
+        return replace(usual, long_side=side, short_side=side, enlarges=True)
 
 
 # What frames are prepared like: the published demo, or the published configurations for TAO and for

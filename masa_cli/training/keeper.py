@@ -96,9 +96,10 @@ class Keeper:
     def begin(self) -> None:
         """Score what is there before the first step."""
         if self._trainer.step == 0:
-            with self._trainer.watch.stage("validate"):
-                self._raw = self._validation.score_raw()
-            self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
+            if "head" in self._trainer.trainee.parts:
+                with self._trainer.watch.stage("validate"):
+                    self._raw = self._validation.score_raw()
+                self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
             self._validate()
             self.save()
 

@@ -52,10 +52,10 @@ _LITE = Recipe(
     lets_through=True,
 )
 
-# The detector of `lite` and its embeddings, from boxes with classes.
+# The detector of `lite`, from boxes with classes.
 _LITE_DETECTOR = replace(
     _LITE,
-    objectives=MappingProxyType({"detection": DetectionSettings(), "matching": _LITE_MATCHING}),
+    objectives=MappingProxyType({"detection": DetectionSettings()}),
     views=replace(_LITE.views, mosaic_chance=0.3, max_resize=2.5),
     optimiser=OptimiserSettings(
         adam=True,
@@ -65,7 +65,7 @@ _LITE_DETECTOR = replace(
         warm_up_steps=100,
         cosine=True,
         backbone_lr=0.3,
-        average=0.995,
+        average=0.998,
     ),
 )
 

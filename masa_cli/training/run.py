@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import closing
+from typing import Any
 
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.regions import RegionSet, read_regions
@@ -16,6 +17,7 @@ from masa_cli.training.initial import first_weights
 from masa_cli.training.job import TrainJob
 from masa_cli.training.keeper import Bystander, Keeper, Listener, TrainSummary
 from masa_cli.training.loop import Trainer
+from masa_cli.training.matching import MatchingSettings
 from masa_cli.training.objectives import OBJECTIVES
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.processes import Processes, processes
@@ -72,6 +74,11 @@ def _check(job: TrainJob, own: Processes) -> None:
             f"{job.recipe.views.size}",
             fix="leave out --set views.size=…",
         )
+    if job.videos and not any(isinstance(each, MatchingSettings) for each in _settings(job)):
+        raise SettingsError(
+            "embeddings are what videos are tracked with, but this recipe trains none",
+            fix="leave out --videos, or choose another --recipe",
+        )
     if run.batch % own.count:
         raise SettingsError(
             f"a batch of {run.batch} pairs cannot be split over {own.count} processes",
@@ -85,7 +92,7 @@ def _check(job: TrainJob, own: Processes) -> None:
 
 
 def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: Watch) -> Trainee:
-    settings = tuple(job.recipe.objectives.values())
+    settings = _settings(job)
     objectives = [OBJECTIVES[type(each)] for each in settings]
     parts = first_weights(
         job.variant,
@@ -99,6 +106,11 @@ def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: Watch) ->
     pairs = list(zip(objectives, settings, strict=True))
     trainee = Trainee(find_variant(job.variant), parts, pairs, watch)
     return trainee.train().to(own.device)
+
+
+def _settings(job: TrainJob) -> tuple[Any, ...]:
+    """Those of each objective."""
+    return tuple(job.recipe.objectives.values())
 
 
 def _make_room(job: TrainJob, checkpoints: Checkpoints, *, fresh: bool) -> None:

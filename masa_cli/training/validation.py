@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from torch import nn
 
 from masa_cli.errors import MasaError, SourceError
 from masa_cli.formats.regions import RegionSet
 from masa_cli.models.adapter import Adapter, build_adapter
 from masa_cli.models.embedding_head import EmbeddingHead
 from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.one_stage import OneStage
 from masa_cli.models.pictures import to_tensor
 from masa_cli.models.pyramid import Pyramid
+from masa_cli.training.found import found_in_pairs
 from masa_cli.training.pairs import Pair, PairMaker
 from masa_cli.training.recall import embed_pair, embed_pair_with, recall_at_1
 from masa_cli.training.recipe import RunSettings
@@ -37,9 +41,15 @@ def split(regions: RegionSet, run: RunSettings) -> tuple[RegionSet, RegionSet]:
             f"{len(regions)} images with regions are too few: one learns, another validates",
             fix="prepare more images",
         )
-    order = np.random.default_rng(_SEED).permutation(len(regions)).tolist()
-    held = min(run.max_held_out, max(1, round(len(regions) * run.held_out)))
-    return regions.chosen(sorted(order[held:])), regions.chosen(sorted(order[:held]))
+    files = list(
+        dict.fromkeys(regions.files)
+    )  # an image may be listed several times, to be seen more
+    held = min(run.max_held_out, max(1, round(len(files) * run.held_out)))
+    order = np.random.default_rng(_SEED).permutation(len(files)).tolist()
+    own = {files[place] for place in order[:held]}
+    first = {file: place for place, file in reversed([*enumerate(regions.files)])}
+    learned = [place for place, file in enumerate(regions.files) if file not in own]
+    return regions.chosen(learned), regions.chosen(sorted(first[file] for file in own))
 
 
 class Validation:
@@ -69,20 +79,27 @@ class Validation:
         """The scores by name, the one that decides first."""
         was_training = trainee.training
         trainee.eval()
-        head = trainee.parts["head"]
+        scores: dict[str, float] = {}
+        if "head" in trainee.parts:
+            scores = self._score_head(trainee, trainee.parts["head"])
+        if "detector" in trainee.parts:
+            detector = cast(OneStage, trainee.parts["detector"])
+            pairs = (pair for _, pair in self.pairs())
+            scores = {"AP50": found_in_pairs(trainee, detector, pairs)} | scores
+        trainee.train(was_training)
+        return scores
+
+    def _score_head(self, trainee: Trainee, head: nn.Module) -> dict[str, float]:
         if not isinstance(head, EmbeddingHead):
             raise TypeError(f"validation embeds, but the head is {type(head).__name__}")
         scores = recall_at_1((pair, embed_pair(trainee, head, pair)) for _, pair in self.pairs())
         if self._folder:
-            scores = (
-                score_videos(self._videos, self._folder, self._results, adapter_of(trainee))
-                | scores
-            )
-        trainee.train(was_training)
+            adapter = adapter_of(trainee)
+            scores = score_videos(self._videos, self._folder, self._results, adapter) | scores
         return scores
 
     def score_raw(self) -> dict[str, float]:
-        """The scores of features that were never trained to match, to compare with."""
+        """The scores of features that were never trained to match, to compare embeddings with."""
         raw = build_adapter("raw", device="cpu")
         scores = recall_at_1(
             (pair, embed_pair_with(raw.embed, pair, number)) for number, pair in self.pairs()

@@ -12,8 +12,6 @@ Prints AP50 in percent and, with its own spread, milliseconds per frame of the n
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -22,8 +20,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from masa_cli.detectors.class_search import ClassChoice, plan_class_search
 from masa_cli.detectors.one_stage import ClassDetector, build_class_detector
@@ -34,6 +30,7 @@ from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import build_features, build_pyramid
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, Frame
+from masa_cli.training.average_precision import average_precisions, rows_of
 
 ALL = load_vocabulary().classes
 
@@ -47,42 +44,9 @@ def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
     return build_class_detector(search, pyramid, **where)
 
 
-def ap50(truth: list[dict], found: list[dict], images: list[int]) -> dict[int, float]:
-    """Percent, by category, for those that are there; 0: the mean of all."""
-    categories = sorted({row["category_id"] for row in truth if not row["iscrowd"]})
-    data = COCO()
-    for number, row in enumerate(truth, start=1):
-        row["id"] = number
-    data.dataset = {
-        "images": [{"id": number} for number in images],
-        "annotations": truth,
-        "categories": [{"id": number} for number in categories],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        data.createIndex()
-        evaluation = COCOeval(data, data.loadRes(found), "bbox")
-        evaluation.params.iouThrs = np.array([0.5])
-        evaluation.params.maxDets = [1, 10, 100]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][0, :, :, 0, 2]  # (recall, category)
-    values = {
-        category: 100 * float(column[column > -1].mean())
-        for category, column in zip(evaluation.params.catIds, precision.T, strict=True)
-        if (column > -1).any()
-    }
-    return {0: float(np.mean([*values.values()])), **values}
-
-
-def rows_of(found: Detections, image: int, categories: list[int]) -> list[dict]:
-    boxes = found.boxes.astype(float)
-    boxes[:, 2:] -= boxes[:, :2]
-    return [
-        {"image_id": image, "category_id": categories[label], "bbox": box, "score": score}
-        for box, score, label in zip(
-            boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
-        )
-    ]
+def results_of(found: Detections, image: int, categories: list[int]) -> list[dict]:
+    rows = rows_of(image, found.boxes, [categories[label] for label in found.labels])
+    return [row | {"score": score} for row, score in zip(rows, found.scores.tolist(), strict=True)]
 
 
 def timed(detector: ClassDetector, frames: Iterable[Frame]) -> Iterator[tuple[Detections, float]]:
@@ -104,28 +68,23 @@ def score_video(weights: Path, video: str, truth: str, every: int, against: list
     rows = []
     for index in indices:
         own = true.frames == index
-        boxes = true.boxes[own].astype(float)
-        boxes[:, 2:] -= boxes[:, :2]
-        ignored = true.scores[own] == 0
-        rows += [
-            {"image_id": index, "category_id": 1, "bbox": box, "iscrowd": int(skip)}
-            | {"area": box[2] * box[3]}
-            for box, skip in zip(boxes.tolist(), ignored.tolist(), strict=True)
-        ]
+        ignored = (true.scores[own] == 0).tolist()
+        here = rows_of(index, true.boxes[own], [1] * len(ignored))
+        rows += [row | {"iscrowd": int(skip)} for row, skip in zip(here, ignored, strict=True)]
     results = list(timed(build(weights, ["person"]), frames))
     found = [
         row
         for index, (each, _) in zip(indices, results, strict=True)
-        for row in rows_of(each, index, [1])
+        for row in results_of(each, index, [1])
     ]
     times = np.percentile([spent for _, spent in results], (10, 50, 90))
-    score = ap50(rows, found, indices)[1]
+    score = 100 * average_precisions(rows, found, indices)[1]
     print(f"{Path(video).name}: {len(frames)} frames, AP50 of persons {score:.1f}")
     print("  ms per frame: median {1:.0f}, 10-90 % {0:.0f}-{2:.0f}".format(*times))
     for file in against:
         table = read_detections(Path(file))
-        others = [row for i in indices for row in rows_of(table.of_frame(i), i, [1] * 100)]
-        print(f"  {Path(file).name}: {ap50(rows, others, indices)[1]:.1f}")
+        others = [row for i in indices for row in results_of(table.of_frame(i), i, [1] * 100)]
+        print(f"  {Path(file).name}: {100 * average_precisions(rows, others, indices)[1]:.1f}")
 
 
 def score_images(weights: Path, regions: str, classes: list[str]) -> None:
@@ -140,9 +99,10 @@ def score_images(weights: Path, regions: str, classes: list[str]) -> None:
         picture = cv2.imread(str(folder / image["file_name"]))[:, :, ::-1]
         frame = Frame(place, 0, np.ascontiguousarray(picture))
         (each,) = detector.detect([frame])
-        found += rows_of(each, image["id"], [own[name] for name in classes])
-    scores = ap50(truth, found, [image["id"] for image in content["images"]])
-    print(f"{regions}: AP50 {scores.pop(0):.1f} over {len(scores)} classes")
+        found += results_of(each, image["id"], [own[name] for name in classes])
+    shares = average_precisions(truth, found, [image["id"] for image in content["images"]])
+    scores = {number: 100 * share for number, share in shares.items()}
+    print(f"{regions}: AP50 {np.mean([*scores.values()]):.1f} over {len(scores)} classes")
     counts = {
         n: sum(row["category_id"] == n and not row["iscrowd"] for row in truth) for n in scores
     }
