@@ -9,8 +9,9 @@ BGR image to (boxes xyxy, scores, COCO classes). Each SET is a folder of images,
 written beside OUT as an image. The models' boxes are joined by weighted box fusion: confident ones
 become labels, doubtful ones regions to ignore (COCO's `iscrowd`). Where a set has true boxes, they
 are the labels; with --partial SET they are so for their own classes alone, and with --rough SET
-for none: everything they cover is ignored, unless the models are sure of it. The result is what
-`masa train run` reads; it can be interrupted and goes on where it was.
+for none: everything they cover is ignored, unless the models are sure of it. --times N SET lists
+the images of a set N times, to be seen more often; images without a label are left out. The result
+is what `masa train run` reads; it can be interrupted and goes on where it was.
 """
 
 from __future__ import annotations
@@ -61,6 +62,12 @@ class Picture(NamedTuple):
     file: Path
     true: list[Row]  # its annotations
     kind: str  # "whole", "partial", "rough" or "none": what they are
+
+
+class Set(NamedTuple):
+    folder: Path
+    kind: str  # of its annotations
+    times: int  # how often its images are listed
 
 
 def load_detectors(folder: Path) -> tuple[dict[str, Callable[..., Any]], list[str]]:
@@ -161,7 +168,8 @@ def done_before(journal: Path) -> dict[str, Row]:
 
 def write(out: Path, folder: Path, rows: Iterable[Row], names: list[str]) -> None:
     images, boxes = [], []
-    for number, row in enumerate(rows, start=1):
+    labelled = (row for row in rows if any(not each["iscrowd"] for each in row["boxes"]))
+    for number, row in enumerate(labelled, start=1):
         images.append({"id": number, **row["image"]})
         for each in row["boxes"]:
             boxes.append({"id": len(boxes) + 1, "image_id": number, **each})
@@ -181,21 +189,18 @@ def main() -> None:
     parser.add_argument("--partial", type=Path, nargs="+", default=[])
     parser.add_argument("--rough", type=Path, nargs="+", default=[])
     parser.add_argument("--every", type=int, default=10, help="frames of videos")
+    parser.add_argument("--times", nargs="+", action="append", default=[], metavar="N SET")
     options = parser.parse_args()
     detectors, names = load_detectors(options.detectors)
-    sets = {path: "whole" for path in options.sets}
-    sets |= dict.fromkeys(options.partial, "partial") | dict.fromkeys(options.rough, "rough")
-    folders = {
-        frames_of(path, options.out.parent, options.every) if path.is_file() else path: kind
-        for path, kind in sets.items()
-    }
-    root = Path(*common_parts([folder.resolve() for folder in folders]))
+    sets = sets_of(options)
+    root = Path(*common_parts([each.folder.resolve() for each in sets]))
     journal = options.out.with_suffix(".jsonl.part")
-    rows = done_before(journal)
+    rows, listed = done_before(journal), []
     with journal.open("a") as file:
-        for folder, kind in folders.items():
+        for folder, kind, times in sets:
             for picture in pictures(folder, kind):
                 name = str(picture.file.resolve().relative_to(root))
+                listed += [name] * times
                 if name in rows:
                     continue
                 image = cv2.imread(str(picture.file))
@@ -204,7 +209,27 @@ def main() -> None:
                 facts = {"file_name": name, "height": image.shape[0], "width": image.shape[1]}
                 rows[name] = {"image": facts, "boxes": list(annotations(picture, found, names))}
                 print(json.dumps(rows[name]), file=file, flush=True)
-    write(options.out, root, rows.values(), names)
+    write(options.out, root, (rows[name] for name in listed), names)
+
+
+def sets_of(options: argparse.Namespace) -> list[Set]:
+    """The sets in the order given, videos as frames; none may lie inside another."""
+    kinds = {path: "whole" for path in options.sets}
+    kinds |= dict.fromkeys(options.partial, "partial") | dict.fromkeys(options.rough, "rough")
+    times = {Path(path): int(number) for number, *paths in options.times for path in paths}
+    if strange := times.keys() - kinds:
+        raise SystemExit(f"--times names {min(strange)}, which is none of the sets")
+    for path in kinds:
+        if around := set(path.resolve().parents) & {each.resolve() for each in kinds}:
+            raise SystemExit(f"{path} lies inside {min(around)}: its images would be twice there")
+    return [
+        Set(
+            frames_of(path, options.out.parent, options.every) if path.is_file() else path,
+            kind,
+            times.get(path, 1),
+        )
+        for path, kind in kinds.items()
+    ]
 
 
 def common_parts(paths: list[Path]) -> tuple[str, ...]:

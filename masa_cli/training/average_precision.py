@@ -42,7 +42,7 @@ def average_precisions(
         evaluation.accumulate()
     precision = evaluation.eval["precision"][0, :, :, 0, 2]  # (recall, category)
     return {
-        category: float(column[column > -1].mean())
+        int(category): float(column[column > -1].mean())
         for category, column in zip(evaluation.params.catIds, precision.T, strict=True)
         if (column > -1).any()
     }

@@ -41,6 +41,11 @@ def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
         MasaError: something is wrong with what was given, or what is written cannot be.
         Interrupted: the watch was asked to stop; the run can be resumed.
     """
+    if job.videos and not any(isinstance(each, MatchingSettings) for each in _settings(job)):
+        raise SettingsError(
+            "embeddings are what videos are tracked with, but this recipe trains none",
+            fix="leave out --videos, or choose another --recipe",
+        )
     regions = RegionSet.joined([read_regions(path) for path in job.data])
     learned, held_out = split(regions, job.recipe.run)
     videos = find_videos(job.videos) if job.videos else []
@@ -73,11 +78,6 @@ def _check(job: TrainJob, own: Processes) -> None:
             f"{job.variant} sees pictures of {side} x {side} pixels only, not of "
             f"{job.recipe.views.size}",
             fix="leave out --set views.size=…",
-        )
-    if job.videos and not any(isinstance(each, MatchingSettings) for each in _settings(job)):
-        raise SettingsError(
-            "embeddings are what videos are tracked with, but this recipe trains none",
-            fix="leave out --videos, or choose another --recipe",
         )
     if run.batch % own.count:
         raise SettingsError(

@@ -8,14 +8,9 @@ from typer.testing import CliRunner
 
 from masa_cli.checkpoints import packaged
 from masa_cli.cli.app import app
-from masa_cli.detectors.vocabulary import load_vocabulary
 from masa_cli.models.mobilenet import MobileNet
-from masa_cli.models.trained_file import CLASSES_KEY
-from masa_cli.training.export import save_trained
-from masa_cli.training.initial import first_weights
-from masa_cli.training.objectives import OBJECTIVES
-from masa_cli.training.recipes import find_recipe
 from tests.clips import write_clip
+from tests.lite_file import write_lite
 
 NUM_FRAMES = 5
 
@@ -26,14 +21,7 @@ def masa(*arguments):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """As before the first step of training: everything looks a little like anything."""
-    settings = find_recipe("lite", "lite-detector").objectives.values()
-    classes = load_vocabulary().classes
-    objectives = [OBJECTIVES[type(each)] for each in settings]
-    parts = first_weights("lite", objectives, classes, start=None, weights_dir=None, seed=0)
-    file = tmp_path_factory.mktemp("lite") / "best.safetensors"
-    save_trained(file, "lite", parts, {CLASSES_KEY: list(classes)})
-    return file
+    return write_lite(tmp_path_factory.mktemp("lite") / "best.safetensors")
 
 
 @pytest.fixture
@@ -52,9 +40,7 @@ def test_a_trained_file_finds_and_describes_in_one_look(video, weights, monkeypa
         MobileNet, "forward", lambda self, x: (calls.append(len(x)), forward(self, x))[1]
     )
     prompt = ("--prompt", "person, vehicles", "--min-score", "0.001", "--max-overlap", "0.3")
-    changes = ("--set", "birth_score=0", "--set", "confirm_hits=1", "--set", "confident_score=0")
-    given = ("--detector", weights, "--adapter", weights)
-    result = masa("track", video, *prompt, *given, *changes)
+    result = masa("track", video, *prompt, "--detector", weights)
     assert result.exit_code == 0, result.output
     assert calls == [1] * NUM_FRAMES
     lines = [json.loads(line) for line in Path("street/tracks.jsonl").read_text().splitlines()]
@@ -68,9 +54,63 @@ def test_the_packaged_weights_are_the_default_where_no_others_are(video, weights
     Path("own/lite.safetensors").symlink_to(weights)
     result = masa("track", video, "--prompt", "person", "--no-video")
     assert result.exit_code == 0, result.output
-    assert "detector lite: no weights of gdino are here" in " ".join(result.stderr.split())
+    assert "detector lite: it needs no download" in " ".join(result.stderr.split())
     named = masa("track", video, "--prompt", "person", "--detector", "lite", "-o", "named")
     assert named.exit_code == 0, named.output
+
+
+def test_a_file_without_a_head_is_described_by_raw(video, tmp_path):
+    file = write_lite(tmp_path / "detects.safetensors", with_head=False)
+    result = masa("track", video, "--prompt", "person", "--detector", file, "--no-video", "--json")
+    assert result.exit_code == 0, result.output
+    given = ("--detector", file, "--adapter", file, "-o", "other")
+    refused = masa("track", video, "--prompt", "person", *given)
+    assert refused.exit_code == 1
+    assert "does not fit" in refused.stderr
+
+
+def test_settings_of_the_file_come_before_the_users(video, weights):
+    given = ("--prompt", "person", "--detector", weights, "--min-score", "0.001", "--no-video")
+    result = masa("track", video, *given, "--set", "birth_score=0.9", "-o", "none", "--json")
+    assert json.loads(result.stdout)["tracks"] == 0
+    result = masa("track", video, *given, "-o", "some", "--json", "--save-embeddings")
+    found = json.loads(result.stdout)["tracks"]
+    assert found > 0
+    again = masa("retrack", "some/embeddings.masa", "-o", "again", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["tracks"] == found
+
+
+def test_frames_are_fitted_to_the_size_wanted(video, weights, monkeypatch):
+    sizes = []
+    forward = MobileNet.forward
+    monkeypatch.setattr(
+        MobileNet, "forward", lambda self, x: (sizes.append(max(x.shape)), forward(self, x))[1]
+    )
+    given = ("--prompt", "person", "--detector", weights, "--no-video", "--imgsz")
+    assert masa("track", video, *given, 256, "-o", "a").exit_code == 0
+    assert masa("track", video, *given, 960, "-o", "b").exit_code == 0
+    assert sizes == [256] * NUM_FRAMES + [960] * NUM_FRAMES
+    assert masa("track", video, *given, 8).exit_code == 2
+
+
+def test_everything_is_found_and_outlined(video, weights):
+    given = ("--model", weights, "--min-score", "0.001", "--max-objects", 3)
+    result = masa("segment-track", video, *given)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in Path("street/tracks.jsonl").read_text().splitlines()]
+    assert 0 < max(len(line["boxes"]) for line in lines) <= 3
+    grid = masa("segment-track", video, "--model", weights, "--proposals", "grid", "-o", "grid")
+    assert grid.exit_code == 1
+    assert "asks Segment Anything" in " ".join(grid.stderr.split())
+
+
+def test_a_detector_alone_cannot_track_everything(video, tmp_path):
+    file = write_lite(tmp_path / "detects.safetensors", with_head=False)
+    result = masa("segment-track", video, "--model", file)
+    assert result.exit_code == 1
+    assert "not to tell them apart" in " ".join(result.stderr.split())
+    assert not Path("street").exists()
 
 
 def test_words_beyond_the_vocabulary_are_told_with_the_way_to_any(video, weights):
@@ -85,11 +125,7 @@ def test_words_beyond_the_vocabulary_are_told_with_the_way_to_any(video, weights
 
 
 def test_a_file_that_cannot_detect_is_refused(video, weights):
-    file = Path("embeds.safetensors")
-    settings = find_recipe("lite").objectives.values()
-    objectives = [OBJECTIVES[type(each)] for each in settings]
-    parts = first_weights("lite", objectives, (), start=None, weights_dir=None, seed=0)
-    save_trained(file, "lite", parts, {})
+    file = write_lite(Path("embeds.safetensors"), recipe="lite")
     result = masa("track", video, "--prompt", "person", "--detector", file)
     assert result.exit_code == 1
     assert "was not trained to find objects" in " ".join(result.stderr.split())

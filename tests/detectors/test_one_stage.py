@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from masa_cli.detectors.class_search import ClassChoice, ClassSearch, plan_class_search
-from masa_cli.detectors.one_stage import ClassDetector
+from masa_cli.detectors.class_search import ClassChoice, plan_class_search
+from masa_cli.detectors.one_stage import BoxChoice, ClassDetector
 from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.detectors.vocabulary import load_vocabulary
 from masa_cli.errors import SettingsError
@@ -46,14 +46,15 @@ class Backbone(nn.Module):
         return x
 
 
-def detector(text, columns, backbone=None, **choice):
+def detector(text, columns, backbone=None, min_score=0.1, **choice):
     prompt = parse_prompt(text)
-    search = ClassSearch(prompt, ((),) * len(prompt.classes), Path("x"), ClassChoice(**choice))
+    least = tuple(prompt.least_scores(min_score))
+    chosen = BoxChoice(prompt.classes, tuple(map(tuple, columns)), least, 0.5, **choice)
     features = FrameFeatures(
         backbone or Backbone(), lambda images: (torch.zeros(len(images), 3, 1, 1), FILLED)
     )
     pyramid = Pyramid(features, nn.Identity(), Fusion())
-    return ClassDetector(Network(), pyramid, search, columns)
+    return ClassDetector(Network(), pyramid, chosen)
 
 
 def test_boxes_are_in_source_pixels_and_end_at_the_border():
@@ -74,6 +75,14 @@ def test_every_phrase_has_its_own_threshold():
     assert found.labels.tolist() == [1]
     (found,) = detector("car, truck", [[0], [1]], min_score=0.9).detect([FRAME])
     assert found.labels.tolist() == [0]
+
+
+def test_the_smallest_and_the_many_are_left_out():
+    (found,) = detector("thing", [[3]], min_area=200).detect([FRAME])
+    assert found.boxes.tolist() == [[0, 0, 32, 24], [32, 0, 64, 24], [300, 200, 320, 240]]
+    (found,) = detector("thing", [[3]], max_boxes=2).detect([FRAME])
+    assert len(found) == 2
+    assert found.scores[0] > found.scores[1]
 
 
 def test_a_batch_shares_one_look_and_sizes_do_not_mix():

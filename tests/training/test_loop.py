@@ -19,8 +19,10 @@ from masa_cli.models.adapter import build_adapter
 from masa_cli.training.curves import read_table
 from masa_cli.training.job import TrainJob
 from masa_cli.training.keeper import Listener
+from masa_cli.training.recipe import RunSettings
 from masa_cli.training.recipes import find_recipe
 from masa_cli.training.run import train
+from masa_cli.training.validation import split
 from masa_cli.watch import Watch
 
 ROOT = Path(__file__).parents[2]
@@ -275,3 +277,23 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, data, tmp_pa
     assert "is damaged" in caplog.text
     assert losses(again) == losses(job)
     assert_same_weights(again, job)
+
+
+def test_a_detector_alone_is_judged_by_what_it_finds(data, tmp_path):
+    own = [each for each in SMALL if not each.startswith(("objects.", "matching."))]
+    recipe = find_recipe("lite", "lite-detector").changed([*own, BRIEF])
+    job = TrainJob((data,), "lite", recipe, tmp_path / "run", device="cpu")
+    summary = run(job)
+    assert set(summary.scores) == {"AP50"}
+    assert 0 <= summary.scores["AP50"] <= 1
+    assert not any(name.startswith("head.") for name in load_file(job.last))
+    with pytest.raises(SettingsError, match="this recipe trains none"):
+        run(replace(job, folder=tmp_path / "other", videos=tmp_path))
+
+
+def test_an_image_listed_often_is_seen_more_but_held_out_once(scenes):
+    often = scenes.chosen([0, 1, 1, 1, 2, 3, 4, 5, 5])
+    learned, held_out = split(often, RunSettings(held_out=0.5))
+    assert len(held_out) == len(set(held_out.files)) == 3
+    assert not set(held_out.files) & set(learned.files)
+    assert len(learned) + sum(often.files.count(file) for file in held_out.files) == len(often)

@@ -1,0 +1,29 @@
+"""A file of `lite` as it is before the first step of training: all looks a little like anything."""
+
+import torch
+
+from masa_cli.detectors.vocabulary import load_vocabulary
+from masa_cli.models.stripes import WhiteStripes
+from masa_cli.models.trained_file import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY
+from masa_cli.training.export import save_trained
+from masa_cli.training.initial import first_weights
+from masa_cli.training.objectives import OBJECTIVES
+from masa_cli.training.recipes import find_recipe
+
+HEAD = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
+# Untrained scores are 0.01 everywhere.
+ALL = ["birth_score=0", "confirm_hits=1", "confident_score=0", "continue_score=0"]
+
+
+def write_lite(file, *, recipe="lite-detector", with_head=True, usual=None):
+    settings = find_recipe("lite", recipe).objectives.values()
+    classes = load_vocabulary().classes
+    objectives = [OBJECTIVES[type(each)] for each in settings]
+    parts = first_weights("lite", objectives, classes, start=None, weights_dir=None, seed=0)
+    about = {CLASSES_KEY: list(classes)} if "detector" in parts else {}
+    if with_head and "detector" in parts:
+        parts["head"] = WhiteStripes(32)
+        parts["head"].white.data = torch.diag(torch.linspace(0.5, 1.5, 32))
+        about |= {ADAPTER_KEY: HEAD, ASSOCIATION_KEY: {"hybrid": ALL} if usual is None else usual}
+    save_trained(file, "lite", parts, about)
+    return file
