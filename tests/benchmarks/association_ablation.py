@@ -6,7 +6,7 @@
 Scenarios are those of masa_cli.sources.scenarios, seeds count from 1. VIDEO is what `masa track`
 reads (a folder: img1 itself), BOXES a detections file, TRUTH MOTChallenge ground truth; frames up
 to its last are tracked and scored, hybrid after its second look unless the row says otherwise.
-`--also` adds hybrid with other settings, to tune it. Embeddings are those of the adapter `raw`, or
+`--also` adds hybrid with other settings, to tune it. Embeddings are those of --adapter, or
 of --net: a re-identification net in ONNX that takes crops of 128 x 256 BGR (needs onnxruntime).
 They and the motion of the camera are computed once with --cache. Prints IDF1 in percent, switches,
 and milliseconds per frame of association alone: mean and standard deviation over seeds, mean of
@@ -35,7 +35,8 @@ from masa_cli.evaluation.identity import Identified, identity_scores
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.hybrid.tracker import HybridTracker
-from masa_cli.models.variants import VARIANTS
+from masa_cli.models.adapter import resolve
+from masa_cli.models.trained_file import variant_in
 from masa_cli.pipeline import looked_at_twice
 from masa_cli.second_look.relink import RelinkSettings
 from masa_cli.second_look.tracklets import Line
@@ -46,7 +47,6 @@ from masa_cli.structures import Detections, FloatArray, Frame, Image, Tracks
 from masa_cli.trace import Trace
 from masa_cli.trackers import build_tracker
 
-ADAPTER = "raw"
 BATCH = 8  # frames that are embedded together
 NONE = np.empty(0, np.int64)
 NOTHING_BEHIND = Trace(NONE, Tracks.empty(), NONE, np.empty((0, 0), np.float32), np.eye(2, 3))
@@ -106,6 +106,7 @@ class Eyes(NamedTuple):
 
     net: Path | None
     cache: Path | None
+    adapter: str = "raw"
 
 
 class Clip(NamedTuple):
@@ -116,6 +117,7 @@ class Clip(NamedTuple):
     embeddings: list[FloatArray]
     camera: list[CameraMotion]
     frame_size: tuple[int, int]  # width, height
+    temperature: float  # of the embeddings
 
 
 class Score(NamedTuple):
@@ -151,6 +153,7 @@ def scenario_clip(name: str, seed: int, eyes: Eyes) -> Clip:
         [(truth.boxes, truth.ids) for truth in truths],
         *perceived(video.frames(), detections, eyes),
         (video.info.width, video.info.height),
+        temperature_of(eyes.adapter),
     )
 
 
@@ -168,7 +171,12 @@ def file_clip(video: str, boxes: str, truth: str, eyes: Eyes) -> Clip:
     times = [float(index / source.info.frame_rate) for index in range(len(identified))]
     name = f"{source.info.name[-8:]}/{Path(boxes).stem[:8]}"
     seen = perceived(frames_shown, detections, eyes)
-    return Clip(name, times, detections, identified, *seen, (source.info.width, source.info.height))
+    size, temperature = (source.info.width, source.info.height), temperature_of(eyes.adapter)
+    return Clip(name, times, detections, identified, *seen, size, temperature)
+
+
+def temperature_of(adapter: str) -> float:
+    return variant_in(*resolve(adapter)).temperature
 
 
 def perceived(
@@ -176,14 +184,14 @@ def perceived(
 ) -> tuple[list[FloatArray], list[CameraMotion]]:
     """Embeddings (N, D) and camera of each frame; cached by the boxes and the first picture."""
     first, cache = next(frames), eyes.cache
-    net = str(eyes.net or VARIANTS[ADAPTER])
+    net = str(eyes.net or known_as(eyes.adapter))
     key = hashlib.sha256(net.encode() + first.image.tobytes())
     for found in detections:
         key.update(found.boxes.tobytes())
     file = cache / f"{key.hexdigest()[:24]}.npz" if cache else None
     ends = np.cumsum([len(found) for found in detections])[:-1]
     if not file or not file.exists():
-        looks, camera = perceive(chain([first], frames), detections, eyes.net)
+        looks, camera = perceive(chain([first], frames), detections, eyes)
         numbers = {
             "looks": np.concatenate(looks),
             "matrices": np.stack([motion.matrix for motion in camera]),
@@ -202,17 +210,25 @@ def perceived(
 
 
 def perceive(
-    frames: Iterator[Frame], detections: Sequence[Detections], net: Path | None
+    frames: Iterator[Frame], detections: Sequence[Detections], eyes: Eyes
 ) -> tuple[list[FloatArray], list[CameraMotion]]:
     from masa_cli.models.adapter import build_adapter  # noqa: PLC0415 - slow, and often not needed
 
-    adapter = OnnxNet(net) if net else build_adapter(ADAPTER, device="cpu")
+    name, weights = resolve(eyes.adapter)
+    adapter = OnnxNet(eyes.net) if eyes.net else build_adapter(name, weights=weights, device="cpu")
     watch = CameraWatch()
     looks, camera = [], []
     while batch := list(islice(frames, BATCH)):
         looks += adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
         camera += [watch.update(frame.image, detections[frame.index].boxes) for frame in batch]
     return looks, camera
+
+
+def known_as(adapter: str) -> str:
+    """What its embeddings depend on."""
+    name, weights = resolve(adapter)
+    own = f"{weights.stat().st_size} {weights.stat().st_mtime_ns}" if weights else ""
+    return f"{variant_in(name, weights)} {own}".strip()
 
 
 class OnnxNet:
@@ -251,8 +267,7 @@ class Recorded:
 
 
 def measure(row: Row, clip: Clip) -> Score:
-    temperature = VARIANTS[ADAPTER].temperature
-    tracker = build_tracker(row.name, changes=row.of_tracker, temperature=temperature)
+    tracker = build_tracker(row.name, changes=row.of_tracker, temperature=clip.temperature)
     if isinstance(tracker, HybridTracker):
         tracker._camera = Recorded(clip.camera)  # type: ignore[assignment]
     picture = np.broadcast_to(np.uint8(0), (clip.frame_size[1], clip.frame_size[0], 3))
@@ -323,6 +338,7 @@ def main() -> None:
     )
     parser.add_argument("--also", nargs="+", default=[], help="changes to hybrid, each a row")
     parser.add_argument("--cache", type=Path, help="folder for embeddings")
+    parser.add_argument("--adapter", default="raw", help="name or file of what embeds")
     parser.add_argument("--net", type=Path, help="ONNX net that embeds instead of the adapter")
     parser.add_argument("--only-also", action="store_true", help="beside hybrid, no other rows")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -340,7 +356,7 @@ def main() -> None:
 
     results: dict[str, list[list[Score]]] = {}
     with ProcessPoolExecutor(options.jobs) as pool:
-        eyes = Eyes(options.net, options.cache)
+        eyes = Eyes(options.net, options.cache, options.adapter)
         jobs = [pool.submit(measure_all, everything, clip, eyes) for clip in wanted]
         for job in jobs:
             family, scores = job.result()

@@ -19,6 +19,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,10 +29,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from masa_cli.boxes import iou, xywh_to_xyxy
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.formats.detections import read_detections
-from masa_cli.models.adapter import Adapter, _unit_rows
-from masa_cli.models.backbones import BACKBONES, Backbone, packaged_file
+from masa_cli.models.adapter import Adapter
+from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.device import choose_placement
+from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.mobilenet import packaged_file
+from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.scene_mean import SceneMean
+from masa_cli.models.stripes import Stripes, _unit_rows
 from masa_cli.models.variants import VARIANTS
 from masa_cli.sources import open_source
 from masa_cli.trackers import build_tracker
@@ -42,6 +47,20 @@ PACKAGES = {
 }
 CHOSEN = ("mobilenet-v2", "scene")
 WARM_UP = 3
+
+
+class Backbone(NamedTuple):
+    network: nn.Module
+    channels: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Maps(nn.Sequential):
+    """Gives its one map as a backbone gives several."""
+
+    def forward(self, x):
+        return [super().forward(x)]
 
 
 def efficientnet_lite0():
@@ -69,9 +88,16 @@ def efficientnet_lite0():
             weights[f"{top.get(step, 'classifier')}.{rest}"] = weight
     net = timm.create_model("tf_efficientnet_lite0")
     net.load_state_dict(weights, strict=True)
-    network = nn.Sequential(net.conv_stem, net.bn1, *net.blocks[:3])
+    network = Maps(net.conv_stem, net.bn1, *net.blocks[:3])
     half, scale = (127 / 255,) * 3, (128 / 255,) * 3
-    return Backbone(fold(network.eval()), channels=40, stride=8, mean=half, std=scale)
+    return Backbone(fold(network.eval()), channels=40, mean=half, std=scale)
+
+
+def mobilenet_v2():
+    """MobileNetV2 up to stride 8, as `raw` has it."""
+    network, raw = build_backbone("mobilenet-v2"), VARIANTS["raw"]
+    load_packaged("mobilenet-v2", network)
+    return Backbone(network, raw.channels[0], raw.mean, raw.std)
 
 
 def fold(network):
@@ -85,16 +111,19 @@ def fold(network):
     return network
 
 
-class Recorder(Adapter):
-    """An adapter that keeps what it saw before centring, to centre it in several ways."""
+CANDIDATES = {"mobilenet-v2": mobilenet_v2, "efficientnet-lite0": efficientnet_lite0}
 
-    def __init__(self, *args):
-        super().__init__(*args)
+
+class Recorder(Stripes):
+    """A head that keeps what it saw before centring, to centre it in several ways."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
         self.seen = None
 
-    def _centred(self, frame, stripes):
+    def centred(self, frame, stripes):
         self.seen = frame, stripes
-        return super()._centred(frame, stripes)
+        return super().centred(frame, stripes)
 
 
 def not_centred():
@@ -140,7 +169,7 @@ def read_truth(path):
     }
 
 
-def look(clip, adapter):
+def look(clip, adapter, recorder):
     """Every scored frame's detections and uncentred looks, and seconds per frame."""
     video, boxes, truth, min_score = clip
     detector = FromFile(read_detections(Path(boxes)), min_score=float(min_score))
@@ -150,11 +179,11 @@ def look(clip, adapter):
         if frame.index > last:
             break
         (detections,) = detector.detect([frame])
-        adapter.seen = None
+        recorder.seen = None
         start = time.perf_counter()
         adapter.embed([frame], [detections.boxes])
         seconds.append(time.perf_counter() - start)
-        looks.append((frame.index, detections, adapter.seen))
+        looks.append((frame.index, detections, recorder.seen))
     return looks, seconds[WARM_UP:]
 
 
@@ -214,9 +243,14 @@ def look_at_all(clips, device):
     looks = {}
     for backbone in PACKAGES:
         variant = replace(VARIANTS["raw"], backbone=backbone)
-        network = {**BACKBONES, "efficientnet-lite0": efficientnet_lite0}[backbone]()
+        network = CANDIDATES[backbone]()
         for number, clip in enumerate(clips):
-            looks[backbone, number], seconds = look(clip, Recorder(variant, network, *placement))
+            features = FrameFeatures.prepared(
+                network.network, variant.pictures["demo"], network.mean, network.std, *placement
+            )
+            recorder = Recorder(network.channels)
+            adapter = Adapter(variant, Pyramid.unfused(features), recorder, placement[0])
+            looks[backbone, number], seconds = look(clip, adapter, recorder)
             low, median, high = np.percentile(np.array(seconds) * 1e3, (10, 50, 90))
             size = package_size(backbone)
             print(
