@@ -1,26 +1,30 @@
 """How well weights of `lite` detect: AP50 on a video with known boxes, and on labelled images.
 
     python tests/benchmarks/detection.py WEIGHTS [--video VIDEO BOXES ...] [--images REGIONS.json]
-        [--every 4] [--classes person car dog] [--threads 2]
+        [--every 4] [--classes person car dog] [--teachers DETECTORS] [--threads 2]
 
 BOXES is MOTChallenge truth of persons, or detections of another detector to compare with truth:
 each --video takes VIDEO TRUTH; --against FILE scores those detections on the same frames. REGIONS
 is a file that weights/pseudo_boxes.py or masa train prepare made; regions to ignore are ignored.
+--teachers scores the models that made such boxes, too; of all, precision and recall by score.
 Prints AP50 in percent and, with its own spread, milliseconds per frame of the network.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
+from masa_cli.boxes import iou, xywh_to_xyxy
 from masa_cli.detectors.class_search import ClassChoice, plan_class_search
 from masa_cli.detectors.one_stage import ClassDetector, build_class_detector
 from masa_cli.detectors.prompt import parse_prompt
@@ -87,22 +91,99 @@ def score_video(weights: Path, video: str, truth: str, every: int, against: list
         print(f"  {Path(file).name}: {100 * average_precisions(rows, others, indices)[1]:.1f}")
 
 
-def score_images(weights: Path, regions: str, classes: list[str]) -> None:
+Finder = Callable[[np.ndarray], tuple[np.ndarray, list[float], list[str]]]
+
+
+def finders(weights: Path, classes: list[str], teachers: Path | None) -> dict[str, Finder]:
+    """By name what finds boxes xyxy, scores and names of classes in a BGR picture."""
+    detector, indices = build(weights, classes), count()
+
+    def of_lite(picture: np.ndarray) -> tuple[np.ndarray, list[float], list[str]]:
+        frame = Frame(next(indices), 0, np.ascontiguousarray(picture[:, :, ::-1]))
+        (each,) = detector.detect([frame])
+        return each.boxes, each.scores.tolist(), [classes[label] for label in each.labels]
+
+    found: dict[str, Finder] = {str(weights): of_lite}
+    if teachers:
+        models, names = load_detectors(teachers)
+        for name, model in models.items():
+            found[name] = lambda picture, model=model: told(*model(picture), names)
+    return found
+
+
+def told(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, names: list[str]
+) -> tuple[np.ndarray, list[float], list[str]]:
+    return boxes, scores.tolist(), [names[int(label)] for label in labels]
+
+
+def load_detectors(folder: Path) -> tuple[dict, list[str]]:
+    """As weights/pseudo_boxes.py loads them."""
+    file = Path(__file__).parents[2] / "weights/pseudo_boxes.py"
+    spec = importlib.util.spec_from_file_location("pseudo_boxes", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load_detectors(folder)
+
+
+def precise(truth: list[dict], found: list[dict], least: float) -> tuple[float, float]:
+    """Precision and recall in percent of the boxes from a score on; by the curve of COCO."""
+    hits = matched(truth, [row for row in found if row["score"] >= least])
+    true = sum(not row["iscrowd"] for row in truth)
+    counted = hits[hits >= 0]
+    return 100 * float(counted.mean()) if len(counted) else np.nan, 100 * (hits > 0).sum() / true
+
+
+def matched(truth: list[dict], found: list[dict]) -> np.ndarray:
+    """For each box 1 if it is a true one, 0 if it is none, -1 where nothing is known."""
+    by_place: dict[tuple[int, int], list[dict]] = {}
+    for row in truth:
+        by_place.setdefault((row["image_id"], row["category_id"]), []).append(row | {"free": True})
+    hits = np.zeros(len(found), int)
+    for place, row in sorted(enumerate(found), key=lambda pair: -pair[1]["score"]):
+        rows = by_place.get((row["image_id"], row["category_id"]), [])
+        boxes = np.array([[*each["bbox"]] for each in rows]).reshape(-1, 4)
+        overlaps = iou(xywh_to_xyxy(np.array([row["bbox"]])), xywh_to_xyxy(boxes))[0]
+        for best in np.argsort(-overlaps):
+            if overlaps[best] < 0.5:
+                break
+            if rows[best]["iscrowd"]:
+                hits[place] = -1
+            elif rows[best]["free"]:
+                rows[best]["free"], hits[place] = False, 1
+                break
+    return hits
+
+
+def score_images(weights: Path, regions: str, classes: list[str], teachers: Path | None) -> None:
     content = json.loads(Path(regions).read_text())
     folder = Path(regions).parent / content.get("folder", ".")
     names = {row["id"]: row["name"] for row in content["categories"]}
     wanted = {number for number, name in names.items() if name in classes}
     truth = [row for row in content["annotations"] if row["category_id"] in wanted]
     own = {name: number for number, name in names.items()}
-    detector, found = build(weights, classes), []
-    for place, image in enumerate(content["images"]):
-        picture = cv2.imread(str(folder / image["file_name"]))[:, :, ::-1]
-        frame = Frame(place, 0, np.ascontiguousarray(picture))
-        (each,) = detector.detect([frame])
-        found += results_of(each, image["id"], [own[name] for name in classes])
+    pictures = [
+        (image["id"], cv2.imread(str(folder / image["file_name"]))) for image in content["images"]
+    ]
+    for name, find in finders(weights, classes, teachers).items():
+        found = []
+        for number, picture in pictures:
+            boxes, scores, labels = find(picture)
+            rows = rows_of(number, boxes, [own.get(label, 0) for label in labels])
+            scored = (row | {"score": score} for row, score in zip(rows, scores, strict=True))
+            found += [row for row in scored if row["category_id"] in wanted]
+        print_score(f"{Path(regions).name}, {name}", truth, found, names, content)
+        for least in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+            precision, recall = precise(truth, found, least)
+            print(f"    from score {least}: precision {precision:.1f}, recall {recall:.1f}")
+
+
+def print_score(
+    title: str, truth: list[dict], found: list[dict], names: dict, content: dict
+) -> None:
     shares = average_precisions(truth, found, [image["id"] for image in content["images"]])
     scores = {number: 100 * share for number, share in shares.items()}
-    print(f"{regions}: AP50 {np.mean([*scores.values()]):.1f} over {len(scores)} classes")
+    print(f"{title}: AP50 {np.mean([*scores.values()]):.1f} over {len(scores)} classes")
     counts = {
         n: sum(row["category_id"] == n and not row["iscrowd"] for row in truth) for n in scores
     }
@@ -117,6 +198,7 @@ def main() -> None:
     parser.add_argument("--video", nargs=2, action="append", default=[], metavar="FILE")
     parser.add_argument("--against", nargs="+", default=[], help="detections to score as well")
     parser.add_argument("--images", nargs="+", default=[])
+    parser.add_argument("--teachers", type=Path, help="folder of detectors to score as well")
     parser.add_argument("--classes", nargs="+", default=list(ALL))
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
@@ -125,7 +207,7 @@ def main() -> None:
     for video, truth in options.video:
         score_video(options.weights, video, truth, options.every, options.against)
     for regions in options.images:
-        score_images(options.weights, regions, options.classes)
+        score_images(options.weights, regions, options.classes, options.teachers)
 
 
 if __name__ == "__main__":
