@@ -89,11 +89,13 @@ class _Shared:
         from masa_cli.models.pyramid import Pyramid
         from masa_cli.models.trained_file import variant_in
 
-        if variant_in(name, weights).reads == "backbone":
-            return Pyramid.unfused(self.backbone(name, weights))
-        return self.pyramid(name, weights)
+        if variant_in(name, weights).reads == "fused":
+            return self.pyramid(name, weights)
+        if (name, weights) not in self.backbones:  # nobody else will want the rest of it
+            self.backbones[name, weights] = self._build(name, weights, whole=False)
+        return Pyramid.unfused(self.backbone(name, weights))
 
-    def _build(self, name: str, weights: Path | None) -> FrameFeatures:
+    def _build(self, name: str, weights: Path | None, *, whole: bool = True) -> FrameFeatures:
         from masa_cli.models.adapter import build_features
         from masa_cli.models.sam_masks import build_sam_features
         from masa_cli.models.variants import VARIANTS
@@ -104,6 +106,7 @@ class _Shared:
                 weights=weights,
                 preparation=self.preparation,
                 side=self.side,
+                whole=whole,
                 device=self.device,
                 precision=self.precision,
             )

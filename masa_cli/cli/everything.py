@@ -66,6 +66,7 @@ def plan_everything(
         SettingsError: there is no such model, or it cannot find everything.
         WeightsError: its weights are not on this machine, or the file is none of these models.
     """
+    given.complete(SAMS[0], proposals)  # complains of numbers that cannot be, first
     names = f"use one of: {', '.join(NAMES)}; or the file of one"
     wanted = wanted or _suitable(folder, proposals)
     if wanted not in NAMES and not Path(wanted).suffix:

@@ -19,6 +19,7 @@ from masa_cli.models.checkpoint_file import load_parts, recognise_file
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
 from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.mobilenet import MobileNet
 from masa_cli.models.network import Head, build_parts
 from masa_cli.models.pictures import boxes_in_picture
 from masa_cli.models.pyramid import Pyramid
@@ -63,15 +64,19 @@ def build_features(
     precision: str = "float32",
     preparation: str = "demo",
     side: int | None = None,
+    whole: bool = True,
 ) -> FrameFeatures:
     """The backbone of the variant of that name, to be shared.
 
-    Arguments are as for `build_adapter`; `side` as for `Variant.picture`.
+    Arguments are as for `build_adapter`; `side` as for `Variant.picture`. Unless it is wanted
+    whole, a MobileNet ends with its finest map.
     """
     variant = find_variant(name)
     backbone = build_backbone(variant.backbone)
     if weights is not None or not load_packaged(variant.backbone, backbone):
         _load(name, weights, {"backbone": backbone})
+    if not whole and isinstance(backbone, MobileNet):
+        backbone.cut()
     return FrameFeatures.prepared(
         backbone,
         variant.picture(preparation, side),

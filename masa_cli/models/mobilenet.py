@@ -28,6 +28,11 @@ class MobileNet(nn.Sequential):
         super().__init__(*mobilenet_v2().features[: taps[-1] + 1])
         self.taps = tuple(taps)
 
+    def cut(self) -> None:
+        """Leave out all that comes after the finest map."""
+        del self[self.taps[0] + 1 :]
+        self.taps = self.taps[:1]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to a map for each tap."""
         maps = []

@@ -94,6 +94,18 @@ def test_frames_are_fitted_to_the_size_wanted(video, weights, monkeypatch):
     assert masa("track", video, *given, 8).exit_code == 2
 
 
+def test_an_adapter_alone_looks_no_further_than_it_must(video, weights, monkeypatch):
+    depths = []
+    forward = MobileNet.forward
+    monkeypatch.setattr(
+        MobileNet, "forward", lambda self, x: (depths.append(len(self)), forward(self, x))[1]
+    )
+    Path("dets.txt").write_text("1,-1,10,10,30,50,0.9\n2,-1,12,10,30,50,0.9\n")
+    result = masa("track", video, "--dets", "dets.txt", "--adapter", weights, "--no-video")
+    assert result.exit_code == 0, result.output
+    assert set(depths) == {7}
+
+
 def test_everything_is_found_and_outlined(video, weights):
     given = ("--model", weights, "--min-score", "0.001", "--max-objects", 3)
     result = masa("segment-track", video, *given)
@@ -103,6 +115,15 @@ def test_everything_is_found_and_outlined(video, weights):
     grid = masa("segment-track", video, "--model", weights, "--proposals", "grid", "-o", "grid")
     assert grid.exit_code == 1
     assert "asks Segment Anything" in " ".join(grid.stderr.split())
+
+
+def test_everything_is_found_with_what_comes_with_the_program(video, weights):
+    Path("own").mkdir()
+    Path("own/lite.safetensors").symlink_to(weights)
+    result = masa("segment-track", video, "--no-video")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "objects by lite; masks are finer and more is found with sam-b" in said
 
 
 def test_a_detector_alone_cannot_track_everything(video, tmp_path):

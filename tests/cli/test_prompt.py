@@ -94,7 +94,7 @@ def calls(monkeypatch):
 def test_each_frame_is_looked_at_once_and_the_prompt_is_read_once(video, weights, calls):
     result = masa(
         *("track", video, "--prompt", "a Car, dog", "--weights-dir", weights, "--no-video"),
-        *("--association", "masa-demo", "--batch-size", 2, "--json"),
+        *("--association", "masa-demo", "--batch-size", 2, "--json", "--detector", "gdino"),
     )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["frames"] == 3
@@ -108,6 +108,7 @@ def test_each_frame_is_looked_at_once_and_the_prompt_is_read_once(video, weights
 
 def test_what_a_prompt_found_can_be_associated_anew(video, weights, calls):
     prompt = ("--prompt", "a Car, dog", "--weights-dir", weights, "--no-video")
+    prompt += ("--detector", "gdino")
     kept = masa("track", video, *prompt, "--save-embeddings", "--min-score", "0")
     assert kept.exit_code == 0, kept.output
     num_looks = len(calls["swin"])

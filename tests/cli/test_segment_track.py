@@ -36,7 +36,7 @@ def frames(tmp_path, monkeypatch):
 
 
 def test_without_weights_it_says_how_to_get_them(frames):
-    result = masa("segment-track", frames, "-o", "out")
+    result = masa("segment-track", frames, "-o", "out", "--model", "sam-b")
     assert result.exit_code == 1
     assert 'the weights "sam-b" (sam_vitb_masa.pth' in result.stderr
     assert "masa weights pull sam-b" in result.stderr
@@ -65,11 +65,11 @@ def test_the_only_weights_that_are_here_are_taken(frames, monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--sam", "gdino"), '--sam: there is no Segment Anything in "gdino"'),
-        (("--sam", "none.pth"), "none.pth cannot be read"),
-        (("--sam", "street/0.png"), "street/0.png is no checkpoint"),
-        (("--sam", "r50.pth"), "r50.pth holds the weights of r50, which lacks MASA's adapter"),
-        (("--sam", "alone.pth"), "alone.pth holds the weights of sam-vit-b, which lacks MASA's"),
+        (("--model", "gdino"), '--model: "gdino" cannot find everything'),
+        (("--model", "none.pth"), "none.pth cannot be read"),
+        (("--model", "street/0.png"), "street/0.png is no checkpoint"),
+        (("--model", "r50.pth"), "r50.pth holds the weights of r50, which cannot find everything"),
+        (("--model", "alone.pth"), "alone.pth holds the weights of sam-vit-b, which cannot find"),
         (("--min-score", "2"), "within 0 and 1, got 2"),
         (("--also", "xyz"), 'unknown format "xyz"'),
         (("--overwrite", "--resume"), "exclude each other"),
@@ -97,7 +97,7 @@ def test_everything_gets_masks_and_identities(frames, published_file, proposals)
     """The weights are noise: only the mechanics are looked at. Frames are low, to be quick."""
     file = published_file("sam-b", "")
     result = masa(
-        "segment-track", frames, "--sam", file, "--proposals", proposals, "--max-objects", 5,
+        "segment-track", frames, "--model", file, "--proposals", proposals, "--max-objects", 5,
         "--masks-png", "-o", "out", "--association", "masa-demo",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -116,6 +116,6 @@ def test_frames_of_odd_sizes_and_kinds(frames, published_file, size, kind):
     Path("odd").mkdir()
     channels = () if kind == "grey" else (4,)
     cv2.imwrite("odd/0.png", np.full((*size, *channels), 90, np.uint8))
-    result = masa("segment-track", "odd", "--sam", published_file("sam-b", ""), "--no-video")
+    result = masa("segment-track", "odd", "--model", published_file("sam-b", ""), "--no-video")
     assert result.exit_code == 0, result.output
     assert sum(1 for _ in TracksReader(Path("odd/tracks.jsonl"))) == 1
