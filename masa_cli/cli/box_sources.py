@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
+from masa_cli.cli.inputs import open_inputs, warn_of_oddities
 from masa_cli.cli.prompt_plans import plan_prompt, usual_changes
+from masa_cli.cli.values import parse_frame_rate
 from masa_cli.detectors import Detector
 from masa_cli.detectors.class_search import ClassSearch
 from masa_cli.detectors.from_file import FromFile

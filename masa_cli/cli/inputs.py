@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from masa_cli.cli.values import parse_frame_rate, parse_time
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
@@ -72,42 +73,6 @@ def open_inputs(
     return Inputs(timeline, table, None)
 
 
-def parse_frame_rate(text: str | None) -> Fraction | None:
-    """25, 29.97 or 30000/1001 as an exact fraction; SettingsError for anything else."""
-    if text is None:
-        return None
-    try:
-        frame_rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        frame_rate = Fraction(0)
-    if frame_rate <= 0:
-        raise SettingsError(
-            f'--fps expects frames per second above 0, got "{text}"',
-            fix="write a number such as 25, 29.97 or 30000/1001",
-        )
-    return frame_rate
-
-
-def parse_time(text: str | None, option: str) -> Fraction | None:
-    """Seconds in 90, 1:30 or 0:01:30.5; UsageError for anything else."""
-    if text is None:
-        return None
-    seconds = Fraction(0)
-    parts = text.split(":")
-    try:
-        for place, part in enumerate(parts):
-            number = Fraction(part)
-            if len(parts) > 3 or number < 0 or (place and number >= 60) or "/" in part:
-                raise ValueError
-            seconds = 60 * seconds + number
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(
-            f'{option} expects a time, got "{text}"',
-            fix="write it in seconds (90.5), or as minutes or hours: 1:30, 0:01:30.5",
-        ) from None
-    return seconds
-
-
 def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -> Source:
     """The part of a source that the user's options ask for; the whole if they ask for none.
 
@@ -126,20 +91,6 @@ def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -
             fix="leave them out",
         )
     return Excerpt(source, Span(first or Fraction(0), last, every))
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """The names in "car, bus", each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def parse_ids(text: str) -> tuple[int, ...]:
-    """The identities in "3,7"; UsageError for anything but whole numbers from 1."""
-    names = parse_names(text)
-    for name in names:
-        if not (name.isascii() and name.isdecimal() and len(name) < 16 and int(name) >= 1):
-            raise UsageError(f'expected ids from 1, got "{name}"', fix="write them as 3,7")
-    return tuple(map(int, names))
 
 
 def warn_of_oddities(dets: Path, table: DetectionTable) -> None:

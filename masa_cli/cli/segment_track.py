@@ -95,8 +95,8 @@ def segment_track(
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.everything import plan_everything  # noqa: PLC0415
-    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.cli.values import parse_frame_rate  # noqa: PLC0415
     from masa_cli.detectors.everything import USUAL_OVERLAP, ObjectChoice  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
