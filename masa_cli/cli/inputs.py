@@ -3,21 +3,78 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from masa_cli.cli.values import parse_frame_rate, parse_time
+from masa_cli.cli.values import parse_frame_rate, parse_size, parse_time
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Choosable, Excerpt, Span
+from masa_cli.sources.raw_pictures import PIXEL_FORMATS, RawPictures
 from masa_cli.sources.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
 USUAL_FRAME_RATE = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How to open what the user names, as far as it does not tell by itself.
+
+    Attributes:
+        frame_rate: of a folder of images, of raw pictures, or of boxes without pictures.
+        patience: seconds in which a lost connection is tried to be made again.
+        raw: what pictures on standard input are like, if they come without a container.
+    """
+
+    frame_rate: Fraction | None = None
+    patience: float = 60.0
+    raw: RawPictures | None = None
+
+    def open(self, location: str) -> Source:
+        """The video, folder or stream of that name; raises what `open_any` raises."""
+        return open_any(location, frame_rate=self.frame_rate, patience=self.patience, raw=self.raw)
+
+
+def parse_opening(
+    locations: Sequence[str],
+    *,
+    fps: str | None,
+    patience: float,
+    video_size: str | None,
+    pixel_format: str | None,
+) -> Opening:
+    """Arguments are the user's sources and options.
+
+    Raises:
+        UsageError: raw pictures are announced without their size, in an unknown layout, or where
+            something else is read.
+        SettingsError: `fps` is no frame rate.
+    """
+    frame_rate, size = parse_frame_rate(fps), parse_size(video_size, "--video-size")
+    if pixel_format and not size:
+        raise UsageError(
+            "--pixel-format is given, but not the size of the raw pictures",
+            fix="give --video-size 640x480 as well",
+        )
+    if size and list(locations) != ["-"]:
+        raise UsageError(
+            "--video-size and --pixel-format are for raw pictures on standard input, but the "
+            f"source is {', '.join(locations) or 'none'}",
+            fix="leave them out, or pipe raw pictures and give - as the source",
+        )
+    if pixel_format and pixel_format not in PIXEL_FORMATS:
+        raise UsageError(
+            f'--pixel-format: unknown layout "{pixel_format}"',
+            fix=f"choose one of {', '.join(PIXEL_FORMATS)}",
+        )
+    raw = RawPictures(*size, pixel_format or "rgb24") if size else None
+    return Opening(frame_rate, patience, raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +96,7 @@ def open_inputs(
     source: str | None,
     dets: Path,
     table: DetectionTable,
-    fps: str | None,
-    patience: float = 60,
+    opening: Opening,
 ) -> Inputs:
     """The frames that `table`, read from `dets`, belongs to.
 
@@ -48,18 +104,16 @@ def open_inputs(
         source: the user's video, folder or stream; None to look beside `dets`.
         dets: the detections file.
         table: what it holds.
-        fps: the user's frame rate, as text.
-        patience: seconds in which a lost connection is tried to be made again.
+        opening: how to open the frames.
 
     Raises:
         SourceError: the pictures cannot be read, or there is nothing to track.
-        SettingsError: `fps` is no frame rate, or the video has one of its own.
+        SettingsError: a frame rate is given, but the video has one of its own.
     """
-    frame_rate = parse_frame_rate(fps)
     sequence = find_sequence(dets) if source is None else None
     location = source or (str(sequence.images) if sequence and sequence.images else None)
     if location is not None:
-        frames = open_any(location, frame_rate=frame_rate, patience=patience)
+        frames = opening.open(location)
         origin = None if is_live(frames) else Path(location)
         size = (frames.info.width, frames.info.height)
         _refuse_other_sizes(dets, table, size)
@@ -67,7 +121,7 @@ def open_inputs(
     logger.warning(
         "no frames were found beside %s: tracking by motion alone, appearance is not used", dets
     )
-    timeline = _timeline(dets, table, sequence, frame_rate)
+    timeline = _timeline(dets, table, sequence, opening.frame_rate)
     if sequence and sequence.width and sequence.height:
         table = _inside(dets, table, (sequence.width, sequence.height))
     return Inputs(timeline, table, None)
