@@ -112,7 +112,8 @@ def convert(
     """Write tracks in another format.
 
     Identities, classes, scores and boxes are kept as far as the format can: MOTChallenge has no
-    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities.
+    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities. Masks
+    are kept by jsonl, coco, bdd, mots and ytvis.
     """
     from masa_cli.cli.console import messages, show, show_json  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.values import parse_frame_rate, parse_size  # noqa: PLC0415
