@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from masa_cli.formats.mask_json import read_masks
+from masa_cli.formats.mask_json import LONGEST_SIDE, read_masks
 from masa_cli.formats.tao_columns import Columns
 from masa_cli.formats.text_file import HELP, shortened
 from masa_cli.masks import as_array
@@ -41,6 +41,8 @@ def read_segmentation(entry: object, size: tuple[int, int] | None) -> Mask | Non
     if isinstance(entry, list):
         if size is None:
             raise ValueError("polygons in a picture whose size is not known")
+        if max(size) >= LONGEST_SIDE:
+            raise ValueError(f"polygons in a picture of {_words(size)} pixels")
         entry = _filled(entry, size)
     elif isinstance(entry, dict) and isinstance(entry.get("counts"), list):
         entry = entry | {"counts": _compressed(entry["counts"])}

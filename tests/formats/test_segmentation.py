@@ -104,6 +104,12 @@ def test_polygons_need_the_size_of_the_picture(tmp_path):
     assert mask.size == (20, 30)
 
 
+def test_polygons_in_a_picture_beyond_all_pictures_are_an_error(tmp_path):
+    path = coco_file(tmp_path / "o.json", [SQUARE], width=2**50)
+    with pytest.raises(SourceError, match=r"entry 1: expected a mask.*in a picture of 11258"):
+        read_tracks(path)
+
+
 @pytest.mark.parametrize(
     ("segmentation", "reason"),
     [
