@@ -123,10 +123,10 @@ def from_prompt(
             "a prompt is looked for in pictures, but no video is given",
             fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
         )
+    frames = part(opening.open(source))
     choice = {"min_score": min_score, "max_overlap": max_overlap}
     given = {name: value for name, value in choice.items() if value is not None}
-    plan = plan_prompt(wanted, model, given, weights_dir, association)
-    frames = part(opening.open(source))
+    plan = plan_prompt(wanted, model, given, weights_dir, association)  # says what it takes
     return BoxSource(
         frames=frames,
         origin=None if is_live(frames) else Path(source),
