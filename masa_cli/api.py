@@ -152,12 +152,9 @@ def _boxes(
             max_overlap=None,
             weights_dir=weights_dir,
             association=association,
-            fps=None,
         )
     if isinstance(dets, str | Path):
-        return from_file(
-            source, Path(dets), format="auto", images=None, min_score=min_score, fps=None
-        )
+        return from_file(source, Path(dets), format="auto", images=None, min_score=min_score)
     if dets is None:
         raise ValueError("check_one_given lets nothing through")
     return BoxSource(open_any(source), None, dets, (), (), "raw", "file")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from masa_cli.cli.inputs import open_inputs, parse_frame_rate, warn_of_oddities
+from masa_cli.cli.inputs import Opening, open_inputs, warn_of_oddities
 from masa_cli.cli.prompt_plans import plan_prompt
 from masa_cli.detectors import Detector
 from masa_cli.detectors.class_search import ClassSearch
@@ -18,9 +18,11 @@ from masa_cli.detectors.text_search import TextSearch
 from masa_cli.errors import UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.detections import DetectionFormat, read_detections
-from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources import Source, is_live
 from masa_cli.sources.excerpt import Excerpt
 from masa_cli.usual import UsualChanges, as_fact
+
+_USUAL_OPENING = Opening()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,7 @@ def from_file(
     format: DetectionFormat,
     images: Path | None,
     min_score: float | None,
-    fps: str | None,
-    patience: float = 60,
+    opening: Opening = _USUAL_OPENING,
     part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
     """Boxes from a file of detections; arguments are the user's options, and `part` cuts frames.
@@ -83,7 +84,7 @@ def from_file(
     least = -math.inf if min_score is None else min_score
     table, _ = read_detections(dets, format=format, images=images).scored(least)
     warn_of_oddities(dets, table)
-    inputs = open_inputs(source, dets, table, fps, patience)
+    inputs = open_inputs(source, dets, table, opening)
     frames, detector = part(inputs.frames), FromFile(inputs.table)
     is_part = isinstance(frames, Excerpt)
     return BoxSource(
@@ -108,8 +109,7 @@ def from_prompt(
     max_overlap: float | None,
     weights_dir: Path | None,
     association: str,
-    fps: str | None,
-    patience: float = 60,
+    opening: Opening = _USUAL_OPENING,
     part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
     """Boxes that a detector finds; arguments are the user's options, and `part` cuts frames.
@@ -124,10 +124,10 @@ def from_prompt(
             "a prompt is looked for in pictures, but no video is given",
             fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
         )
+    frames = part(opening.open(source))
     choice = {"min_score": min_score, "max_overlap": max_overlap}
     given = {name: value for name, value in choice.items() if value is not None}
-    plan = plan_prompt(wanted, model, given, weights_dir, association)
-    frames = part(open_any(source, frame_rate=parse_frame_rate(fps), patience=patience))
+    plan = plan_prompt(wanted, model, given, weights_dir, association)  # says what it takes
     return BoxSource(
         frames=frames,
         origin=None if is_live(frames) else Path(source),

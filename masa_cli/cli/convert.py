@@ -112,10 +112,11 @@ def convert(
     """Write tracks in another format.
 
     Identities, classes, scores and boxes are kept as far as the format can: MOTChallenge has no
-    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities.
+    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities. Masks
+    are kept by jsonl, coco, bdd, mots and ytvis.
     """
     from masa_cli.cli.console import messages, show, show_json  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.values import parse_frame_rate, parse_size  # noqa: PLC0415
     from masa_cli.conversion import VideoFacts, format_of  # noqa: PLC0415
     from masa_cli.conversion import convert as write  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415
@@ -152,19 +153,3 @@ def convert(
             f"{target}: {summary.num_tracks} tracks, {summary.num_boxes} boxes in "
             f"{summary.num_frames} frames"
         )
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """1920x1080 as width and height; UsageError for anything else."""
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    numbers = [
-        int(part) if part.isascii() and part.isdecimal() and len(part) < 6 else 0
-        for part in (width, height)
-    ]
-    if not all(numbers):
-        raise UsageError(
-            f'--size expects width x height in pixels, got "{text}"', fix="write it as 1920x1080"
-        )
-    return numbers[0], numbers[1]

@@ -53,8 +53,9 @@ def crops(
     Large, whole, unhidden and surely found ones are preferred, spread over the life of the track.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.cli.values import parse_frame_rate  # noqa: PLC0415
     from masa_cli.formats.track_files import Hints, read_tracks  # noqa: PLC0415
     from masa_cli.insight.crops import write_crops  # noqa: PLC0415
     from masa_cli.insight.views import ViewSettings  # noqa: PLC0415

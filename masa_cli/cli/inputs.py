@@ -3,20 +3,78 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from masa_cli.cli.values import parse_frame_rate, parse_size, parse_time
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detection_table import DetectionTable
 from masa_cli.formats.mot_layout import MotSequence, find_sequence
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Choosable, Excerpt, Span
+from masa_cli.sources.raw_pictures import PIXEL_FORMATS, RawPictures
 from masa_cli.sources.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
 USUAL_FRAME_RATE = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How to open what the user names, as far as it does not tell by itself.
+
+    Attributes:
+        frame_rate: of a folder of images, of raw pictures, or of boxes without pictures.
+        patience: seconds in which a lost connection is tried to be made again.
+        raw: what pictures on standard input are like, if they come without a container.
+    """
+
+    frame_rate: Fraction | None = None
+    patience: float = 60.0
+    raw: RawPictures | None = None
+
+    def open(self, location: str) -> Source:
+        """The video, folder or stream of that name; raises what `open_any` raises."""
+        return open_any(location, frame_rate=self.frame_rate, patience=self.patience, raw=self.raw)
+
+
+def parse_opening(
+    locations: Sequence[str],
+    *,
+    fps: str | None,
+    patience: float,
+    video_size: str | None,
+    pixel_format: str | None,
+) -> Opening:
+    """Arguments are the user's sources and options.
+
+    Raises:
+        UsageError: raw pictures are announced without their size, in an unknown layout, or where
+            something else is read.
+        SettingsError: `fps` is no frame rate.
+    """
+    frame_rate, size = parse_frame_rate(fps), parse_size(video_size, "--video-size")
+    if pixel_format and not size:
+        raise UsageError(
+            "--pixel-format is given, but not the size of the raw pictures",
+            fix="give --video-size 640x480 as well",
+        )
+    if size and list(locations) != ["-"]:
+        raise UsageError(
+            "--video-size and --pixel-format are for raw pictures on standard input, but the "
+            f"source is {', '.join(locations) or 'none'}",
+            fix="leave them out, or pipe raw pictures and give - as the source",
+        )
+    if pixel_format and pixel_format not in PIXEL_FORMATS:
+        raise UsageError(
+            f'--pixel-format: unknown layout "{pixel_format}"',
+            fix=f"choose one of {', '.join(PIXEL_FORMATS)}",
+        )
+    raw = RawPictures(*size, pixel_format or "rgb24") if size else None
+    return Opening(frame_rate, patience, raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +96,7 @@ def open_inputs(
     source: str | None,
     dets: Path,
     table: DetectionTable,
-    fps: str | None,
-    patience: float = 60,
+    opening: Opening,
 ) -> Inputs:
     """The frames that `table`, read from `dets`, belongs to.
 
@@ -47,18 +104,16 @@ def open_inputs(
         source: the user's video, folder or stream; None to look beside `dets`.
         dets: the detections file.
         table: what it holds.
-        fps: the user's frame rate, as text.
-        patience: seconds in which a lost connection is tried to be made again.
+        opening: how to open the frames.
 
     Raises:
         SourceError: the pictures cannot be read, or there is nothing to track.
-        SettingsError: `fps` is no frame rate, or the video has one of its own.
+        SettingsError: a frame rate is given, but the video has one of its own.
     """
-    frame_rate = parse_frame_rate(fps)
     sequence = find_sequence(dets) if source is None else None
     location = source or (str(sequence.images) if sequence and sequence.images else None)
     if location is not None:
-        frames = open_any(location, frame_rate=frame_rate, patience=patience)
+        frames = opening.open(location)
         origin = None if is_live(frames) else Path(location)
         size = (frames.info.width, frames.info.height)
         _refuse_other_sizes(dets, table, size)
@@ -66,46 +121,10 @@ def open_inputs(
     logger.warning(
         "no frames were found beside %s: tracking by motion alone, appearance is not used", dets
     )
-    timeline = _timeline(dets, table, sequence, frame_rate)
+    timeline = _timeline(dets, table, sequence, opening.frame_rate)
     if sequence and sequence.width and sequence.height:
         table = _inside(dets, table, (sequence.width, sequence.height))
     return Inputs(timeline, table, None)
-
-
-def parse_frame_rate(text: str | None) -> Fraction | None:
-    """25, 29.97 or 30000/1001 as an exact fraction; SettingsError for anything else."""
-    if text is None:
-        return None
-    try:
-        frame_rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        frame_rate = Fraction(0)
-    if frame_rate <= 0:
-        raise SettingsError(
-            f'--fps expects frames per second above 0, got "{text}"',
-            fix="write a number such as 25, 29.97 or 30000/1001",
-        )
-    return frame_rate
-
-
-def parse_time(text: str | None, option: str) -> Fraction | None:
-    """Seconds in 90, 1:30 or 0:01:30.5; UsageError for anything else."""
-    if text is None:
-        return None
-    seconds = Fraction(0)
-    parts = text.split(":")
-    try:
-        for place, part in enumerate(parts):
-            number = Fraction(part)
-            if len(parts) > 3 or number < 0 or (place and number >= 60) or "/" in part:
-                raise ValueError
-            seconds = 60 * seconds + number
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(
-            f'{option} expects a time, got "{text}"',
-            fix="write it in seconds (90.5), or as minutes or hours: 1:30, 0:01:30.5",
-        ) from None
-    return seconds
 
 
 def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -> Source:
@@ -126,20 +145,6 @@ def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -
             fix="leave them out",
         )
     return Excerpt(source, Span(first or Fraction(0), last, every))
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """The names in "car, bus", each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def parse_ids(text: str) -> tuple[int, ...]:
-    """The identities in "3,7"; UsageError for anything but whole numbers from 1."""
-    names = parse_names(text)
-    for name in names:
-        if not (name.isascii() and name.isdecimal() and len(name) < 16 and int(name) >= 1):
-            raise UsageError(f'expected ids from 1, got "{name}"', fix="write them as 3,7")
-    return tuple(map(int, names))
 
 
 def warn_of_oddities(dets: Path, table: DetectionTable) -> None:

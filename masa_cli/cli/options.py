@@ -19,10 +19,10 @@ Sources = Annotated[
     typer.Argument(
         metavar="[SOURCE]...",
         help="Video files, folders of images, or patterns of them; or one of: - for video on "
-        "standard input, the number of a camera, an address (rtsp://, http:// and the like). "
-        "Without any, the frames are looked for beside the detections, where MOTChallenge has them "
-        "(<sequence>/img1 for <sequence>/det/det.txt); if there are none, boxes are tracked by "
-        "motion alone.",
+        "standard input (raw pictures: --video-size), the number of a camera, an address (rtsp://, "
+        "http:// and the like). Without any, the frames are looked for beside the detections, "
+        "where MOTChallenge has them (<sequence>/img1 for <sequence>/det/det.txt); if there are "
+        "none, boxes are tracked by motion alone.",
         show_default=False,
     ),
 ]
@@ -161,9 +161,29 @@ FrameRate = Annotated[
     str | None,
     typer.Option(
         "--fps",
-        help="Frames per second of a folder of images, such as 25 or 30000/1001 (default: from "
-        "seqinfo.ini, else 30).",
+        help="Frames per second of a folder of images or of raw pictures, such as 25 or 30000/1001 "
+        "(default: from seqinfo.ini, else 30).",
         show_default=False,
+    ),
+]
+VideoSize = Annotated[
+    str | None,
+    typer.Option(
+        "--video-size",
+        metavar="WxH",
+        help="Standard input is raw pictures of this size in pixels, such as 640x480, one after "
+        "the other, as ffmpeg -f rawvideo writes them.",
+        show_default=False,
+    ),
+]
+PixelFormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--pixel-format",
+        metavar="NAME",
+        help="How raw pictures are laid out, by FFmpeg's names (its -pix_fmt): bgr24, rgba, gray, "
+        "yuv420p, nv12 and others; a wrong name lists all.",
+        show_default="rgb24",
     ),
 ]
 Start = Annotated[

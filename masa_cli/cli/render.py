@@ -98,8 +98,9 @@ def render(
     This is its second pass alone: it needs no models, and runs on any machine.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate, parse_ids, parse_names  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.cli.values import parse_frame_rate, parse_ids, parse_names  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.runner import render as draw  # noqa: PLC0415
     from masa_cli.sources import open_source  # noqa: PLC0415

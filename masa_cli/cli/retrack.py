@@ -76,8 +76,9 @@ def retrack(
     The results are those that masa track --save-embeddings would give with these options.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.cli.inputs import excerpt_of, parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
+    from masa_cli.cli.values import parse_frame_rate  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415

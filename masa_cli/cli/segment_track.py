@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,8 +11,14 @@ import typer
 from masa_cli.cli import options
 from masa_cli.errors import SettingsError
 
-VideoOrFolder = Annotated[
-    Path, typer.Argument(help="The video file or folder of images.", show_default=False)
+SourceName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A video file, a folder of images, - for video on standard input, the number of a "
+        "camera, or an address (rtsp://, http:// and the like).",
+        show_default=False,
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -59,7 +66,7 @@ MinArea = Annotated[
 
 
 def segment_track(
-    source: VideoOrFolder,
+    source: SourceName,
     model: Model = None,
     proposals: ProposalsName = "adapter",
     max_objects: MaxObjects = 50,
@@ -83,6 +90,9 @@ def segment_track(
     trails: options.Trails = 0,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    video_size: options.VideoSize = None,
+    pixel_format: options.PixelFormatName = None,
+    reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
@@ -104,21 +114,30 @@ def segment_track(
         plan_outlines,
         usual_scores,
     )
-    from masa_cli.cli.inputs import parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import parse_opening  # noqa: PLC0415
+    from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
     from masa_cli.formats.also import parse_names  # noqa: PLC0415
     from masa_cli.job import TrackJob  # noqa: PLC0415
     from masa_cli.results import Results  # noqa: PLC0415
     from masa_cli.runner import run  # noqa: PLC0415
-    from masa_cli.sources import open_source  # noqa: PLC0415
+    from masa_cli.sources import is_live  # noqa: PLC0415
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     with messages(quiet=quiet or json):
         formats = parse_names(also)
         given = ChoiceGiven(min_score, max_overlap, max_objects, min_area)
-        frames = open_source(source, frame_rate=parse_frame_rate(fps))
+        opening = parse_opening(
+            [source],
+            fps=fps,
+            patience=reconnect,
+            video_size=video_size,
+            pixel_format=pixel_format,
+        )
+        frames = opening.open(source)
+        origin = None if is_live(frames) else Path(source)
         search = plan_everything(model, weights_dir, proposals, given)
         info = frames.info
         job = TrackJob(
@@ -133,7 +152,7 @@ def segment_track(
                 wants_id_maps=masks_png,
                 also=formats,
             ),
-            origin=source,
+            origin=origin,
             adapter=str(search.weights),
             weights_dir=weights_dir,
             side=imgsz,
@@ -148,12 +167,12 @@ def segment_track(
             least_frames=min_track_length,
             relink=relink,
             clean_up=clean_up,
-            inputs=(source, search.weights),
+            inputs=(*([origin] if origin else []), search.weights),
             facts=(("--proposals", proposals), ("objects", str(search.choice))),
         )
-        run_and_report(
-            lambda watch: run(job, watch, overwrite=overwrite, resume=resume),
-            info.num_frames,
-            quiet=quiet,
-            json=json,
-        )
+        if is_live(frames):
+            work = live_work(job, lines_out=False, preview=False, overwrite=overwrite)
+            refuse_resume(resume)
+        else:
+            work = partial(run, job, overwrite=overwrite, resume=resume)
+        run_and_report(work, info.num_frames, quiet=quiet, json=json)

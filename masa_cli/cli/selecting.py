@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from masa_cli.cli.inputs import parse_names
+from masa_cli.cli.values import parse_names
 from masa_cli.errors import UsageError
 from masa_cli.formats.polygons import read_polygons
 from masa_cli.selection import Placement, Selection

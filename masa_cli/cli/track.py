@@ -61,6 +61,8 @@ def track(
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    video_size: options.VideoSize = None,
+    pixel_format: options.PixelFormatName = None,
     start: options.Start = None,
     end: options.End = None,
     every: options.Every = 1,
@@ -83,7 +85,7 @@ def track(
     """
     from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of, parse_opening  # noqa: PLC0415
     from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
     from masa_cli.cli.many import expanded, track_many  # noqa: PLC0415
     from masa_cli.cli.masks import plan_masks  # noqa: PLC0415
@@ -102,6 +104,13 @@ def track(
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     box_sources.check_one_given(dets, prompt, prompt_file)
     locations = expanded(sources or [])
+    opening = parse_opening(
+        locations,
+        fps=fps,
+        patience=reconnect,
+        video_size=video_size,
+        pixel_format=pixel_format,
+    )
     if len(locations) > 1:
         track_many(
             ctx,
@@ -125,8 +134,7 @@ def track(
                 format=dets_format,
                 images=dets_images,
                 min_score=min_score,
-                fps=fps,
-                patience=reconnect,
+                opening=opening,
                 part=part,
             )
         else:
@@ -139,8 +147,7 @@ def track(
                 max_overlap=max_overlap,
                 weights_dir=weights_dir,
                 association=association or "hybrid",
-                fps=fps,
-                patience=reconnect,
+                opening=opening,
                 part=part,
             )
         info = boxes.frames.info

@@ -35,7 +35,8 @@ def times_of(table: TrackTable, fps: str | None) -> NDArray[np.float64]:
     """(num_frames,) seconds of each frame: of the tracks, or by the frame rate."""
     import numpy as np  # noqa: PLC0415 - heavy, only to run
 
-    from masa_cli.cli.inputs import USUAL_FRAME_RATE, parse_frame_rate  # noqa: PLC0415
+    from masa_cli.cli.inputs import USUAL_FRAME_RATE  # noqa: PLC0415
+    from masa_cli.cli.values import parse_frame_rate  # noqa: PLC0415
 
     rate = parse_frame_rate(fps)
     if table.times is not None and rate is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from types import TracebackType
@@ -12,51 +11,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError, SourceError
-from masa_cli.formats.part_file import part_of, unwritable
+from masa_cli.formats.part_folder import PartFolder
 from masa_cli.formats.text_file import explained
 from masa_cli.masks import id_map
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 MOST = 2**16 - 1  # the highest id a pixel can hold
-_OURS = re.compile(r"\d+\.png")
+_PICTURE = re.compile(r"\d+\.png")
 
 
 class IdMapWriter:
     """Writes `<folder>/000001.png` and so on, frames from 1 as MOTChallenge counts them.
 
-    Higher scores lie on top. The folder is `<folder>.part` until it is closed without an exception;
-    of an earlier folder of that name only such pictures are replaced.
+    Higher scores lie on top. The folder is `<folder>.part` until it is closed without an exception.
 
     Args:
-        folder: for the pictures.
+        folder: for the pictures. An earlier one is replaced, if it holds nothing but such.
         info: of the video.
+
+    Raises:
+        OutputError: there is something else in the folder, or it cannot be made.
     """
 
     def __init__(self, folder: Path, *, info: VideoInfo) -> None:
-        self._folder, self._part = folder, part_of(folder)
+        self._folder = PartFolder(folder, lambda name: _PICTURE.fullmatch(name) is not None)
         self._size = info.height, info.width
-        _clear(self._part)
-        try:
-            self._part.mkdir()
-        except OSError as error:
-            raise unwritable(self._part, error.strerror) from error
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write one frame."""
         highest = int(tracks.ids.max(initial=0))
         if highest > MOST:
             raise OutputError(
-                f"frame {frame.index} has the id {highest}, but the pixels of {self._folder} hold "
-                f"ids up to {MOST}",
+                f"frame {frame.index} has the id {highest}, but the pixels of "
+                f"{self._folder.path} hold ids up to {MOST}",
                 fix="leave out --masks-png",
             )
         picture = id_map(tracks, self._size).astype(np.uint16)
         _, data = cv2.imencode(".png", picture)
-        path = self._part / f"{frame.index + 1:06d}.png"
-        try:
-            path.write_bytes(data.tobytes())
-        except OSError as error:
-            raise unwritable(path, error.strerror) from error
+        self._folder.write(f"{frame.index + 1:06d}.png", data.tobytes())
 
     def __enter__(self) -> IdMapWriter:
         return self
@@ -67,9 +59,7 @@ class IdMapWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            _clear(self._folder)
-            os.replace(self._part, self._folder)
+        self._folder.__exit__(kind, error, traceback)
 
 
 def read_id_map(path: Path) -> NDArray[np.uint16]:
@@ -84,19 +74,3 @@ def read_id_map(path: Path) -> NDArray[np.uint16]:
     if picture is None or picture.dtype != np.uint16 or picture.ndim != 2:
         raise SourceError(f"{path} is no picture of 16-bit ids", fix="give one of --masks-png")
     return picture  # type: ignore[return-value] # looked at above
-
-
-def _clear(folder: Path) -> None:
-    """Remove a folder of such pictures; what else is in it stays, and is an error."""
-    if not folder.exists():
-        return
-    try:
-        for path in folder.iterdir():
-            if _OURS.fullmatch(path.name):
-                path.unlink()
-        folder.rmdir()
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be replaced, it holds more than pictures of ids: {error.strerror}",
-            fix="choose another place with -o",
-        ) from error

@@ -11,7 +11,7 @@ from masa_cli.formats.text_file import shortened
 from masa_cli.masks import areas, as_array
 from masa_cli.structures import Mask, MaskArray
 
-_LONGEST_SIDE = 2**15  # pixels; more is no picture
+LONGEST_SIDE = 2**15  # pixels; more is no picture
 
 
 def mask_fields(masks: Iterable[Mask | None]) -> list[dict[str, object] | None]:
@@ -51,7 +51,7 @@ def _mask(entry: object) -> Mask:
     is_size = (
         isinstance(size, list)
         and len(size) == 2
-        and all(type(side) is int and 0 < side < _LONGEST_SIDE for side in size)
+        and all(type(side) is int and 0 < side < LONGEST_SIDE for side in size)
     )
     if not is_size or not isinstance(counts, str):
         raise ValueError(shortened(str(entry)))

@@ -46,8 +46,7 @@ def read_table(path: Path) -> TrackTable:
         rows.ids[kept],
         masks=as_array(masks),
     )
-    size = (masks[0].size[1], masks[0].size[0]) if masks else None
-    return TrackTable.from_rows(path, rows.frames[kept], tracks, classes or (NAMELESS,), size=size)
+    return TrackTable.from_rows(path, rows.frames[kept], tracks, classes or (NAMELESS,))
 
 
 def _sized(rows: IntArray, sizes: IntArray) -> list[tuple[int, list[int]]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError
 from masa_cli.formats.mask_json import mask_fields
-from masa_cli.formats.tracks_jsonl import Record, read_records
+from masa_cli.formats.tracks_record import Record, read_records
 from masa_cli.second_look.tracklets import Line
 from masa_cli.structures import Tracks
 from masa_cli.trace import Trace

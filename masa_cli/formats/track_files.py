@@ -166,10 +166,16 @@ def _of_module(module: str, function: str = "read_tracks") -> Callable[[Path, Hi
     return read
 
 
-def _read_tao(path: Path, hints: Hints) -> TrackTable:
-    from masa_cli.formats.json_tracks import read_tao  # noqa: PLC0415
+def _read_coco(path: Path, hints: Hints) -> TrackTable:
+    from masa_cli.formats.coco_tracks import read_coco  # noqa: PLC0415
 
-    return read_tao(path, hints.images)
+    return read_coco(path, hints.size)
+
+
+def _read_tao(path: Path, hints: Hints) -> TrackTable:
+    from masa_cli.formats.coco_tracks import read_tao  # noqa: PLC0415
+
+    return read_tao(path, hints.images, hints.size)
 
 
 def _read_yolo(path: Path, hints: Hints) -> TrackTable:
@@ -184,9 +190,9 @@ _READERS: Mapping[str, Callable[[Path, Hints], TrackTable]] = MappingProxyType(
         "mot": _of_module("mot", "read_table"),
         "csv": _of_module("csv_tracks"),
         "parquet": _of_module("parquet_tracks"),
-        "coco": _of_module("json_tracks", "read_coco"),
+        "coco": _read_coco,
         "tao": _read_tao,
-        "bdd": _of_module("json_tracks", "read_bdd"),
+        "bdd": _of_module("bdd_tracks"),
         "cvat": _of_module("cvat_reader"),
         "yolo-tracks": _read_yolo,
         "mots": _of_module("mots_tracks", "read_table"),

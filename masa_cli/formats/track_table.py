@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.errors import SourceError
-from masa_cli.structures import Frame, IntArray, Tracks
+from masa_cli.structures import Frame, IntArray, MaskArray, Tracks
 
 # Four days at 30 frames/s. A frame number beyond is damage, and would keep writers busy for ever.
 MOST_FRAMES = 10_000_000
@@ -68,10 +68,11 @@ class TrackTable:
             classes: names that labels index.
             num_frames: more than the rows tell of, where the file knows; else 0.
             times: see the attribute.
-            size: see the attribute.
+            size: see the attribute; where there are masks, theirs.
 
         Raises:
-            SourceError: an identity is twice in a frame, or below 1; a frame is beyond MOST_FRAMES.
+            SourceError: an identity is twice in a frame, or below 1; a frame is beyond MOST_FRAMES;
+                masks are of different sizes.
         """
         check_frame(path, int(frames.max(initial=0)))
         order = np.argsort(frames, kind="stable")
@@ -90,6 +91,7 @@ class TrackTable:
                 f"{path} frame {frames[row]}: id {tracks.ids[row]} is there twice",
                 fix="keep one of the two",
             )
+        size = _size_of_masks(path, tracks.masks) or size
         last = int(frames[-1]) + 1 if len(frames) else 0
         return TrackTable(
             frames, tracks, classes, max(min(num_frames, MOST_FRAMES), last), times, size
@@ -115,6 +117,18 @@ def check_frame(path: Path, frame: int) -> None:
             f"{path}: frame {frame} is beyond {MOST_FRAMES}, the most there can be",
             fix="check the frame numbers",
         )
+
+
+def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
+    """Width and height of the pictures that masks are of, if there are masks."""
+    sizes = {mask.size[::-1] for mask in masks if mask is not None}
+    if len(sizes) > 1:
+        (first_width, first_height), (width, height) = sorted(sizes)[:2]
+        raise SourceError(
+            f"{path} has masks of {first_width} x {first_height} and of {width} x {height} pixels",
+            fix="give masks of one video, all at its full size",
+        )
+    return sizes.pop() if sizes else None
 
 
 def numbered(names: list[str]) -> tuple[IntArray, tuple[str, ...]]:

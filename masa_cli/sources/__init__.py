@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from masa_cli.errors import SettingsError, SourceError
+from masa_cli.sources.raw_pictures import RawPictures
 from masa_cli.structures import Frame, VideoInfo
 
+_USUAL_FRAME_RATE = Fraction(30)
 _SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt", "rtp"})
 
 
@@ -30,18 +32,27 @@ class Source(Protocol):
         """
 
 
-def open_any(location: str, *, frame_rate: Fraction | None = None, patience: float = 60) -> Source:
+def open_any(
+    location: str,
+    *,
+    frame_rate: Fraction | None = None,
+    patience: float = 60,
+    raw: RawPictures | None = None,
+) -> Source:
     """What a user may name: a file, a folder, "-", the number of a camera, or an address.
 
     Args:
         location: "-" is standard input; a number that is no file is a camera.
-        frame_rate: of a folder of images.
+        frame_rate: of a folder of images, or of raw pictures.
         patience: seconds in which a lost connection of a stream is tried to be made again.
+        raw: what pictures on standard input are like, if they come without a container.
 
     Raises:
         SourceError: there are no pictures.
-        SettingsError: `frame_rate` is given for something that has its own.
+        SettingsError: `frame_rate` or `raw` is given for something that tells it by itself.
     """
+    if raw is not None:
+        return _open_raw(location, raw, frame_rate or _USUAL_FRAME_RATE)
     scheme = location.partition("://")[0].lower() if "://" in location else ""
     is_camera = location.isascii() and location.isdecimal() and not Path(location).exists()
     if not (scheme in _SCHEMES or is_camera or location == "-"):
@@ -49,7 +60,8 @@ def open_any(location: str, *, frame_rate: Fraction | None = None, patience: flo
     if frame_rate is not None:
         raise SettingsError(
             f"{location} has frame times of its own, but a frame rate of {frame_rate} was given",
-            fix="leave the frame rate out: it is for folders of images",
+            fix="leave the frame rate out: it is for folders of images, and for raw pictures on "
+            "standard input (--video-size)",
         )
     if is_camera:
         from masa_cli.sources.camera_device import CameraDevice  # noqa: PLC0415 - imports OpenCV
@@ -58,6 +70,17 @@ def open_any(location: str, *, frame_rate: Fraction | None = None, patience: flo
     from masa_cli.sources.live import LiveVideo, network_stream, standard_input  # noqa: PLC0415
 
     return LiveVideo(standard_input() if location == "-" else network_stream(location, patience))
+
+
+def _open_raw(location: str, raw: RawPictures, frame_rate: Fraction) -> Source:
+    if location != "-":
+        raise SettingsError(
+            f"{location} tells its size by itself, but raw pictures of {raw.size} were announced",
+            fix="leave out --video-size and --pixel-format, or pipe raw pictures and name them -",
+        )
+    from masa_cli.sources.live import LiveVideo, raw_standard_input  # noqa: PLC0415
+
+    return LiveVideo(raw_standard_input(raw, frame_rate))
 
 
 def is_live(source: Source) -> bool:

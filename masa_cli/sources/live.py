@@ -17,12 +17,14 @@ from av.video.frame import VideoFrame
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.clock import exact, time_zero
+from masa_cli.sources.raw_pictures import RawPictures
 from masa_cli.sources.video_file import Upright, decoded, frame_rate_of, picture_stream
 from masa_cli.structures import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
 _NETWORK_SECONDS = 10.0  # without any data, a connection is given up
+_STANDARD_INPUT = "pipe:0"
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 16.0  # between attempts to connect again, seconds; doubled
 
 
@@ -50,6 +52,7 @@ class Connection:
         patience: seconds in which a lost connection is tried to be made again; 0: its end is the
             end.
         newest_only: whether frames that nobody had time for are to be left out.
+        fix: how to go on where it cannot be read.
     """
 
     label: str
@@ -57,6 +60,7 @@ class Connection:
     open: Callable[[], InputContainer]
     patience: float = 0.0
     newest_only: bool = False
+    fix: str = "check that it plays in a video player, and is still there"
 
 
 class LiveVideo:
@@ -82,8 +86,10 @@ class LiveVideo:
         except FFmpegError as error:
             raise SourceError(
                 f"{connection.label} cannot be read as a video: {error.strerror}",
-                fix="check that it plays in a video player, and is still there",
+                fix=connection.fix,
             ) from error
+        except SourceError as error:
+            raise SourceError(error.problem, fix=connection.fix) from error
         self._first: tuple[Fraction, VideoFrame] | None = first
         self._upright = Upright(first[1])
         self._info = VideoInfo(
@@ -169,7 +175,27 @@ def standard_input() -> Connection:
     By FFmpeg's own protocol: Python's buffer would wait until it is full before it gave a frame.
     """
     return Connection(
-        "standard input", "stdin", lambda: av.open("pipe:0", metadata_errors="replace")
+        "standard input",
+        "stdin",
+        lambda: av.open(_STANDARD_INPUT, metadata_errors="replace"),
+        fix="pipe a container (MPEG-TS, Matroska, NUT, ...); for raw pictures, give their size and "
+        "layout: --video-size 640x480 --pixel-format rgb24",
+    )
+
+
+def raw_standard_input(pictures: RawPictures, frame_rate: Fraction) -> Connection:
+    """Bare pictures on standard input, so many per second."""
+    options = {
+        "video_size": pictures.size,
+        "pixel_format": pictures.pixel_format,
+        "framerate": str(frame_rate),
+    }
+    return Connection(
+        "standard input",
+        "stdin",
+        lambda: av.open(_STANDARD_INPUT, format="rawvideo", options=options),
+        fix=f"check that whole pictures of {pictures.size} pixels in {pictures.pixel_format} come, "
+        "as --video-size and --pixel-format tell",
     )
 
 

@@ -1,10 +1,13 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
+from masa_cli.masks import pack
 from tests.clips import write_clip
 from tests.formats.tracks_of_all_kinds import NAMES, write_all
 
@@ -100,6 +103,80 @@ def test_what_cannot_be_done_is_said_and_nothing_written(tracks, arguments, prob
     assert problem in one_line(result.stderr)
     assert sorted(Path().iterdir()) == before
     assert Path("there.csv").read_text() == "mine"
+
+
+SQUARE = [3, 4, 13, 4, 13, 12, 3, 12]
+
+
+def polygons(*segmentations):
+    """COCO as annotators write it: a square that stays in place, one identity, a frame each."""
+    content = {
+        "images": [
+            {"id": number, "frame_index": number, "width": 96, "height": 64}
+            for number in range(len(segmentations))
+        ],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [
+            {
+                "image_id": number,
+                "category_id": 1,
+                "track_id": 4,
+                "bbox": [3, 4, 10, 8],
+                "segmentation": each,
+            }
+            for number, each in enumerate(segmentations)
+        ],
+    }
+    Path("polygons.json").write_text(json.dumps(content))
+    return "polygons.json"
+
+
+@pytest.mark.parametrize("way", [["mots", "bdd"], ["ytvis", "coco"], ["bdd", "ytvis"]], ids=str)
+def test_masks_go_through_every_format_that_holds_them(tmp_path, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    ends = {
+        "mots": "o.mots.txt",
+        "bdd": "o.bdd.json",
+        "ytvis": "o.ytvis.json",
+        "coco": "o.coco.json",
+    }
+    paths = [polygons([SQUARE], [SQUARE[:6], SQUARE[4:] + SQUARE[:2]]), *(ends[n] for n in way)]
+    for source, target in pairwise([*paths, "back.jsonl"]):
+        result = masa("convert", source, target)
+        assert result.exit_code == 0, result.stderr
+    square = pack(np.ones((8, 10), bool), (3, 4), (64, 96))
+    for text in Path("back.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        assert (line["ids"], line["labels"], line["boxes"]) == ([4], ["car"], [[3, 4, 13, 12]])
+        [mask] = line["masks"]
+        assert mask == {"size": [64, 96], "counts": square.counts}
+
+
+@pytest.mark.parametrize("target", ["o.jsonl", "o.mots.txt", "o.csv"])
+@pytest.mark.parametrize(
+    "wrong", [[SQUARE[:4]], {"size": [64, 96], "counts": [1]}, {"size": [64, 96], "counts": "0"}]
+)
+def test_a_damaged_mask_is_told_in_one_sentence_and_nothing_written(
+    tmp_path, monkeypatch, wrong, target
+):
+    monkeypatch.chdir(tmp_path)
+    result = masa("convert", polygons([SQUARE], wrong), Path("new", target))
+    assert result.exit_code == 1
+    problem, fix = result.stderr.strip().splitlines()
+    assert problem.startswith("error: polygons.json annotations entry 2: expected a mask")
+    assert fix.startswith("fix: ")
+    assert not Path("new").exists()
+
+
+def test_polygons_without_a_size_lead_to_the_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path(polygons([SQUARE]))
+    path.write_text(path.read_text().replace('"width"', '"w"'))
+    result = masa("convert", path, "o.mots.txt")
+    assert result.exit_code == 1
+    assert "--size" in result.stderr
+    assert masa("convert", path, "o.mots.txt", "--size", "96x64").exit_code == 0
+    assert Path("o.mots.txt").read_text().startswith("1 4 1 64 96 ")
 
 
 def test_track_writes_further_formats_itself(tmp_path, monkeypatch):

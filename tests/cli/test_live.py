@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.clips import write_clip
+from tests.clips import HEIGHT, WIDTH, image_at, write_clip
 
 MASA = [sys.executable, "-m", "masa_cli"]
 MOTION = ["--association", "motion"]
@@ -185,3 +185,86 @@ def test_standard_input_without_video_is_an_error(clip):
     for data in (b"", b"text\n" * 100):
         result = run("track", "-", "--dets", dets, *MOTION, data=data, code=1)
         assert "standard input" in result.stderr.decode()
+
+
+RAW = ["--video-size", f"{WIDTH}x{HEIGHT}"]
+
+
+def raw_clip(num_frames=NUM_FRAMES, turn=1):
+    return b"".join(image_at(index)[..., ::turn].tobytes() for index in range(num_frames))
+
+
+@pytest.mark.parametrize(
+    ("options", "turn"), [([], 1), (["--pixel-format", "bgr24"], -1)], ids=["rgb", "bgr"]
+)
+def test_raw_pictures_on_standard_input_give_the_results_of_the_file(clip, options, turn):
+    _, dets = clip
+    data = raw_clip(turn=turn)
+    command = ["track", "-", *RAW, *options, "--fps", "25", "--dets", dets, *MOTION]
+    result = run(*command, "-o", "raw", "--json", data=data)
+    assert json.loads(result.stdout)["frames"] == NUM_FRAMES
+    run("track", "street.mp4", "--dets", dets, *MOTION, "--jsonl", "-", "-o", "file")
+    assert Path("raw/tracks.jsonl").read_bytes() == Path("file/tracks.jsonl").read_bytes()
+    assert num_pictures("raw/stdin.mp4") == NUM_FRAMES
+    with av.open("raw/stdin.mp4") as video:
+        picture = next(video.decode(video=0)).to_ndarray(format="rgb24")
+    assert (picture.shape[1], picture.shape[0]) == (WIDTH, HEIGHT)
+    background = picture[-4:, -20:].astype(int)  # no box is there
+    assert abs(background - 90).max() < 12
+
+
+def test_each_line_comes_as_soon_as_its_raw_picture(clip):
+    _, dets = clip
+    process = subprocess.Popen(
+        [*MASA, "track", "-", *RAW, "--dets", str(dets), *MOTION, "--jsonl", "-", "--no-video"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    data = raw_clip(20)
+    half = len(data) // 2 + 1000  # within a picture
+    process.stdin.write(data[:half])
+    process.stdin.flush()
+    # All lines but those of the few frames that are read ahead, while the others are not there yet.
+    first = [json.loads(process.stdout.readline())["frame"] for _ in range(6)]
+    assert first == list(range(6))
+    rest, _ = process.communicate(data[half:], timeout=60)
+    assert len(lines(rest)) == 14
+
+
+def test_raw_pictures_that_end_within_one_are_kept_and_told(clip):
+    _, dets = clip
+    data = raw_clip(10)[:-1]
+    result = run("track", "-", *RAW, "--dets", dets, *MOTION, "-o", "out", data=data)
+    assert len(lines(Path("out/tracks.jsonl").read_bytes())) == 9
+    message = " ".join(result.stderr.decode().split())
+    assert "standard input is cut short: frame 8 is the last that could be read" in message
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "problem", "code"),
+    [
+        ("-", [], "--video-size 640x480 --pixel-format rgb24", 1),
+        ("-", ["--video-size", "9000x9000"], "9000x9000 pixels in rgb24 come", 1),
+        ("-", ["--video-size", "99999x99999"], "99999x99999 pixels in rgb24 come", 1),
+        (
+            "-",
+            ["--video-size", "640"],
+            '--video-size expects width x height in pixels, got "640"',
+            2,
+        ),
+        ("-", ["--pixel-format", "bgr24"], "but not the size of the raw pictures", 2),
+        ("-", [*RAW, "--pixel-format", "rgb42"], 'unknown layout "rgb42"', 2),
+        ("-", [*RAW, "--every", "2"], "this source is live", 1),
+        ("street.mp4", RAW, "but the source is street.mp4", 2),
+        ("0", RAW, "but the source is 0", 2),
+        ("*.mp4", RAW, "but the source is street.mp4", 2),
+    ],
+    ids=str,
+)
+def test_raw_pictures_that_cannot_be_are_refused(clip, source, options, problem, code):
+    _, dets = clip
+    command = ["track", source, *options, "--dets", dets, *MOTION, "-o", "out"]
+    result = run(*command, data=raw_clip(3), code=code)
+    assert problem in " ".join(result.stderr.decode().split())
+    assert not Path("out").exists()

@@ -60,6 +60,12 @@ def test_missing_weights_are_named_before_anything_is_loaded(video):
     assert not Path("street").exists()
 
 
+def test_a_video_that_is_not_there_is_told_before_the_detector_is_chosen(video):
+    result = masa("track", "none.mp4", "--prompt", "car")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: none.mp4 does not exist")
+
+
 @pytest.fixture(scope="module")
 def weights(published_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prompt")

@@ -1,6 +1,8 @@
 """`masa segment-track`: what is refused at once, and the whole way on weights of the recipe."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
 from masa_cli.formats.tracks_jsonl import TracksReader
-from tests.clips import image_at
+from tests.clips import HEIGHT, WIDTH, image_at
 
 SLOW = pytest.mark.skipif(
     "MASA_SLOW_TESTS" not in os.environ, reason="takes minutes; set MASA_SLOW_TESTS to run it"
@@ -89,6 +91,44 @@ def test_a_video_that_cannot_be_read_is_told_before_weights_are(frames):
     result = masa("segment-track", "none.mp4")
     assert result.exit_code == 1
     assert "none.mp4" in result.stderr
+
+
+def piped(*arguments):
+    """The command, with two raw pictures on its standard input."""
+    raw = ["--video-size", f"{WIDTH}x{HEIGHT}", "--pixel-format", "bgr24"]
+    data = b"".join(image_at(index)[..., ::-1].tobytes() for index in range(2))
+    command = [sys.executable, "-m", "masa_cli", "segment-track", "-", *raw, *map(str, arguments)]
+    return subprocess.run(command, input=data, capture_output=True, check=False, timeout=600)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((), 'the weights "sam-b"'),
+        (("--resume",), "--resume goes on with the run of a file"),
+        (("--clean-up",), "--clean-up needs the whole video"),
+    ],
+    ids=str,
+)
+def test_video_from_standard_input_is_finished_frame_by_frame(frames, options, problem):
+    if options:  # a file of weights that is good enough until it is read
+        mark = {"detector.backbone.pos_embed": torch.zeros(1, 64, 64, 768)}
+        torch.save(mark, "sam_vitb_masa.pth")
+        options = ("--sam", "sam_vitb_masa.pth", *options)
+    result = piped("-o", "out", *options)
+    assert result.returncode == 1
+    assert problem in " ".join(result.stderr.decode().split())
+    assert not Path("out").exists()
+
+
+@SLOW
+def test_raw_pictures_are_segmented_as_those_of_a_folder(frames, published_file):
+    options = ("--sam", published_file("sam-b", ""), "--max-objects", 5, "--no-relink")
+    result = piped("-o", "piped", *options)
+    assert result.returncode == 0, result.stderr.decode()
+    assert masa("segment-track", frames, *options, "-o", "folder").exit_code == 0
+    lines = [Path(name, "tracks.jsonl").read_bytes() for name in ("piped", "folder")]
+    assert lines[0] == lines[1]
 
 
 @SLOW

@@ -289,7 +289,7 @@ def test_frames_of_every_format_are_in_order(tmp_path, name):
 # Masks
 
 
-def with_masks(tracks, size=(48, 64)):
+def with_masks(tracks, size=(INFO.height, INFO.width)):
     """The same tracks, each with a mask that fills a box of whole pixels of its own."""
     masks = []
     for row in range(len(tracks)):
@@ -299,10 +299,10 @@ def with_masks(tracks, size=(48, 64)):
     return replace(tracks, masks=as_array(masks))
 
 
-@pytest.mark.parametrize("name", ["jsonl", "mots", "ytvis"])
-def test_masks_come_back(tmp_path, name):
-    path = tmp_path / "o"
-    classes = ("car", "pedestrian")
+WITH_MASKS = ["jsonl", "mots", "ytvis", "coco", "bdd"]
+
+
+def write_masks(name, path, classes=("car", "pedestrian")):
     writer = (
         TracksWriter(path, classes)
         if name == "jsonl"
@@ -312,13 +312,20 @@ def test_masks_come_back(tmp_path, name):
         for index in range(NUM_FRAMES):
             frame = Frame.without_image(index, Fraction(index, 25))
             writer.write(frame, with_masks(tracks_at(index)))
+    return path
+
+
+@pytest.mark.parametrize("name", WITH_MASKS)
+def test_masks_come_back(tmp_path, name):
+    classes = ("car", "pedestrian")
+    path = write_masks(name, tmp_path / "o", classes)
     assert recognised(path) == name
     table = read_tracks(path)
     for index in range(NUM_FRAMES):
         back = table.tracks[np.flatnonzero(table.frames == index)]
         back, given = back[np.argsort(back.ids)], with_masks(tracks_at(index))
         assert back.ids.tolist() == given.ids.tolist()
-        assert [mask.counts for mask in back.masks] == [mask.counts for mask in given.masks]
+        assert back.masks.tolist() == given.masks.tolist()
         assert [table.classes[label] for label in back.labels] == [
             classes[label] for label in given.labels
         ]
@@ -326,3 +333,24 @@ def test_masks_come_back(tmp_path, name):
             assert back.boxes.tolist() == [
                 [3, 4 + 20 * row, 13, 12 + 20 * row] for row in range(len(back))
             ]
+    assert table.size == (INFO.width, INFO.height)
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("name", WITH_MASKS)
+def test_damaged_masks_are_an_error_of_ours_or_other_masks_but_no_crash(tmp_path, name, seed):
+    path = write_masks(name, tmp_path / "o")
+    path.write_bytes(damaged(path, np.random.default_rng(seed)))
+    with suppress(SourceError):
+        read_tracks(path, format=name, hints=HINTS)
+
+
+def test_masks_of_two_sizes_are_an_error(tmp_path):
+    path = tmp_path / "o.jsonl"
+    with TracksWriter(path, NAMES) as writer:
+        for index, size in enumerate([(50, 50), (50, 60)]):
+            writer.write(
+                Frame.without_image(index, Fraction(index)), with_masks(tracks_at(0), size)
+            )
+    with pytest.raises(SourceError, match="masks of 50 x 50 and of 60 x 50 pixels"):
+        read_tracks(path)

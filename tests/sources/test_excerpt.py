@@ -3,7 +3,8 @@ from fractions import Fraction
 import pytest
 from PIL import Image
 
-from masa_cli.cli.inputs import excerpt_of, parse_time
+from masa_cli.cli.inputs import excerpt_of
+from masa_cli.cli.values import parse_time
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.sources import open_source
 from masa_cli.sources.excerpt import Excerpt, Span
