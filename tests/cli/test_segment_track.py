@@ -104,17 +104,17 @@ def piped(*arguments):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ((), 'the weights "sam-b"'),
+        (("--model", "sam-b"), 'the weights "sam-b"'),
         (("--resume",), "--resume goes on with the run of a file"),
         (("--clean-up",), "--clean-up needs the whole video"),
     ],
     ids=str,
 )
 def test_video_from_standard_input_is_finished_frame_by_frame(frames, options, problem):
-    if options:  # a file of weights that is good enough until it is read
+    if "--model" not in options:  # a file of weights that is good enough until it is read
         mark = {"detector.backbone.pos_embed": torch.zeros(1, 64, 64, 768)}
         torch.save(mark, "sam_vitb_masa.pth")
-        options = ("--sam", "sam_vitb_masa.pth", *options)
+        options = ("--model", "sam_vitb_masa.pth", *options)
     result = piped("-o", "out", *options)
     assert result.returncode == 1
     assert problem in " ".join(result.stderr.decode().split())
@@ -123,7 +123,7 @@ def test_video_from_standard_input_is_finished_frame_by_frame(frames, options, p
 
 @SLOW
 def test_raw_pictures_are_segmented_as_those_of_a_folder(frames, published_file):
-    options = ("--sam", published_file("sam-b", ""), "--max-objects", 5, "--no-relink")
+    options = ("--model", published_file("sam-b", ""), "--max-objects", 5, "--no-relink")
     result = piped("-o", "piped", *options)
     assert result.returncode == 0, result.stderr.decode()
     assert masa("segment-track", frames, *options, "-o", "folder").exit_code == 0
