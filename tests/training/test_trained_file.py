@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from masa_cli.checkpoints import packaged
 from masa_cli.errors import WeightsError
 from masa_cli.models.adapter import build_adapter, resolve
 from masa_cli.models.checkpoint_file import load_parts
@@ -54,10 +55,13 @@ def test_half_numbers_come_back_as_float32(tmp_path):
     torch.testing.assert_close(again.weight, part.weight, atol=1e-3, rtol=1e-3)
 
 
-def test_lite_by_name_says_that_it_is_to_be_trained():
-    with pytest.raises(WeightsError, match="trained first") as caught:
+def test_lite_by_name_is_the_file_that_comes_with_the_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "FOLDERS", (tmp_path,))
+    with pytest.raises(WeightsError, match="do not come with this installation") as caught:
         resolve("lite")
     assert "masa train run" in caught.value.fix
+    (tmp_path / "lite.safetensors").write_bytes(b"its own")
+    assert resolve("lite") == ("lite", tmp_path / "lite.safetensors")
 
 
 def test_files_that_are_none_of_ours_are_refused(trained, tmp_path):

@@ -1,0 +1,129 @@
+"""From a trained detector to the file that comes with the program: embeddings, settings, halves.
+
+    python weights/finish.py RUN/last.safetensors OUT.safetensors CLIP [CLIP ...]
+        [--set hybrid birth_score=0.4 ...]
+
+Embeddings are stripes of the frozen stride-8 map, whitened. What changes while an object stays the
+same is learned from CLIPs without labels: the detector finds boxes of any object, motion alone
+joins them, and the differences between one track's stripes a little later give the covariance that
+is divided by. --set stores changes to an association that this detector's boxes need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from masa_cli.detectors.class_search import MODEL
+from masa_cli.detectors.everything import Everything, ObjectChoice
+from masa_cli.detectors.one_stage import build_class_detector
+from masa_cli.models.adapter import Adapter, build_features, build_pyramid
+from masa_cli.models.pyramid import Pyramid
+from masa_cli.models.stripes import Stripes
+from masa_cli.models.trained_file import ABOUT_KEY, ADAPTER_KEY, ASSOCIATION_KEY, variant_in
+from masa_cli.sources import open_source
+from masa_cli.structures import FloatArray
+from masa_cli.trackers import build_tracker
+
+FROM, TO = 0.1, 1.0  # how much later the same object is looked at again, seconds
+PER_LOOK = 4  # differences of each look to later ones, at most
+SHRINK = 0.1  # what is added to all variances, of their mean
+SEED = 0
+MIN_SCORE = 0.3  # of boxes
+# What is stored of how this head is read; the temperature is that of `raw`.
+ADAPTER = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
+
+
+class Unweighed(Stripes):
+    """Keeps stripes as they are after centring, instead of rows of length 1."""
+
+    def describe(self, cells, maps, counts):  # noqa: ANN001, ANN201 - as `Stripes`
+        stripes = cells.mean(dim=3).cpu().numpy()
+        means = maps[0].float().mean(dim=(2, 3)).cpu().numpy()
+        rows = np.split(stripes, np.cumsum(counts)[:-1])
+        return [self.centred(mean, own) for mean, own in zip(means, rows, strict=True)]
+
+
+def looks(clip: Path, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:
+    """For each track of a clip the times in seconds and stripes (C, 7) it was seen with."""
+    where = {"device": "cpu", "precision": "float32"}
+    features = build_features(MODEL, weights=weights, **where)
+    pyramid = build_pyramid(MODEL, features, weights=weights, **where)
+    search = Everything(MODEL, weights, choice=ObjectChoice(min_score=MIN_SCORE))
+    detector = build_class_detector(search, pyramid, **where)
+    row = variant_in(MODEL, weights)
+    own = {"reads": "backbone", "head": "stripes"}
+    variant = replace(row, **own)
+    head = Unweighed(variant.channels[0])
+    adapter = Adapter(variant, Pyramid.unfused(features), head, torch.device("cpu"))
+    tracker = build_tracker("motion")
+    tracks: dict[int, list[tuple[float, FloatArray]]] = defaultdict(list)
+    for frame in open_source(clip).frames():
+        time = float(frame.time)
+        (found,) = detector.detect([frame])
+        found_tracks = tracker.update(frame.index, time, found, np.empty((len(found.boxes), 0)))
+        (stripes,) = adapter.embed([frame], [found_tracks.boxes])
+        for number, look in zip(found_tracks.ids.tolist(), stripes, strict=True):
+            tracks[number].append((time, look))
+    yield from tracks.values()
+
+
+def differences(track: list[tuple[float, FloatArray]], random: np.random.Generator) -> list:
+    rows = []
+    for time, look in track:
+        later = [other for then, other in track if FROM <= then - time <= TO]
+        rows += [look - later[place] for place in random.permutation(len(later))[:PER_LOOK]]
+    return rows
+
+
+def whitening(rows: FloatArray) -> FloatArray:
+    """(C, C) of differences (N, C, 7)."""
+    flat = rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])
+    covariance = flat.T @ flat / len(flat)
+    covariance += SHRINK * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance)
+    white = (vectors / np.sqrt(values)) @ vectors.T
+    return white / np.trace(white) * len(white)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME")
+    options = parser.parse_args()
+    random, rows = np.random.default_rng(SEED), []
+    for clip in options.clips:
+        tracks = list(looks(clip, options.weights))
+        own = [row for track in tracks for row in differences(track, random)]
+        print(f"{clip.name}: {len(tracks)} tracks, {len(own)} differences", flush=True)
+        rows += own
+    with safe_open(options.weights, framework="pt") as file:
+        facts = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors = {name: x for name, x in tensors.items() if not name.startswith("head.")}
+    tensors["head.white"] = torch.from_numpy(whitening(np.array(rows))).float()
+    about = json.loads(facts[ABOUT_KEY])
+    about |= {ADAPTER_KEY: ADAPTER}
+    about[ASSOCIATION_KEY] = {name: changes for name, *changes in options.set}
+    halves = {
+        name: (x.half() if x.is_floating_point() else x).contiguous() for name, x in tensors.items()
+    }
+    save_file(halves, options.out, facts | {ABOUT_KEY: json.dumps(about)})
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
