@@ -46,7 +46,7 @@ ADAPTER = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
 class Unweighed(Stripes):
     """Keeps stripes as they are after centring, instead of rows of length 1."""
 
-    def describe(self, cells, maps, counts):  # noqa: ANN001, ANN201 - as `Stripes`
+    def describe(self, cells, maps, counts):
         stripes = cells.mean(dim=3).cpu().numpy()
         means = maps[0].float().mean(dim=(2, 3)).cpu().numpy()
         rows = np.split(stripes, np.cumsum(counts)[:-1])
