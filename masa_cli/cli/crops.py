@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from masa_cli.cli import options
+from masa_cli.cli import options, source_options
 from masa_cli.cli.tracks_argument import Fps, TracksFile
 
 VideoOrFolder = Annotated[
@@ -41,9 +41,9 @@ def crops(
     min_side: LeastSide = 16.0,
     margin: Margin = 0.1,
     fps: Fps = None,
-    start: options.Start = None,
-    end: options.End = None,
-    every: options.Every = 1,
+    start: source_options.Start = None,
+    end: source_options.End = None,
+    every: source_options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from masa_cli.cli import options
+from masa_cli.cli import options, source_options
 from masa_cli.errors import OutputError
 
 VideoOrFolder = Annotated[
@@ -85,10 +85,10 @@ def render(
     only: Only = "",
     classes: Classes = "",
     blur: Blur = "",
-    fps: options.FrameRate = None,
-    start: options.Start = None,
-    end: options.End = None,
-    every: options.Every = 1,
+    fps: source_options.FrameRate = None,
+    start: source_options.Start = None,
+    end: source_options.End = None,
+    every: source_options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masa_cli.cli import options
+from masa_cli.cli import box_options, options, source_options
 from masa_cli.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def retrack(
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     relink: options.Relink = True,
     clean_up: options.CleanUp = False,
-    min_track_length: options.MinTrackLength = 1,
+    min_track_length: box_options.MinTrackLength = 1,
     mot: options.Mot = True,
     jsonl: options.Jsonl = True,
     mot_classes: options.MotClasses = False,
@@ -62,10 +62,10 @@ def retrack(
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
-    fps: options.FrameRate = None,
-    start: options.Start = None,
-    end: options.End = None,
-    every: options.Every = 1,
+    fps: source_options.FrameRate = None,
+    start: source_options.Start = None,
+    end: source_options.End = None,
+    every: source_options.Every = 1,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

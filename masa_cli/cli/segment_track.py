@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from masa_cli.cli import options
+from masa_cli.cli import box_options, options, source_options
 from masa_cli.errors import SettingsError
 
 SourceName = Annotated[
@@ -73,7 +73,7 @@ def segment_track(
     min_score: MinScore = None,
     max_overlap: MaxOverlap = None,
     min_area: MinArea = 0,
-    min_track_length: options.MinTrackLength = 1,
+    min_track_length: box_options.MinTrackLength = 1,
     tighten: options.Tighten = False,
     masks_png: options.MasksPng = False,
     output: options.Output = None,
@@ -89,10 +89,10 @@ def segment_track(
     also: options.Also = "",
     trails: options.Trails = 0,
     scores: options.Scores = True,
-    fps: options.FrameRate = None,
-    video_size: options.VideoSize = None,
-    pixel_format: options.PixelFormatName = None,
-    reconnect: options.Reconnect = 60.0,
+    fps: source_options.FrameRate = None,
+    video_size: source_options.VideoSize = None,
+    pixel_format: source_options.PixelFormatName = None,
+    reconnect: source_options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
