@@ -15,6 +15,7 @@ from masa_cli.drawing import DrawingSettings
 from masa_cli.errors import SettingsError
 from masa_cli.formats.also import NEED_MASKS
 from masa_cli.formats.also import check as check_formats
+from masa_cli.models.variants import find_variant
 from masa_cli.replay import Recording
 from masa_cli.results import Results
 from masa_cli.second_look.relink import RelinkSettings
@@ -178,8 +179,6 @@ class TrackJob:
         self._check_side(resolve(self.adapter, self.weights_dir)[0])
 
     def _check_side(self, adapter: str) -> None:
-        from masa_cli.models.variants import find_variant  # noqa: PLC0415 - imports torch
-
         find_variant(adapter).picture(self.preparation, self.side)
 
     def _check_placement(self) -> None:

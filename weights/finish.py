@@ -12,7 +12,6 @@ is divided by. --set stores changes to an association that this detector's boxes
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 
 from masa_cli.detectors.class_search import MODEL
 from masa_cli.detectors.everything import Everything, ObjectChoice
@@ -29,10 +27,12 @@ from masa_cli.detectors.one_stage import build_class_detector
 from masa_cli.models.adapter import Adapter, build_features, build_pyramid
 from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.stripes import Stripes
-from masa_cli.models.trained_file import ABOUT_KEY, ADAPTER_KEY, ASSOCIATION_KEY, variant_in
+from masa_cli.models.trained_file import ADAPTER_KEY, ASSOCIATION_KEY, describe_trained
+from masa_cli.models.variants import find_variant
 from masa_cli.sources import open_source
 from masa_cli.structures import FloatArray
 from masa_cli.trackers import build_tracker
+from masa_cli.training.export import save_tensors
 
 FROM, TO = 0.1, 1.0  # how much later the same object is looked at again, seconds
 PER_LOOK = 4  # differences of each look to later ones, at most
@@ -46,11 +46,7 @@ ADAPTER = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
 class Unweighed(Stripes):
     """Keeps stripes as they are after centring, instead of rows of length 1."""
 
-    def describe(self, cells, maps, counts):
-        stripes = cells.mean(dim=3).cpu().numpy()
-        means = maps[0].float().mean(dim=(2, 3)).cpu().numpy()
-        rows = np.split(stripes, np.cumsum(counts)[:-1])
-        return [self.centred(mean, own) for mean, own in zip(means, rows, strict=True)]
+    describe = Stripes.stripes
 
 
 def looks(clip: Path, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:
@@ -60,9 +56,7 @@ def looks(clip: Path, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]
     pyramid = build_pyramid(MODEL, features, weights=weights, **where)
     search = Everything(MODEL, weights, choice=ObjectChoice(min_score=MIN_SCORE))
     detector = build_class_detector(search, pyramid, **where)
-    row = variant_in(MODEL, weights)
-    own = {"reads": "backbone", "head": "stripes"}
-    variant = replace(row, **own)
+    variant = replace(find_variant(MODEL), reads="backbone")
     head = Unweighed(variant.channels[0])
     adapter = Adapter(variant, Pyramid.unfused(features), head, torch.device("cpu"))
     tracker = build_tracker("motion")
@@ -110,18 +104,13 @@ def main() -> None:
         own = [row for track in tracks for row in differences(track, random)]
         print(f"{clip.name}: {len(tracks)} tracks, {len(own)} differences", flush=True)
         rows += own
-    with safe_open(options.weights, framework="pt") as file:
-        facts = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tensors = {name: x for name, x in tensors.items() if not name.startswith("head.")}
-    tensors["head.white"] = torch.from_numpy(whitening(np.array(rows))).float()
-    about = json.loads(facts[ABOUT_KEY])
-    about |= {ADAPTER_KEY: ADAPTER}
-    about[ASSOCIATION_KEY] = {name: changes for name, *changes in options.set}
-    halves = {
-        name: (x.half() if x.is_floating_point() else x).contiguous() for name, x in tensors.items()
-    }
-    save_file(halves, options.out, facts | {ABOUT_KEY: json.dumps(about)})
+    own = load_file(options.weights).items()
+    tensors = {name: tensor for name, tensor in own if not name.startswith("head.")}
+    tensors["head.white"] = torch.from_numpy(whitening(np.array(rows)))
+    usual = {name: changes for name, *changes in options.set}
+    about = {**describe_trained(options.weights).about}
+    about |= {ADAPTER_KEY: ADAPTER, ASSOCIATION_KEY: usual}
+    save_tensors(options.out, MODEL, tensors, about, torch.float16)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
 
 

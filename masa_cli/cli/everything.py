@@ -40,21 +40,34 @@ class ChoiceGiven(NamedTuple):
     max_objects: int
     min_area: float
 
-    def complete(self, model: str, proposals: Proposals) -> ObjectChoice:
-        """The choice, with what is usual for that model."""
-        least = _LITE_SCORE if model == LITE else ObjectChoice().min_score
+    def complete(self, usual_score: float, proposals: Proposals) -> ObjectChoice:
+        """The choice, with what is usual for a model and for what its objects come from."""
         return ObjectChoice(
-            least if self.min_score is None else self.min_score,
+            usual_score if self.min_score is None else self.min_score,
             USUAL_OVERLAP[proposals] if self.max_overlap is None else self.max_overlap,
             self.max_objects,
             self.min_area,
         )
 
 
+class EverythingPlan(NamedTuple):
+    """How everything is looked for, and what goes with it.
+
+    Attributes:
+        search: for the detector.
+        outlines: what makes the masks of what is found.
+        usual: changes to the settings of associations that such boxes need.
+    """
+
+    search: Everything
+    outlines: SegmenterPlan
+    usual: UsualChanges
+
+
 def plan_everything(
     wanted: str | None, folder: Path | None, proposals: Proposals, given: ChoiceGiven
-) -> Everything:
-    """The search, whose file is there.
+) -> EverythingPlan:
+    """The plan, whose file is there.
 
     Args:
         wanted: of the user: name or file of a model.
@@ -66,7 +79,7 @@ def plan_everything(
         SettingsError: there is no such model, or it cannot find everything.
         WeightsError: its weights are not on this machine, or the file is none of these models.
     """
-    given.complete(SAMS[0], proposals)  # complains of numbers that cannot be, first
+    choice = given.complete(ObjectChoice().min_score, proposals)
     names = f"use one of: {', '.join(NAMES)}; or the file of one"
     wanted = wanted or _suitable(folder, proposals)
     if wanted not in NAMES and not Path(wanted).suffix:
@@ -79,7 +92,10 @@ def plan_everything(
         )
     if model == LITE:
         _check_lite(weights, proposals)
-    return Everything(model, weights, proposals, given.complete(model, proposals))
+        search = Everything(model, weights, proposals, given.complete(_LITE_SCORE, proposals))
+        return EverythingPlan(search, SegmenterPlan(GRABCUT), usual_changes(weights))
+    search = Everything(model, weights, proposals, choice)
+    return EverythingPlan(search, SegmenterPlan(model, weights), _OBJECT_SCORES)
 
 
 def _suitable(folder: Path | None, proposals: Proposals) -> str:
@@ -108,15 +124,3 @@ def _check_lite(weights: Path, proposals: Proposals) -> None:
             f"--proposals grid asks Segment Anything, but there is none in {LITE}",
             fix=f"leave it out, or use --model {SAMS[0]}",
         )
-
-
-def plan_outlines(search: Everything) -> SegmenterPlan:
-    """What makes the masks of what is found."""
-    if search.model == LITE:
-        return SegmenterPlan(GRABCUT)
-    return SegmenterPlan(search.model, search.weights)
-
-
-def usual_scores(search: Everything) -> UsualChanges:
-    """Changes to the settings of associations that its boxes need, before the user's own."""
-    return usual_changes(search.weights) if search.model == LITE else _OBJECT_SCORES

@@ -102,8 +102,9 @@ Adapter = Annotated[
         "--adapter",
         metavar="NAME|FILE",
         help="What gives boxes the embeddings that are compared. raw: an ImageNet backbone as it "
-        "is. r50, gdino, detic, sam-b, sam-h: MASA's own, with their published weights. Or the "
-        "file of such weights, wherever it is.",
+        "is. lite: the same, whitened, in the look of the detector lite. r50, gdino, detic, sam-b, "
+        "sam-h: MASA's own, with their published weights. Or the file of such weights, wherever it "
+        "is.",
         show_default="that of the detector, raw for --dets",
     ),
 ]

@@ -108,12 +108,7 @@ def segment_track(
     Writes what masa track writes, with masks.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.everything import (  # noqa: PLC0415
-        ChoiceGiven,
-        plan_everything,
-        plan_outlines,
-        usual_scores,
-    )
+    from masa_cli.cli.everything import ChoiceGiven, plan_everything  # noqa: PLC0415
     from masa_cli.cli.inputs import parse_opening  # noqa: PLC0415
     from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
@@ -138,7 +133,8 @@ def segment_track(
         )
         frames = opening.open(source)
         origin = None if is_live(frames) else Path(source)
-        search = plan_everything(model, weights_dir, proposals, given)
+        plan = plan_everything(model, weights_dir, proposals, given)
+        search = plan.search
         info = frames.info
         job = TrackJob(
             source=frames,
@@ -157,12 +153,12 @@ def segment_track(
             weights_dir=weights_dir,
             side=imgsz,
             association=association,
-            changes=(*usual_scores(search).get(association, ()), *changes),
+            changes=(*plan.usual.get(association, ()), *changes),
             device=device,
             precision=precision,
             batch_size=batch_size,
             drawing=DrawingSettings(scores=scores, trail_frames=trails),
-            segmenter=plan_outlines(search),
+            segmenter=plan.outlines,
             tightens=tighten,
             least_frames=min_track_length,
             relink=relink,

@@ -43,13 +43,16 @@ class Stripes(nn.Module):
             (N, dim) float32 for each frame, rows of length 1 (of 0 for a box that looks exactly
             like the mean of everything).
         """
+        return [_unit_rows(self._weighed(rows)) for rows in self.stripes(cells, maps, counts)]
+
+    def stripes(
+        self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
+    ) -> list[NDArray[np.float64]]:
+        """(N, C, 7) centred stripes of the boxes of each frame; arguments as for `describe`."""
         stripes = cells.mean(dim=3).cpu().numpy()  # (sum of N, C, 7)
         means = maps[0].float().contiguous().mean(dim=(2, 3)).cpu().numpy()  # (B, C)
         per_frame = np.split(stripes, np.cumsum(counts)[:-1])
-        return [
-            _unit_rows(self._weighed(self.centred(mean, rows)))
-            for mean, rows in zip(means, per_frame, strict=True)
-        ]
+        return [self.centred(mean, rows) for mean, rows in zip(means, per_frame, strict=True)]
 
     def centred(self, frame: FloatArray, stripes: FloatArray) -> NDArray[np.float64]:
         """(N, C, 7) stripes minus the mean of all frames up to theirs, whose own is (C,)."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from masa_cli import __version__
 from masa_cli.formats.part_file import PartFile
@@ -35,10 +35,21 @@ def save_trained(
     Raises:
         OutputError: it cannot be written.
     """
+    save_tensors(file, variant, tensors_by_name(parts), about, dtype)
+
+
+def save_tensors(
+    file: Path,
+    variant: str,
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """The same for tensors by the names they have in the file."""
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in tensors_by_name(parts).items()
+        for name, tensor in tensors.items()
     }
     facts = {VARIANT_KEY: variant, VERSION_KEY: __version__, ABOUT_KEY: json.dumps(about)}
     with PartFile(file) as part:
-        part.write(save(tensors, facts))
+        part.write(save(dict(tensors), facts))

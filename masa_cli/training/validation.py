@@ -41,9 +41,8 @@ def split(regions: RegionSet, run: RunSettings) -> tuple[RegionSet, RegionSet]:
             f"{len(regions)} images with regions are too few: one learns, another validates",
             fix="prepare more images",
         )
-    files = list(
-        dict.fromkeys(regions.files)
-    )  # an image may be listed several times, to be seen more
+    # An image may be listed several times, to be seen more often: it is held out whole, once.
+    files = list(dict.fromkeys(regions.files))
     held = min(run.max_held_out, max(1, round(len(files) * run.held_out)))
     order = np.random.default_rng(_SEED).permutation(len(files)).tolist()
     own = {files[place] for place in order[:held]}

@@ -126,3 +126,14 @@ def test_what_a_prompt_found_can_be_associated_anew(video, weights, calls):
     other = masa("retrack", "street/embeddings.masa", "-o", "other", "--association", "masa-demo")
     assert other.exit_code == 0
     assert "the boxes were kept by Choice(" in " ".join(other.stderr.split())
+
+
+def test_a_word_that_lite_lacks_is_looked_for_with_the_weights_that_are_here(video, weights, calls):
+    given = ("--weights-dir", weights, "--no-video", "--association", "masa-demo")
+    result = masa("track", video, "--prompt", "unicorn", *given)
+    assert result.exit_code == 0, result.output
+    assert 'detector gdino: lite does not know "unicorn"' in " ".join(result.stderr.split())
+    assert calls["text"] == 1
+    known = masa("track", video, "--prompt", "car", *given, "-o", "known")
+    assert "detector lite: fast without an accelerator" in " ".join(known.stderr.split())
+    assert calls["text"] == 1

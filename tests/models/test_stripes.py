@@ -1,7 +1,5 @@
 """Stripes that count channels by how little they change."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ import torch
 from masa_cli.errors import WeightsError
 from masa_cli.models.adapter import build_adapter, resolve
 from masa_cli.models.stripes import Stripes, WhiteStripes
-from masa_cli.models.trained_file import ABOUT_KEY, variant_in
+from masa_cli.models.trained_file import variant_in
 from tests.lite_file import HEAD, write_lite
 
 CELLS = torch.rand(4, 3, 7, 7, generator=torch.Generator().manual_seed(0))
@@ -46,9 +44,7 @@ def test_a_file_says_which_head_it_has(tmp_path):
 
 
 def test_a_file_that_wants_more_is_refused(tmp_path, monkeypatch):
-    file = write_lite(tmp_path / "lite.safetensors")
     monkeypatch.setattr("tests.lite_file.HEAD", HEAD | {"backbone": "swin"})
     file = write_lite(tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="wants backbone changed"):
-        variant_in("lite", Path(file))
-    assert ABOUT_KEY
+        variant_in("lite", file)

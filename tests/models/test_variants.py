@@ -49,3 +49,11 @@ def test_the_table_is_read_without_torch_and_numpy():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_another_size_is_fitted_and_enlarged_to_where_the_backbone_knows_more_than_one():
+    picture = find_variant("lite").picture("demo", 320)
+    assert (picture.long_side, picture.short_side, picture.enlarges) == (320, 320, True)
+    assert find_variant("lite").picture("demo") == find_variant("lite").pictures["demo"]
+    with pytest.raises(SettingsError, match="pictures of 1024 pixels only, not of 320"):
+        find_variant("sam-b").picture("demo", 320)
