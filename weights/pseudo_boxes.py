@@ -9,9 +9,10 @@ BGR image to (boxes xyxy, scores, COCO classes). Each SET is a folder of images,
 written beside OUT as an image. The models' boxes are joined by weighted box fusion: confident ones
 become labels, doubtful ones regions to ignore (COCO's `iscrowd`). Where a set has true boxes, they
 are the labels; with --partial SET they are so for their own classes alone, and with --rough SET
-for none: everything they cover is ignored, unless the models are sure of it. --times N SET lists
-the images of a set N times, to be seen more often; images without a label are left out. The result
-is what `masa train run` reads; it can be interrupted and goes on where it was.
+for none: everything they cover is ignored, unless the models are sure of it. With --closer SET the
+models look at four overlapping parts of each image, too, for what is small in it. --times N SET
+lists the images of a set N times, to be seen more often; images without a label are left out. The
+result is what `masa train run` reads; it can be interrupted and goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from ensemble_boxes import weighted_boxes_fusion
+from ensemble_boxes import nms, weighted_boxes_fusion
 
 from masa_cli.boxes import intersection
 
@@ -33,6 +34,7 @@ from masa_cli.boxes import intersection
 DETECTORS = {"yolox_nano": 3, "picodet_s": 3, "nanodet_m": 2, "fastestdet": 1}
 AGREE_IOU = 0.55  # boxes of one class that overlap by more are one
 SURE, DOUBTFUL = 0.4, 0.12  # scores after the fusion: above, a label; between, ignored
+PART, BORDER = 0.6, 3  # side of a part, share of the image's; of boxes cut off there, pixels
 COVERED = 0.5  # share of a box inside a true one from which it is another box of the same object
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 NUM_CLASSES = 80
@@ -64,13 +66,17 @@ class Picture(NamedTuple):
     kind: str  # "whole", "partial", "rough" or "none": what they are
 
 
+Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 class Set(NamedTuple):
     folder: Path
     kind: str  # of its annotations
     times: int  # how often its images are listed
+    closer: bool  # whether their parts are looked at, too
 
 
-def load_detectors(folder: Path) -> tuple[dict[str, Callable[..., Any]], list[str]]:
+def load_detectors(folder: Path) -> tuple[dict[str, Detect], list[str]]:
     spec = importlib.util.spec_from_file_location("decode", folder / "decode.py")
     if spec is None or spec.loader is None:
         raise SystemExit(f"{folder} has no decode.py")
@@ -81,7 +87,29 @@ def load_detectors(folder: Path) -> tuple[dict[str, Callable[..., Any]], list[st
     return {name: decode.load(name) for name in DETECTORS}, classes
 
 
-def agreed(detectors: Mapping[str, Callable[..., Any]], image: np.ndarray) -> Found:
+def closer(detect: Detect) -> Detect:
+    """A detector that looks at the image, and then at four overlapping parts of it."""
+
+    def look(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        size = np.array(image.shape[1::-1])
+        part = np.ceil(size * PART).astype(int)
+        found = [detect(image)]
+        for corner in np.ndindex(2, 2):
+            left, top = start = (size - part) * corner
+            boxes, scores, labels = detect(image[top : top + part[1], left : left + part[0]])
+            begun = (boxes[:, :2] > BORDER) | (start == 0)
+            ended = (boxes[:, 2:] < part - BORDER) | (start > 0)
+            whole = (begun & ended).all(axis=1)
+            found.append((boxes[whole] + np.tile(start, 2), scores[whole], labels[whole]))
+        shares = [(boxes / np.tile(size, 2)).clip(0, 1) for boxes, _, _ in found]
+        scores, labels = ([each[column] for each in found] for column in (1, 2))
+        kept, scores, labels = nms(shares, scores, labels, iou_thr=AGREE_IOU)
+        return kept * np.tile(size, 2), scores, labels
+
+    return look
+
+
+def agreed(detectors: Mapping[str, Detect], image: np.ndarray) -> Found:
     """What the detectors find in an image, joined."""
     height, width = image.shape[:2]
     boxes, scores, classes = [], [], []
@@ -188,16 +216,19 @@ def main() -> None:
     parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--partial", type=Path, nargs="+", default=[])
     parser.add_argument("--rough", type=Path, nargs="+", default=[])
+    parser.add_argument("--closer", type=Path, nargs="+", default=[])
     parser.add_argument("--every", type=int, default=10, help="frames of videos")
     parser.add_argument("--times", nargs="+", action="append", default=[], metavar="N SET")
     options = parser.parse_args()
     detectors, names = load_detectors(options.detectors)
+    near = {name: closer(detect) for name, detect in detectors.items()}
     sets = sets_of(options)
     root = Path(*common_parts([each.folder.resolve() for each in sets]))
     journal = options.out.with_suffix(".jsonl.part")
     rows, listed = done_before(journal), []
     with journal.open("a") as file:
-        for folder, kind, times in sets:
+        for folder, kind, times, is_closer in sets:
+            look = near if is_closer else detectors
             for picture in pictures(folder, kind):
                 name = str(picture.file.resolve().relative_to(root))
                 listed += [name] * times
@@ -205,7 +236,7 @@ def main() -> None:
                     continue
                 image = cv2.imread(str(picture.file))
                 nothing = Found(np.empty((0, 4)), np.empty(0), np.empty(0, int))
-                found = nothing if picture.kind == "whole" else agreed(detectors, image)
+                found = nothing if picture.kind == "whole" else agreed(look, image)
                 facts = {"file_name": name, "height": image.shape[0], "width": image.shape[1]}
                 rows[name] = {"image": facts, "boxes": list(annotations(picture, found, names))}
                 print(json.dumps(rows[name]), file=file, flush=True)
@@ -217,8 +248,8 @@ def sets_of(options: argparse.Namespace) -> list[Set]:
     kinds = {path: "whole" for path in options.sets}
     kinds |= dict.fromkeys(options.partial, "partial") | dict.fromkeys(options.rough, "rough")
     times = {Path(path): int(number) for number, *paths in options.times for path in paths}
-    if strange := times.keys() - kinds:
-        raise SystemExit(f"--times names {min(strange)}, which is none of the sets")
+    if strange := (times.keys() | options.closer) - kinds.keys():
+        raise SystemExit(f"--times or --closer names {min(strange)}, which is none of the sets")
     for path in kinds:
         if around := set(path.resolve().parents) & {each.resolve() for each in kinds}:
             raise SystemExit(f"{path} lies inside {min(around)}: its images would be twice there")
@@ -227,6 +258,7 @@ def sets_of(options: argparse.Namespace) -> list[Set]:
             frames_of(path, options.out.parent, options.every) if path.is_file() else path,
             kind,
             times.get(path, 1),
+            path in options.closer,
         )
         for path, kind in kinds.items()
     ]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from masa_cli.boxes import area
 from masa_cli.detectors.everything import Everything, ObjectChoice
+from masa_cli.detectors.on_maps import OnMaps, in_source, large_enough
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
-from masa_cli.models.fpn import NUM_LEVELS
 from masa_cli.models.objects import ObjectFinder, ObjectSettings
 from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.variants import find_variant
@@ -47,7 +45,7 @@ def build_object_detector(
     return ObjectDetector(finder, pyramid, choice)
 
 
-class ObjectDetector:
+class ObjectDetector(OnMaps):
     """Finds objects.
 
     Args:
@@ -59,37 +57,18 @@ class ObjectDetector:
     classes = ("object",)
 
     def __init__(self, finder: ObjectFinder, pyramid: Pyramid, choice: ObjectChoice) -> None:
-        self._finder, self._pyramid, self._choice = finder, pyramid, choice
+        super().__init__(pyramid)
+        self._finder, self._choice = finder, choice
 
-    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Boxes in source pixels, the best first; neighbours of one size share a forward pass."""
-        found = []
-        for _, run in groupby(frames, lambda frame: frame.image.shape):
-            found += self._detect(list(run))
-        return found
-
-    @torch.inference_mode()
-    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """The same for frames of one size."""
-        filled = self._pyramid.features.of(frames).filled
-        maps = self._pyramid.of(frames, range(NUM_LEVELS))
-        levels = [maps[level] for level in range(NUM_LEVELS)]
+    def _found(
+        self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
+    ) -> list[Detections]:
         found = []
         for place, frame in enumerate(frames):
             boxes, scores = self._finder([x[place : place + 1] for x in levels], filled)
-            found.append(self._choose(boxes, scores, frame, filled))
+            shown = in_source(boxes, frame, filled)
+            kept = np.flatnonzero(large_enough(shown, self._choice.min_area))
+            kept = kept[: self._choice.max_objects]
+            labels = np.zeros(len(kept), np.int64)
+            found.append(Detections(shown[kept], scores.float().cpu().numpy()[kept], labels))
         return found
-
-    def _choose(
-        self, found: Tensor, scores: Tensor, frame: Frame, filled: tuple[int, int]
-    ) -> Detections:
-        """The detections of one frame, of boxes (N, 4) in its picture and their scores (N,)."""
-        height, width = frame.image.shape[:2]
-        scale = np.tile([width / filled[1], height / filled[0]], 2).astype(np.float32)
-        boxes = found.float().cpu().numpy() * scale
-        areas = area(boxes)
-        kept = np.flatnonzero((areas > 0) & (areas >= self._choice.min_area))
-        kept = kept[: self._choice.max_objects]
-        return Detections(
-            boxes[kept], scores.float().cpu().numpy()[kept], np.zeros(len(kept), np.int64)
-        )

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from masa_cli.boxes import area
 from masa_cli.detectors.class_search import MODEL, ClassSearch
 from masa_cli.detectors.everything import Everything
+from masa_cli.detectors.on_maps import OnMaps, in_source, large_enough
 from masa_cli.errors import WeightsError
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
-from masa_cli.models.fpn import NUM_LEVELS
 from masa_cli.models.one_stage import OneStage, OneStageSettings, choose
 from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.trained_file import classes_of
@@ -100,7 +98,7 @@ def _of_any(search: Everything, names: Sequence[str]) -> BoxChoice:
     )
 
 
-class ClassDetector:
+class ClassDetector(OnMaps):
     """Finds objects of some classes, or of any.
 
     Args:
@@ -110,7 +108,8 @@ class ClassDetector:
     """
 
     def __init__(self, network: OneStage, pyramid: Pyramid, choice: BoxChoice) -> None:
-        self._network, self._pyramid, self._choice = network, pyramid, choice
+        super().__init__(pyramid)
+        self._network, self._choice = network, choice
         self._least = np.array(choice.least, np.float32)
         self._settings = OneStageSettings(
             min_score=float(self._least.min()), max_overlap=choice.max_overlap
@@ -121,19 +120,10 @@ class ClassDetector:
         """Names that labels index."""
         return self._choice.classes
 
-    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Boxes in source pixels, the best first; neighbours of one size share a forward pass."""
-        found = []
-        for _, run in groupby(frames, lambda frame: frame.image.shape):
-            found += self._detect(list(run))
-        return found
-
-    @torch.inference_mode()
-    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """The same for frames of one size."""
-        filled = self._pyramid.features.of(frames).filled
-        maps = self._pyramid.of(frames, range(NUM_LEVELS))
-        logits, boxes = self._network([maps[level] for level in range(NUM_LEVELS)])
+    def _found(
+        self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
+    ) -> list[Detections]:
+        logits, boxes = self._network(levels)
         wanted = [logits[..., own].amax(-1) for own in self._choice.columns]
         return [
             self._chosen(own, rows, frame, filled)
@@ -143,12 +133,9 @@ class ClassDetector:
     def _chosen(
         self, logits: Tensor, boxes: Tensor, frame: Frame, filled: tuple[int, int]
     ) -> Detections:
-        shown, scores, labels = (
-            x.cpu().numpy() for x in choose(logits, boxes, filled, self._settings)
-        )
-        height, width = frame.image.shape[:2]
-        shown = shown * np.tile([width / filled[1], height / filled[0]], 2).astype(np.float32)
-        areas = area(shown)
-        large = (areas > 0) & (areas >= self._choice.min_area)
+        found, *rest = choose(logits, boxes, filled, self._settings)
+        scores, labels = (x.cpu().numpy() for x in rest)
+        shown = in_source(found, frame, filled)
+        large = large_enough(shown, self._choice.min_area)
         kept = np.flatnonzero(large & (scores >= self._least[labels]))[: self._choice.max_boxes]
         return Detections(shown[kept], scores[kept], labels[kept].astype(np.int64))

@@ -1,12 +1,15 @@
 """The objective of the one-stage detector."""
 
+import numpy as np
 import torch
 
 from masa_cli.models.one_stage import OneStage, OneStageSettings, choose
 from masa_cli.models.variants import find_variant
 from masa_cli.training.batches import Instances
 from masa_cli.training.detection import DetectionSettings, detection_losses
+from masa_cli.training.recipes import find_recipe
 from masa_cli.training.seen import Seen, SeenViews
+from masa_cli.training.views import boxes_in_view, draw_canvas, framed, render
 
 LITE = find_variant("lite")
 SIZE, CLASSES = 96, ("car", "cat", "dog")
@@ -118,3 +121,26 @@ def test_two_classes_may_share_a_place():
     boxes, logits = torch.tensor([[0.0, 0, 40, 40]]), torch.tensor([[1.0, 2.0]])
     _, _, labels = choose(logits, boxes, (50, 50), OneStageSettings())
     assert labels.tolist() == [1, 0]
+
+
+def test_boxes_of_views_are_as_tight_as_those_of_the_image():
+    """A turned view has looser boxes, and the detector would learn to draw such."""
+    views = find_recipe("lite", "lite-detector").views
+    image = np.zeros((200, 300, 3), np.uint8)
+    x1, y1, x2, y2 = 130, 60, 160, 150
+    image[y1:y2, x1:x2] = 255
+    outline = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
+    seen = 0
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        canvas = draw_canvas(image.shape[:2], views, random)
+        view = framed(render(image, canvas.own, canvas), canvas)
+        (box,), (kept,) = boxes_in_view((outline,), canvas.own, canvas, views)
+        rows, columns = np.nonzero(view[..., 0] > 184)  # halfway from the grey around it to white
+        if kept:
+            seen += 1
+            shown = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(box, shown, atol=2)
+            inside = view[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1, 0]
+            assert (inside > 184).mean() > 0.97
+    assert seen > 15
