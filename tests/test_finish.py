@@ -55,13 +55,14 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
     # An untrained detector is sure of nothing: what it finds is put in its place.
     boxes = np.array([[10, 10, 60, 80], [70, 20, 120, 90]], np.float32)
 
-    def tracks(path, weights):
-        assert (path, weights) == (clip, trained)
+    def tracks(path, fps, weights):
+        assert (path, fps, weights) == (clip, 4, trained)
         return [[(time / 4, random.normal(size=(32, 7))) for time in range(5)] for _ in boxes]
 
     monkeypatch.setattr(finish, "looks", tracks)
     out = tmp_path / "lite.safetensors"
-    given = [str(trained), str(out), str(clip), "--set", "hybrid", "birth_score=0.4", "gate=9"]
+    given = [str(trained), str(out), str(clip), "--fps", "4"]
+    given += ["--set", "hybrid", "birth_score=0.4", "gate=9"]
     monkeypatch.setattr(sys, "argv", ["finish.py", *given])
     finish.main()
     assert out.stat().st_size < 0.6 * trained.stat().st_size
@@ -84,8 +85,8 @@ def test_looks_of_a_clip_are_those_of_what_is_found(finish, tmp_path, monkeypatc
         cv2.imwrite(str(clip / f"{number}.png"), random.integers(0, 255, (96, 128, 3), np.uint8))
     monkeypatch.setattr(finish, "MIN_SCORE", 0.001)
     monkeypatch.setattr(finish, "build_tracker", lambda name: _Follow())
-    (track,) = finish.looks(clip, trained)
-    assert [time for time, _ in track] == pytest.approx([0, 1 / 30, 2 / 30])
+    (track,) = finish.looks(clip, Fraction(10), trained)
+    assert [time for time, _ in track] == pytest.approx([0, 0.1, 0.2])
     assert all(look.shape == (32, 7) for _, look in track)
 
 

@@ -1,12 +1,13 @@
 """From a trained detector to the file that comes with the program: embeddings, settings, halves.
 
     python weights/finish.py RUN/last.safetensors OUT.safetensors CLIP [CLIP ...]
-        [--set hybrid birth_score=0.4 ...]
+        [--fps 5] [--set hybrid birth_score=0.4 ...]
 
-Embeddings are stripes of the frozen stride-8 map, whitened. What changes while an object stays the
-same is learned from CLIPs without labels: the detector finds boxes of any object, motion alone
-joins them, and the differences between one track's stripes a little later give the covariance that
-is divided by. --set stores changes to an association that this detector's boxes need.
+CLIPs are videos, or folders of frames that were taken --fps times a second. Embeddings are stripes
+of the frozen stride-8 map, whitened. What changes while an object stays the same is learned from
+CLIPs without labels: the detector finds boxes of any object, motion alone joins them, and the
+differences between one track's stripes a little later give the covariance that is divided by. --set
+stores changes to an association that this detector's boxes need.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,7 @@ class Unweighed(Stripes):
     describe = Stripes.stripes
 
 
-def looks(clip: Path, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:
+def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:
     """For each track of a clip the times in seconds and stripes (C, 7) it was seen with."""
     where = {"device": "cpu", "precision": "float32"}
     features = build_features(MODEL, weights=weights, **where)
@@ -61,7 +63,8 @@ def looks(clip: Path, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]
     adapter = Adapter(variant, Pyramid.unfused(features), head, torch.device("cpu"))
     tracker = build_tracker("motion")
     tracks: dict[int, list[tuple[float, FloatArray]]] = defaultdict(list)
-    for frame in open_source(clip).frames():
+    source = open_source(clip, frame_rate=fps if clip.is_dir() else None)
+    for frame in source.frames():
         time = float(frame.time)
         (found,) = detector.detect([frame])
         found_tracks = tracker.update(frame.index, time, found, np.empty((len(found.boxes), 0)))
@@ -96,11 +99,12 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--fps", type=Fraction, default=Fraction(5), help="of folders of frames")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME")
     options = parser.parse_args()
     random, rows = np.random.default_rng(SEED), []
     for clip in options.clips:
-        tracks = list(looks(clip, options.weights))
+        tracks = list(looks(clip, options.fps, options.weights))
         own = [row for track in tracks for row in differences(track, random)]
         print(f"{clip.name}: {len(tracks)} tracks, {len(own)} differences", flush=True)
         rows += own
