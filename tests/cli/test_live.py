@@ -85,6 +85,7 @@ def test_each_line_comes_as_soon_as_its_frame(clip):
         [*MASA, "track", "-", "--dets", str(dets), *MOTION, "--jsonl", "-", "--no-video", "-q"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        bufsize=0,  # or lines read ahead here would be lost to communicate()
     )
     data = stream.read_bytes()
     process.stdin.write(data[: len(data) * 2 // 3])
@@ -220,6 +221,7 @@ def test_each_line_comes_as_soon_as_its_raw_picture(clip):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        bufsize=0,  # or lines read ahead here would be lost to communicate()
     )
     data = raw_clip(20)
     half = len(data) // 2 + 1000  # within a picture
