@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from masa_cli import __version__
@@ -141,7 +141,8 @@ class TrackJob:
         )
         own = {name: str(getattr(self, name)) for name in names}
         files = {str(path): _fingerprint(path) for path in self.inputs}
-        video = {"video": str(self.source.info)}
+        info = asdict(self.source.info)
+        video = {f"video: {name}": str(value) for name, value in info.items()}
         further = {
             "second look": str(self.looks_twice),
             "--save-embeddings": str(self.results.wants_embeddings),

@@ -50,6 +50,7 @@ RENAMED = {
 }
 
 Row = dict[str, Any]
+Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Found(NamedTuple):
@@ -64,9 +65,6 @@ class Picture(NamedTuple):
     file: Path
     true: list[Row]  # its annotations
     kind: str  # "whole", "partial", "rough" or "none": what they are
-
-
-Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Set(NamedTuple):

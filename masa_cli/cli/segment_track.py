@@ -92,6 +92,9 @@ def segment_track(
     fps: source_options.FrameRate = None,
     video_size: source_options.VideoSize = None,
     pixel_format: source_options.PixelFormatName = None,
+    start: source_options.Start = None,
+    end: source_options.End = None,
+    every: source_options.Every = 1,
     reconnect: source_options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
@@ -109,7 +112,7 @@ def segment_track(
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.everything import ChoiceGiven, plan_everything  # noqa: PLC0415
-    from masa_cli.cli.inputs import parse_opening  # noqa: PLC0415
+    from masa_cli.cli.inputs import excerpt_of, parse_opening  # noqa: PLC0415
     from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
     from masa_cli.cli.report import run_and_report  # noqa: PLC0415
     from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
@@ -131,7 +134,7 @@ def segment_track(
             video_size=video_size,
             pixel_format=pixel_format,
         )
-        frames = opening.open(source)
+        frames = excerpt_of(opening.open(source), start, end, every)
         origin = None if is_live(frames) else Path(source)
         plan = plan_everything(model, weights_dir, proposals, given)
         search = plan.search
@@ -164,7 +167,11 @@ def segment_track(
             relink=relink,
             clean_up=clean_up,
             inputs=(*([origin] if origin else []), search.weights),
-            facts=(("--proposals", proposals), ("objects", str(search.choice))),
+            facts=(
+                ("--proposals", proposals),
+                ("objects", str(search.choice)),
+                ("part", f"{start} to {end}, every {every}"),
+            ),
         )
         if is_live(frames):
             work = live_work(job, lines_out=False, preview=False, overwrite=overwrite)

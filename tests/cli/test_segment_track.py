@@ -45,6 +45,19 @@ def test_without_weights_it_says_how_to_get_them(frames):
     assert not Path("out").exists()
 
 
+def test_a_part_of_the_frames_can_be_taken(frames, monkeypatch):
+    jobs = []
+    monkeypatch.setattr("masa_cli.runner.run", lambda job, *args, **rest: jobs.append(job))
+    masa("segment-track", frames, "--fps", "10", "--start", "0.1", "--model", "lite")
+    masa("segment-track", frames, "--fps", "10", "--end", "0.1", "--model", "lite")
+    masa("segment-track", frames, "--fps", "10", "--every", "2", "--model", "lite")
+    for job, index in zip(jobs, (1, 0, 0), strict=True):
+        (frame,) = job.source.frames()
+        np.testing.assert_array_equal(frame.image[..., ::-1], image_at(index))
+    late, early, _ = (job.conditions for job in jobs)
+    assert late["part"] != early["part"]
+
+
 def test_the_only_weights_that_are_here_are_taken(frames, monkeypatch, tmp_path):
     jobs = []
     monkeypatch.setattr("masa_cli.runner.run", lambda job, *args, **rest: jobs.append(job))
