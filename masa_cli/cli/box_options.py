@@ -119,8 +119,9 @@ MaxOverlap = Annotated[
     float | None,
     typer.Option(
         "--max-overlap",
-        help="For a prompt: of two boxes with a greater IoU, of whatever class, ignore the weaker "
-        "(default: 0.7; 1 with a masa-... association, as in the official code).",
+        help="For a prompt: of two boxes with a greater IoU, ignore the weaker (default: 0.5 for "
+        "lite, of one phrase; 0.7 for Grounding-DINO, of whatever phrase; 1 with a masa-... "
+        "association, as in the official code).",
         show_default=False,
     ),
 ]

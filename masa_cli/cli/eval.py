@@ -27,11 +27,11 @@ Truth = Annotated[
     ),
 ]
 Results = Annotated[
-    Path,
+    list[Path],
     typer.Option(
         "--results",
-        help="The results: a file, or a folder with one file per sequence. More may follow, to be "
-        "shown side by side.",
+        help="The results: a file, or a folder with one file per sequence. May be given again, or "
+        "more may follow, to be shown side by side.",
         show_default=False,
     ),
 ]
@@ -107,7 +107,7 @@ def eval_(
     settings = EvalSettings(allow_missing, seqmap, class_vote, strict)
     with messages(quiet=quiet or json):
         _check_out(out, overwrite)
-        reports = _evaluate(format_, gt, [results, *(more or [])], settings)
+        reports = _evaluate(format_, gt, [*results, *(more or [])], settings)
         written = _write(out, reports) if out else []
     if json:
         show_json({"format": format_, "results": {n: record_of(r) for n, r in reports.items()}})

@@ -58,6 +58,8 @@ def test_results_side_by_side_have_the_best_marked(folders):
     mine, other = json.loads(result.stdout)["results"].values()
     assert mine["combined"]["HOTA"] > other["combined"]["HOTA"]
     shown = masa("--gt", folders[0], "--results", folders[1], worse).stdout
+    repeated = masa("--gt", folders[0], "--results", folders[1], "--results", worse, "--json")
+    assert repeated.stdout == result.stdout
     assert f"{mine['combined']['HOTA'] * 100:.1f}*" in shown
 
 
