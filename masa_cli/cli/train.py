@@ -76,6 +76,16 @@ Videos = Annotated[
 ]
 
 
+Cutouts = Annotated[
+    Path | None,
+    typer.Option(
+        "--cutouts",
+        help="Folder of objects to paste into the images, as PNG files with transparency in "
+        "folders named after their classes; how often and how many: views.paste_chance and "
+        "others, see --set.",
+        show_default=False,
+    ),
+]
 Sheet = Annotated[
     Path | None,
     typer.Option(
@@ -94,12 +104,14 @@ def show_(
     count: Count = 8,
     changes: Changes = [],  # noqa: B006 - Typer copies it
     seed: Seed = 0,
+    cutouts: Cutouts = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Draw pairs of views as a run would make them, what is the same in both joined by a line."""
     from masa_cli.cli.console import messages, show  # noqa: PLC0415 - heavy, only to run
     from masa_cli.formats.regions import RegionSet, read_regions  # noqa: PLC0415
     from masa_cli.results import make_folder, refuse_existing  # noqa: PLC0415
+    from masa_cli.training.cutouts import find_cutouts  # noqa: PLC0415
     from masa_cli.training.pairs import PairMaker  # noqa: PLC0415
     from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
     from masa_cli.training.sheets import draw_pairs  # noqa: PLC0415
@@ -112,7 +124,8 @@ def show_(
         refuse_existing([output])
     make_folder(output.parent)
     with messages(quiet=False):
-        maker = PairMaker(regions, views, seed)
+        found = find_cutouts(cutouts, regions) if cutouts else None
+        maker = PairMaker(regions, views, seed, found)
         draw_pairs(output, [maker.make(number) for number in range(count)])
     show(str(output))
 
@@ -125,6 +138,7 @@ def run(
     recipe: RecipeName = None,
     changes: Changes = [],  # noqa: B006 - Typer copies it
     seed: Seed = 0,
+    cutouts: Cutouts = None,
     videos: Videos = None,
     start: Start = None,
     weights_dir: options.WeightsDir = None,
@@ -162,6 +176,7 @@ def run(
         precision=precision,
         workers=workers,
         start=start,
+        cutouts=cutouts,
         weights_dir=weights_dir,
         videos=videos,
         resume=resume,

@@ -180,6 +180,11 @@ def _label(row: Mapping[str, Any], place_of: Mapping[int, int]) -> int:
 def _outline(row: Mapping[str, Any], box: FloatArray) -> FloatArray:
     if "outline" in row:
         return np.array(row["outline"], np.float32).reshape(-1, 2)
+    return box_outline(box)
+
+
+def box_outline(box: FloatArray) -> FloatArray:
+    """(4, 2) x, y: the corners of a box (4,) xyxy, the outline of a region that is all of it."""
     return box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2)
 
 

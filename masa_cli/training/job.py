@@ -27,6 +27,7 @@ class TrainJob:
         workers: processes that make views, per process that trains; 0: itself.
         start: a file of weights to go on from.
         weights_dir: folder of weights, where the user named one.
+        cutouts: folder of objects to paste into images, `<class>/*.png`.
         videos: folder of sequences with known boxes, to validate with.
         resume: go on from the last checkpoint.
         overwrite: begin anew where there are results.
@@ -42,6 +43,7 @@ class TrainJob:
     workers: int = 0
     start: Path | None = None
     weights_dir: Path | None = None
+    cutouts: Path | None = None
     videos: Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -92,6 +94,7 @@ class TrainJob:
             "seed": self.seed,
             "precision": self.precision,
             "start": str(self.start) if self.start else None,
+            "cutouts": str(self.cutouts) if self.cutouts else None,
             **settings,
             "run": run,
         }

@@ -15,6 +15,8 @@ from masa_cli.errors import SourceError
 from masa_cli.formats.regions import Regions, RegionSet
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import FloatArray, Image, IntArray
+from masa_cli.training.cutouts import Cutouts
+from masa_cli.training.pasting import pasted
 from masa_cli.training.views import (
     Canvas,
     Matrix,
@@ -88,12 +90,20 @@ class PairMaker:
         regions: the images.
         settings: of the views.
         seed: another one gives other pairs.
+        cutouts: objects to paste into them.
     """
 
     MOST_ATTEMPTS = 15
 
-    def __init__(self, regions: RegionSet, settings: ViewSettings, seed: int) -> None:
+    def __init__(
+        self,
+        regions: RegionSet,
+        settings: ViewSettings,
+        seed: int,
+        cutouts: Cutouts | None = None,
+    ) -> None:
         self._regions, self._settings, self._seed = regions, settings, seed
+        self._cutouts = cutouts
 
     def make(self, number: int, *, place: int | None = None) -> Pair:
         """The pair of that number.
@@ -139,7 +149,10 @@ class PairMaker:
         for place in places:
             regions = self._regions[place]
             first_id = 1 + sum(len(layer.regions.boxes) for layer in layers)
-            layers.append(_Layer(_sized(read_image(regions.file), regions), regions, first_id))
+            pixels = _sized(read_image(regions.file), regions)
+            if self._cutouts and random.random() < self._settings.paste_chance:
+                pixels, regions = pasted(pixels, regions, self._cutouts, self._settings, random)
+            layers.append(_Layer(pixels, regions, first_id))
         return layers
 
 

@@ -13,6 +13,7 @@ from masa_cli.models.variants import find_variant
 from masa_cli.results import make_folder
 from masa_cli.training.batches import read_batches
 from masa_cli.training.checkpoints import Checkpoints, refuse_other_settings
+from masa_cli.training.cutouts import find_cutouts
 from masa_cli.training.initial import first_weights
 from masa_cli.training.job import TrainJob
 from masa_cli.training.keeper import Bystander, Keeper, Listener, TrainSummary
@@ -48,6 +49,7 @@ def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
         )
     regions = RegionSet.joined([read_regions(path) for path in job.data])
     learned, held_out = split(regions, job.recipe.run)
+    cutouts = find_cutouts(job.cutouts, regions) if job.cutouts else None
     videos = find_videos(job.videos) if job.videos else []
     with processes(job.device, job.precision) as own:
         _check(job, own)
@@ -67,7 +69,8 @@ def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
             views, results = job.recipe.views, job.folder / "videos"
             validation = Validation(held_out, views, videos, job.videos, results)
             keeper = Keeper(job, trainer, checkpoints, validation, listener, state)
-        return _run(job, trainer, PairMaker(learned, job.recipe.views, job.seed), keeper, own)
+        maker = PairMaker(learned, job.recipe.views, job.seed, cutouts)
+        return _run(job, trainer, maker, keeper, own)
 
 
 def _check(job: TrainJob, own: Processes) -> None:

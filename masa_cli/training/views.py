@@ -32,6 +32,10 @@ class ViewSettings:
     max_shear: float = 2.0  # degrees, to either side, in x and in y
     max_shift: float = 0.1  # of width and height
     mosaic_chance: float = 0.0  # that a view is made of views of four images, side by side
+    paste_chance: float = 0.6  # that cutouts are pasted into an image, where there are some
+    most_pasted: int = 8
+    min_pasted: float = 0.07  # their longer side, of the image's
+    max_pasted: float = 0.5
     mix_chance: float = 1.0  # that a second image is mixed in
     mix_share: float = 0.5  # of the second image in the mixture
     mix_min_scale: float = 0.8  # of the second image, of the size that fits
@@ -49,6 +53,8 @@ class ViewSettings:
     def __post_init__(self) -> None:
         if not 0 < self.min_scale <= self.max_scale or not 0 < self.min_resize <= self.max_resize:
             raise ValueError("scales must be above 0, the least at most the greatest")
+        if not 0 < self.min_pasted <= self.max_pasted <= 1 or self.most_pasted < 1:
+            raise ValueError("pasted objects are at least one, and sized within 0..1 of the image")
         if self.size < 32:
             raise ValueError(f"a view needs at least 32 pixels per side, got {self.size}")
 

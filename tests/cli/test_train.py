@@ -70,6 +70,27 @@ def test_show_draws_pairs(data):
     assert "--overwrite" in again.stderr
 
 
+def test_cutouts_are_pasted_into_pairs(data, tmp_path):
+    (tmp_path / "cutouts/object").mkdir(parents=True)
+    red = np.full((30, 30, 4), (0, 0, 255, 255), np.uint8)
+    cv2.imwrite(str(tmp_path / "cutouts/object/red.png"), red)
+    sheet = tmp_path / "pairs.png"
+    plain = ("train", "show", data, "-o", sheet, "--set", "views.size=96", "--overwrite")
+    pasted = (*plain, "--cutouts", tmp_path / "cutouts", "--set", "views.paste_chance=1")
+    shown = []
+    for words in (plain, pasted):
+        done = invoke(*words)
+        assert done.exit_code == 0, done.output
+        blue, green, red = np.moveaxis(cv2.imread(str(sheet)).astype(int), 2, 0)
+        shown.append(((red > 120) & (blue < 40) & (green < 40)).sum())
+    assert shown[1] > shown[0] + 500
+    run = ("train", "run", data, "-o", tmp_path / "run", *SMALL, "--device", "cpu", "--workers", 0)
+    assert invoke(*run, "--cutouts", tmp_path / "cutouts").exit_code == 0
+    again = invoke(*run, "--resume")
+    assert again.exit_code == 1
+    assert "another cutouts" in again.stderr
+
+
 def test_what_is_trained_is_an_adapter(data, tmp_path):
     run = tmp_path / "run"
     done = invoke("train", "run", data, "-o", run, *SMALL, "--device", "cpu", "--workers", 0)
@@ -100,6 +121,8 @@ def test_what_is_trained_is_an_adapter(data, tmp_path):
             "1024 x 1024",
         ),
         (["run", "DATA", "-o", "x", "--videos", "."], "no sequences"),
+        (["run", "DATA", "-o", "x", "--cutouts", "."], "has no cutouts"),
+        (["show", "DATA", "-o", "x.png", "--cutouts", "."], "has no cutouts"),
         (["run", "DATA", "-o", "x", "--overwrite", "--resume"], "exclude each other"),
         (["prepare", "none", "-o", "x"], "no folder"),
         (["show", "none"], "cannot be read"),
