@@ -14,6 +14,7 @@ from masa_cli.detectors.text_search import TextSearch
 from masa_cli.job import TrackJob
 from masa_cli.replay import Recording
 from masa_cli.segmenters import Outliner, Segmenter
+from masa_cli.segmenters.choice import LEARNED
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.selection import Selection
 from masa_cli.structures import State
@@ -48,10 +49,10 @@ def assemble(job: TrackJob, embedder_state: State | None = None) -> Assembly:
     detector = _detector(job, shared)
     if job.selection != Selection():
         detector = Selected(detector, job.selection)
-    embedder = _embedder(job, shared)
+    segmenter = _segmenter(job, shared)
+    embedder = _embedder(job, shared)  # after all that may want more of its backbone
     if embedder_state is not None and not isinstance(embedder, NoAppearance):
         embedder.restore(embedder_state)
-    segmenter = _segmenter(job, shared)
     outlines = segmenter is not None or job.tightens
     return Assembly(
         detector, embedder, Outliner(segmenter, tightens=job.tightens) if outlines else None
@@ -172,6 +173,11 @@ def _segmenter(job: TrackJob, shared: _Shared) -> Segmenter | None:
         return None
     if plan.weights is None:
         return GrabCutSegmenter()
+    if plan.name == LEARNED:
+        from masa_cli.segmenters.learned import build_learned_segmenter
+
+        pyramid = shared.pyramid(plan.name, plan.weights)
+        return build_learned_segmenter(plan.name, plan.weights, pyramid)
     from masa_cli.segmenters.sam import build_sam_segmenter
 
     return build_sam_segmenter(plan.name, plan.weights, shared.backbone(plan.name, plan.weights))

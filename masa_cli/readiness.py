@@ -77,6 +77,7 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
         if adapter in VARIANTS:
             yield f"masa segment-track --model {adapter}", _MASKS, needed_for(adapter=adapter)
     yield "masa segment-track --model lite", (*_OWN["lite"], "pycocotools"), []
+    yield "masa track --masks --segmenter lite", (*_OWN["lite"], "pycocotools"), []
     yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
     for name in SAM_VARIANTS:
         yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]

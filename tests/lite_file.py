@@ -3,8 +3,10 @@
 import torch
 
 from masa_cli.detectors.vocabulary import load_vocabulary
+from masa_cli.models.mask_head import PART, MaskHead
 from masa_cli.models.stripes import WhiteStripes
 from masa_cli.models.trained_file import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY
+from masa_cli.models.variants import find_variant
 from masa_cli.training.export import save_trained
 from masa_cli.training.initial import first_weights
 from masa_cli.training.objectives import OBJECTIVES
@@ -15,7 +17,7 @@ HEAD = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
 ALL = ["birth_score=0", "confirm_hits=1", "confident_score=0", "continue_score=0"]
 
 
-def write_lite(file, *, recipe="lite-detector", with_head=True, usual=None):
+def write_lite(file, *, recipe="lite-detector", with_head=True, with_masks=False, usual=None):
     settings = find_recipe("lite", recipe).objectives.values()
     classes = load_vocabulary().classes
     objectives = [OBJECTIVES[type(each)] for each in settings]
@@ -25,5 +27,7 @@ def write_lite(file, *, recipe="lite-detector", with_head=True, usual=None):
         parts["head"] = WhiteStripes(32)
         parts["head"].white.data = torch.diag(torch.linspace(0.5, 1.5, 32))
         about |= {ADAPTER_KEY: HEAD, ASSOCIATION_KEY: {"hybrid": ALL} if usual is None else usual}
+    if with_masks:
+        parts[PART] = MaskHead(find_variant("lite"))
     save_trained(file, "lite", parts, about)
     return file

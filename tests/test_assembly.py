@@ -1,9 +1,11 @@
 """Who shares which backbone: counted, with nothing in place of the networks."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from masa_cli.assembly import assemble
@@ -15,6 +17,8 @@ from masa_cli.results import Results
 from masa_cli.segmenters.choice import SegmenterPlan
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.sources.timeline import Timeline
+from masa_cli.structures import Frame
+from tests.lite_file import write_lite
 
 FILE = Path("sam_vitb_masa.pth")
 
@@ -65,8 +69,8 @@ def kinds(built):
 def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
     search, plan = Everything("sam-b", FILE), SegmenterPlan("sam-b", FILE)
     networks = assemble(replace(job, detector=search, segmenter=plan))
-    assert kinds(built) == ["backbone", "pyramid", "objects", "adapter", "segmenter"]
-    backbone, pyramid, objects, adapter, segmenter = built
+    assert kinds(built) == ["backbone", "pyramid", "objects", "segmenter", "adapter"]
+    backbone, pyramid, objects, segmenter, adapter = built
     assert objects.args[1] is pyramid
     assert adapter.options["pyramid"] is pyramid
     assert pyramid.args[1] is segmenter.args[2] is backbone
@@ -83,8 +87,22 @@ def test_the_grid_is_on_the_same_backbone(job, built):
 
 def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
     assemble(replace(job, segmenter=SegmenterPlan("sam-vit-h", Path("sam_vit_h.pth"))))
-    assert kinds(built) == ["backbone", "pyramid", "adapter", "sam backbone", "segmenter"]
-    assert built[-1].args[2] is built[-2]
+    assert kinds(built) == ["sam backbone", "segmenter", "backbone", "pyramid", "adapter"]
+    assert built[1].args[2] is built[0]
+
+
+def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
+    file = write_lite(tmp_path / "own.safetensors", with_masks=True)
+    plan = SegmenterPlan("lite", file)
+    networks = assemble(replace(job, adapter=str(file), segmenter=plan, device="cpu"))
+    looks = []
+    backbone = networks.embedder._pyramid.features
+    backbone.network.register_forward_hook(lambda *_: looks.append(1))
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    frame, boxes = Frame(0, Fraction(0), pixels), np.float32([[10, 10, 60, 80]])
+    networks.embedder.embed([frame], [boxes])
+    assert len(networks.outliner._segmenter.segment(frame, boxes)) == 1
+    assert looks == [1]
 
 
 def test_motion_and_grabcut_need_no_network(job, built):

@@ -15,7 +15,7 @@ from masa_cli.models.adapter import resolve
 from masa_cli.models.sam_variants import SAM_VARIANTS
 from masa_cli.models.trained_file import classes_of, has_part, usual_changes
 from masa_cli.models.variants import VARIANTS
-from masa_cli.segmenters.choice import GRABCUT, SegmenterPlan
+from masa_cli.segmenters.choice import GRABCUT, SegmenterPlan, masks_in
 from masa_cli.trackers import HYBRID
 from masa_cli.usual import UsualChanges
 
@@ -93,7 +93,8 @@ def plan_everything(
     if model == LITE:
         _check_lite(weights, proposals)
         search = Everything(model, weights, proposals, given.complete(_LITE_SCORE, proposals))
-        return EverythingPlan(search, SegmenterPlan(GRABCUT), usual_changes(weights))
+        masks = masks_in(weights) or SegmenterPlan(GRABCUT)
+        return EverythingPlan(search, masks, usual_changes(weights))
     search = Everything(model, weights, proposals, choice)
     return EverythingPlan(search, SegmenterPlan(model, weights), _OBJECT_SCORES)
 

@@ -171,10 +171,10 @@ SegmenterName = Annotated[
     typer.Option(
         "--segmenter",
         metavar="NAME|FILE",
-        help="What finds masks, prompted with the boxes: sam-vit-b, sam-vit-l, sam-vit-h (Segment "
-        "Anything as published), sam-b, sam-h (as it is inside MASA's files), the file of one of "
-        "these, or grabcut (by colours alone, needs no weights).",
-        show_default="auto: Segment Anything where its weights are here, else grabcut",
+        help="What finds masks, prompted with the boxes: lite (a small network, comes with masa), "
+        "grabcut (by colours alone), sam-vit-b, sam-vit-l, sam-vit-h (Segment Anything as "
+        "published), sam-b, sam-h (as it is inside MASA's files), or the file of one of these.",
+        show_default="auto: Segment Anything where its weights are here, else lite",
     ),
 ]
 Tighten = Annotated[bool, typer.Option("--tighten", help="Draw boxes closely around their masks.")]

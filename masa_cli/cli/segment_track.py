@@ -107,8 +107,8 @@ def segment_track(
     """Find, outline and track everything in a video, whatever it is.
 
     Each frame is looked at once: the model finds the objects in what it sees, and the same maps
-    tell them apart. Masks are made by the decoder of Segment Anything; with lite, by GrabCut.
-    Writes what masa track writes, with masks.
+    tell them apart. Masks are made by the decoder of Segment Anything, or by the small network that
+    lite has for them. Writes what masa track writes, with masks.
     """
     from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
     from masa_cli.cli.everything import ChoiceGiven, plan_everything  # noqa: PLC0415

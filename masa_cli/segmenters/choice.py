@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masa_cli.checkpoints import find_row, find_weights, look_for
-from masa_cli.errors import SettingsError
+from masa_cli.checkpoints.packaged import look_for_packaged
+from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.models.sam_variants import SAM_VARIANTS
 
-AUTO, GRABCUT = "auto", "grabcut"
-NAMES = (AUTO, GRABCUT, *SAM_VARIANTS)
+AUTO, GRABCUT, LEARNED = "auto", "grabcut", "lite"
+NAMES = (AUTO, LEARNED, GRABCUT, *SAM_VARIANTS)
+_SUFFIX = ".safetensors"  # of files of the learned one
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +23,16 @@ class SegmenterPlan:
     """A segmenter whose file is there.
 
     Attributes:
-        name: "grabcut", or a row of `SAM_VARIANTS`.
-        weights: of Segment Anything.
+        name: "grabcut", "lite", or a row of `SAM_VARIANTS`.
+        weights: of `lite`, or of Segment Anything.
     """
 
     name: str
     weights: Path | None = None
 
     def __str__(self) -> str:
-        return f"{SAM_VARIANTS[self.name].summary} ({self.weights})" if self.weights else self.name
+        sam = SAM_VARIANTS.get(self.name)
+        return f"{sam.summary} ({self.weights})" if sam else self.name
 
 
 def plan_segmenter(
@@ -38,10 +41,11 @@ def plan_segmenter(
     """The segmenter of that name.
 
     Args:
-        wanted: one of `NAMES`, or the path of a file with Segment Anything inside.
+        wanted: one of `NAMES`, or the path of a file with Segment Anything, or `lite`'s masks,
+            inside.
         folder: of weights, where the user named one.
-        adapter: the variant that makes the embeddings; "auto" takes the Segment Anything inside
-            it, if there is one, for then its encoder runs once for both.
+        adapter: the variant that makes the embeddings; what its file has for masks is preferred,
+            for then one network looks at the frame for both.
         weights: of that adapter.
 
     Raises:
@@ -54,6 +58,13 @@ def plan_segmenter(
         return plan
     if wanted == GRABCUT:
         return SegmenterPlan(GRABCUT)
+    if wanted == LEARNED:
+        if own := _learned(adapter, weights):
+            return own
+        raise WeightsError(
+            "the masks of lite are not in this installation",
+            fix="install masa again, or use --segmenter grabcut",
+        )
     if wanted in SAM_VARIANTS:
         return SegmenterPlan(wanted, find_weights(wanted, folder))
     file = Path(wanted)
@@ -65,6 +76,12 @@ def plan_segmenter(
     from masa_cli.models.checkpoint_file import recognise_file  # noqa: PLC0415 - imports torch
 
     name = recognise_file(file)
+    if name == LEARNED:
+        if own := masks_in(file):
+            return own
+        raise SettingsError(
+            f"{file} was not trained to outline objects", fix="add masks with weights/masks.py"
+        )
     if name not in SAM_VARIANTS:
         raise SettingsError(
             f"{file} holds the weights of {name}, in which there is no Segment Anything",
@@ -79,4 +96,20 @@ def _best(folder: Path | None, adapter: str, weights: Path | None) -> SegmenterP
     for name in SAM_VARIANTS:
         if found := look_for(find_row(name), folder):
             return SegmenterPlan(name, found)
-    return SegmenterPlan(GRABCUT)
+    return _learned(adapter, weights) or SegmenterPlan(GRABCUT)
+
+
+def _learned(adapter: str, weights: Path | None) -> SegmenterPlan | None:
+    """The masks of `lite` in the adapter's own file, or else in the one that comes with masa."""
+    own = weights if adapter == LEARNED else None
+    files = (own, look_for_packaged(LEARNED + _SUFFIX))
+    return next((plan for file in files if file and (plan := masks_in(file))), None)
+
+
+def masks_in(file: Path) -> SegmenterPlan | None:
+    """The masks of `lite` in a file of weights that masa wrote, if they are there."""
+    from masa_cli.models.mask_head import PART  # noqa: PLC0415 - imports torch
+    from masa_cli.models.trained_file import describe_trained, has_part  # noqa: PLC0415
+
+    is_own = describe_trained(file).variant == LEARNED and has_part(file, PART)
+    return SegmenterPlan(LEARNED, file) if is_own else None

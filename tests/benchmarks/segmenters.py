@@ -1,6 +1,6 @@
 """How well and how fast a segmenter outlines objects whose boxes are known.
 
-    python tests/benchmarks/segmenters.py DAVIS [--segmenter grabcut] [--every 4]
+    python tests/benchmarks/segmenters.py DAVIS [--segmenter lite] [--every 4]
 
 DAVIS is a folder with `JPEGImages/<sequence>` and `Annotations/<sequence>`, one foreground mask per
 frame. The box around each is given to the segmenter; J is the IoU of its mask with the true one,
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from masa_cli.masks import frames_of, pack, unpack
-from masa_cli.segmenters.choice import plan_segmenter
+from masa_cli.segmenters.choice import LEARNED, plan_segmenter
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.structures import Frame
 
@@ -28,6 +28,13 @@ def build(name, folder):
     plan = plan_segmenter(name, folder=folder)
     if plan.weights is None:
         return GrabCutSegmenter()
+    if plan.name == LEARNED:
+        from masa_cli.models.adapter import build_features, build_pyramid  # noqa: PLC0415
+        from masa_cli.segmenters.learned import build_learned_segmenter  # noqa: PLC0415
+
+        where = {"weights": plan.weights, "device": "cpu"}
+        pyramid = build_pyramid(plan.name, build_features(plan.name, **where), **where)
+        return build_learned_segmenter(plan.name, plan.weights, pyramid)
     from masa_cli.models.sam_masks import build_sam_features  # noqa: PLC0415 - takes seconds
     from masa_cli.segmenters.sam import build_sam_segmenter  # noqa: PLC0415
 
@@ -58,7 +65,7 @@ def overlap(first, second):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("davis", type=Path)
-    parser.add_argument("--segmenter", default="grabcut")
+    parser.add_argument("--segmenter", default="lite")
     parser.add_argument("--weights-dir", type=Path)
     parser.add_argument("--every", type=int, default=1, help="frame")
     options = parser.parse_args()
