@@ -117,7 +117,8 @@ def show_(
     from masa_cli.training.sheets import draw_pairs  # noqa: PLC0415
 
     views = find_recipe(adapter, recipe).changed(changes).views
-    regions = RegionSet.joined([read_regions(path) for path in data])
+    backgrounds = cutouts is not None
+    regions = RegionSet.joined([read_regions(path, backgrounds=backgrounds) for path in data])
     folder = data[0] if data[0].is_dir() else data[0].parent
     output = output or folder / "pairs.png"
     if not overwrite:

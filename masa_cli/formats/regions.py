@@ -123,10 +123,12 @@ class RegionSet:
         return RegionSet.of(images, classes)
 
 
-def read_regions(path: Path) -> RegionSet:
+def read_regions(path: Path, *, backgrounds: bool = False) -> RegionSet:
     """Read a regions file, or the one in a folder that `masa train prepare` made.
 
-    Images without regions are left out.
+    Args:
+        path: of the file or the folder.
+        backgrounds: whether images are kept in which nothing is known to be.
 
     Raises:
         SourceError: it is missing or malformed.
@@ -139,13 +141,13 @@ def read_regions(path: Path) -> RegionSet:
     except orjson.JSONDecodeError as error:
         raise SourceError(f"{path} is not JSON: {error}", fix=_FIX) from None
     try:
-        return _parse(content, path.parent)
+        return _parse(content, path.parent, backgrounds=backgrounds)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         what = f"{type(error).__name__}: {error}"
         raise SourceError(f"{path} is no file of regions ({what})", fix=_FIX) from None
 
 
-def _parse(content: Mapping[str, Any], beside: Path) -> RegionSet:
+def _parse(content: Mapping[str, Any], beside: Path, *, backgrounds: bool) -> RegionSet:
     folder = beside / content.get("folder", ".")
     names = {int(row["id"]): str(row["name"]) for row in content["categories"]}
     place_of = {number: place for place, number in enumerate(names)}
@@ -155,7 +157,7 @@ def _parse(content: Mapping[str, Any], beside: Path) -> RegionSet:
     images = []
     for image in content["images"]:
         rows = rows_of[image["id"]]
-        if all(row.get("iscrowd") for row in rows):
+        if not backgrounds and all(row.get("iscrowd") for row in rows):
             continue
         boxes = xywh_to_xyxy(np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4))
         if not np.isfinite(boxes).all():

@@ -47,7 +47,9 @@ def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
             "embeddings are what videos are tracked with, but this recipe trains none",
             fix="leave out --videos, or choose another --recipe",
         )
-    regions = RegionSet.joined([read_regions(path) for path in job.data])
+    # Where objects are pasted, an image without any is a background.
+    backgrounds = job.cutouts is not None
+    regions = RegionSet.joined([read_regions(path, backgrounds=backgrounds) for path in job.data])
     learned, held_out = split(regions, job.recipe.run)
     cutouts = find_cutouts(job.cutouts, regions) if job.cutouts else None
     videos = find_videos(job.videos) if job.videos else []

@@ -42,13 +42,14 @@ def split(regions: RegionSet, run: RunSettings) -> tuple[RegionSet, RegionSet]:
             fix="prepare more images",
         )
     # An image may be listed several times, to be seen more often: it is held out whole, once.
-    files = list(dict.fromkeys(regions.files))
+    own = zip(regions.files, range(len(regions)), strict=True)
+    files = list(dict.fromkeys(file for file, place in own if (regions[place].labels >= 0).any()))
     held = min(run.max_held_out, max(1, round(len(files) * run.held_out)))
     order = np.random.default_rng(_SEED).permutation(len(files)).tolist()
-    own = {files[place] for place in order[:held]}
+    held_out = {files[place] for place in order[:held]}
     first = {file: place for place, file in reversed([*enumerate(regions.files)])}
-    learned = [place for place, file in enumerate(regions.files) if file not in own]
-    return regions.chosen(learned), regions.chosen(sorted(first[file] for file in own))
+    learned = [place for place, file in enumerate(regions.files) if file not in held_out]
+    return regions.chosen(learned), regions.chosen(sorted(first[file] for file in held_out))
 
 
 class Validation:
