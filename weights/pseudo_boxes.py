@@ -11,8 +11,9 @@ become labels, doubtful ones regions to ignore (COCO's `iscrowd`). Where a set h
 are the labels; with --partial SET they are so for their own classes alone, and with --rough SET
 for none: everything they cover is ignored, unless the models are sure of it. With --closer SET the
 models look at four overlapping parts of each image, too, for what is small in it. --times N SET
-lists the images of a set N times, to be seen more often; images without a label are left out. The
-result is what `masa train run` reads; it can be interrupted and goes on where it was.
+lists the images of a set N times, to be seen more often. The result is what `masa train run` reads,
+which takes images without a label for backgrounds of --cutouts, or else leaves them out; it can be
+interrupted and goes on where it was.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from masa_cli.boxes import intersection
 # How much each detector is believed; in the order of how well they find persons.
 DETECTORS = {"yolox_nano": 3, "picodet_s": 3, "nanodet_m": 2, "fastestdet": 1}
 AGREE_IOU = 0.55  # boxes of one class that overlap by more are one
-SURE, DOUBTFUL = 0.4, 0.12  # scores after the fusion: above, a label; between, ignored
+# Scores after the fusion: above the first a label; from the second on ignored. (From 0.12 on, half of
+# a street is ignored, and what is found there by mistake is never unlearned.)
+SURE, DOUBTFUL = 0.4, 0.2
 PART, BORDER = 0.6, 3  # side of a part, share of the image's; of boxes cut off there, pixels
 COVERED = 0.5  # share of a box inside a true one from which it is another box of the same object
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -194,8 +197,7 @@ def done_before(journal: Path) -> dict[str, Row]:
 
 def write(out: Path, folder: Path, rows: Iterable[Row], names: list[str]) -> None:
     images, boxes = [], []
-    labelled = (row for row in rows if any(not each["iscrowd"] for each in row["boxes"]))
-    for number, row in enumerate(labelled, start=1):
+    for number, row in enumerate(rows, start=1):
         images.append({"id": number, **row["image"]})
         for each in row["boxes"]:
             boxes.append({"id": len(boxes) + 1, "image_id": number, **each})

@@ -1,5 +1,6 @@
 """Cutouts: what may be one, and that boxes are where objects were pasted."""
 
+import json
 from dataclasses import replace
 
 import cv2
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.regions import Regions, RegionSet
+from masa_cli.formats.regions import Regions, RegionSet, read_regions
 from masa_cli.training.cutouts import find_cutouts
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.pasting import pasted
+from masa_cli.training.recipe import RunSettings
+from masa_cli.training.validation import split
 from masa_cli.training.views import ViewSettings
 
 VIEWS = ViewSettings(
@@ -133,3 +136,28 @@ def test_wrong_cutouts_are_told(tmp_path, scenes):
     cv2.imwrite(str(file), np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(SourceError, match="transparency"):
         find_cutouts(tmp_path, scenes).draw(random)
+
+
+def test_an_image_without_objects_is_a_background(scenes, tmp_path):
+    """For pasting; without cutouts, or held out for validation, there is nothing to learn from."""
+    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [9, 9, 20, 20], "area": 400}
+    doubtful = row | {"id": 2, "image_id": 2, "iscrowd": 1}
+    images = [
+        {"id": number, "file_name": scenes.files[number].name, "height": 96, "width": 128}
+        for number in (1, 2, 3)
+    ]
+    content = {"images": images, "annotations": [row, doubtful]}
+    content |= {"categories": [{"id": 1, "name": "object"}], "folder": str(scenes.files[0].parent)}
+    (tmp_path / "regions.json").write_text(json.dumps(content))
+    assert len(read_regions(tmp_path)) == 1
+    regions = read_regions(tmp_path, backgrounds=True)
+    assert regions.files == scenes.files[1:4]
+    more = RegionSet.joined([scenes.chosen([0]), regions])
+    _, held_out = split(more, RunSettings(held_out=0.9))
+    assert set(held_out.files) == set(scenes.files[:2])
+    write_cutout(tmp_path, "object")
+    only = regions.chosen([1, 2])
+    pairs = PairMaker(only, VIEWS, 0, find_cutouts(tmp_path, scenes))
+    assert all(len(pairs.make(number).key.boxes) for number in range(5))
+    with pytest.raises(SourceError, match="no two views with instances"):
+        PairMaker(only, VIEWS, 0).make(0)
