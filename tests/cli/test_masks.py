@@ -122,10 +122,11 @@ def test_identities_that_are_hardly_seen_are_left_out(clip):
     assert sum(len(each) for each in tracks_of()) == 27
 
 
-def test_auto_takes_grabcut_where_there_is_nothing_else_and_says_so(clip):
-    result = masa("track", *clip, "--masks", "--association", "motion")
+def test_auto_takes_what_comes_with_masa_where_there_is_nothing_else_and_says_so(clip):
+    result = masa("track", *clip, "--masks", "--association", "motion", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "info: masks by grabcut" in result.stderr
+    assert "info: masks by lite" in result.stderr
+    assert "24 boxes (24 with masks)" in result.stdout
 
 
 @pytest.mark.parametrize(
