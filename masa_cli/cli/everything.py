@@ -93,8 +93,7 @@ def plan_everything(
     if model == LITE:
         _check_lite(weights, proposals)
         search = Everything(model, weights, proposals, given.complete(_LITE_SCORE, proposals))
-        masks = masks_in(weights) or SegmenterPlan(GRABCUT)
-        return EverythingPlan(search, masks, usual_changes(weights))
+        return EverythingPlan(search, _outlines(weights), usual_changes(weights))
     search = Everything(model, weights, proposals, choice)
     return EverythingPlan(search, SegmenterPlan(model, weights), _OBJECT_SCORES)
 
@@ -111,6 +110,14 @@ def _suitable(folder: Path | None, proposals: Proposals) -> str:
         SAMS[0],
     )
     return LITE
+
+
+def _outlines(weights: Path) -> SegmenterPlan:
+    """The masks in a file of `lite`; says so where there are none."""
+    if own := masks_in(weights):
+        return own
+    logger.info("%s has no masks of its own: masks by %s", weights, GRABCUT)
+    return SegmenterPlan(GRABCUT)
 
 
 def _check_lite(weights: Path, proposals: Proposals) -> None:

@@ -112,6 +112,11 @@ def test_everything_is_found_and_outlined(video, weights):
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in Path("street/tracks.jsonl").read_text().splitlines()]
     assert 0 < max(len(line["boxes"]) for line in lines) <= 3
+    assert "has no masks of its own: masks by grabcut" in " ".join(result.stderr.split())
+    own = write_lite(Path("own.safetensors"), with_masks=True)
+    outlined = masa("segment-track", video, "--model", own, *given[2:], "-o", "outlined")
+    assert outlined.exit_code == 0, outlined.output
+    assert "grabcut" not in outlined.stderr
     grid = masa("segment-track", video, "--model", weights, "--proposals", "grid", "-o", "grid")
     assert grid.exit_code == 1
     assert "asks Segment Anything" in " ".join(grid.stderr.split())
