@@ -34,8 +34,8 @@ from masa_cli.boxes import intersection
 # How much each detector is believed; in the order of how well they find persons.
 DETECTORS = {"yolox_nano": 3, "picodet_s": 3, "nanodet_m": 2, "fastestdet": 1}
 AGREE_IOU = 0.55  # boxes of one class that overlap by more are one
-# Scores after the fusion: above the first a label; from the second on ignored. (From 0.12 on, half of
-# a street is ignored, and what is found there by mistake is never unlearned.)
+# Scores after the fusion: above the first a label; from the second on ignored. (From 0.12 on, half
+# of a street is ignored, and what is found there by mistake is never unlearned.)
 SURE, DOUBTFUL = 0.4, 0.2
 PART, BORDER = 0.6, 3  # side of a part, share of the image's; of boxes cut off there, pixels
 COVERED = 0.5  # share of a box inside a true one from which it is another box of the same object
