@@ -53,7 +53,9 @@ SEED, SAY = 0, 300  # steps between what is said
 Examples = tuple[Tensor, Tensor]
 
 
-def masks_of(rows: list[dict], regions: Regions, image: Image) -> Iterator[BoolArray]:
+def masks_of(
+    rows: list[dict], regions: Regions, image: Image, grabcut: GrabCutSegmenter
+) -> Iterator[BoolArray]:
     """The masks of an image that can be learned from, (H, W) each."""
     given = [row for row in rows if "segmentation" in row and not row.get("iscrowd")]
     for row in given:
@@ -63,7 +65,7 @@ def masks_of(rows: list[dict], regions: Regions, image: Image) -> Iterator[BoolA
             yield pixels
     numbers = [] if given else alone(regions)
     boxes = regions.boxes[numbers]
-    found = GrabCutSegmenter().segment(Frame(0, Fraction(0), image), boxes) if len(boxes) else []
+    found = grabcut.segment(Frame(0, Fraction(0), image), boxes)
     for box, mask in zip(boxes, found, strict=True):
         if mask is None:
             continue
@@ -101,7 +103,7 @@ def examples(
     files: list[Path], segmenter: LearnedSegmenter, random: np.random.Generator
 ) -> Iterator[Examples]:
     """Those of each image, and of its mirror image."""
-    numbers, seen = count(), set()
+    grabcut, numbers, seen = GrabCutSegmenter(), count(), set()
     for path in files:
         file = path / REGIONS_FILE if path.is_dir() else path
         content, regions = json.loads(file.read_text()), read_regions(file)
@@ -117,7 +119,7 @@ def examples(
             image = read_image(image_file)
             if image.shape[:2] != regions[place].size:
                 continue
-            masks = list(masks_of(rows[image_file], regions[place], image))
+            masks = list(masks_of(rows[image_file], regions[place], image, grabcut))
             for step in (1, -1) if masks else ():  # as it is, and mirrored
                 shown = np.ascontiguousarray(image[:, ::step])
                 own = [np.ascontiguousarray(pixels[:, ::step]) for pixels in masks]

@@ -82,7 +82,7 @@ def read_detections(path: Path) -> DetectionTable:
     Class numbers become names as they are ("3"); rows without one, or with -1, are "object".
     """
     text = TextFile.read(path)
-    rows = read_numbers(_with_class(text), _COLUMNS)
+    rows = read_numbers(text, _COLUMNS, completed=_with_class(text))
     frames, boxes, scores, numbers = rows[:, 0], rows[:, 1:5], rows[:, 5], rows[:, 6]
     check_whole(text, frames, "frame number", least=FIRST_FRAME)
     check_whole(text, numbers, "class number", least=_NO_CLASS)
@@ -99,7 +99,7 @@ def read_detections(path: Path) -> DetectionTable:
 def read_tracks(path: Path) -> MotRows:
     """Read the results of one sequence, of at least 7 columns, which may differ by line."""
     text = TextFile.read(path)
-    numbers = read_numbers(_with_class(text, most=None), _TRACK_COLUMNS)
+    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text, most=None))
     return _rows(text, numbers, has_classes=True)
 
 
@@ -121,7 +121,7 @@ def read_truth(path: Path) -> MotRows:
     """
     text = TextFile.read(path)
     width = _width(text)
-    numbers = read_numbers(_with_class(text), _TRACK_COLUMNS)
+    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text))
     classes = numbers[:, -1]
     has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
     if has_classes:
@@ -203,18 +203,15 @@ def _width(text: TextFile) -> int:
     return width
 
 
-def _with_class(text: TextFile, most: int | None = 10) -> TextFile:
-    """The same rows, where those of 7 columns got -1 as their class."""
+def _with_class(text: TextFile, most: int | None = 10) -> list[str]:
+    """The lines, where those of 7 columns got -1 as their class."""
     counts = [line.count(",") + 1 for line in text.lines]
     for row, count in enumerate(counts):
         if count < 7:
             raise text.wrong(row, "at least 7 columns", str(count))
         if most is not None and count > most:
             raise text.wrong(row, f"at most {most} columns", str(count))
-    if 7 not in counts:
-        return text
-    lines = [
+    return [
         f"{line},{_NO_CLASS}" if count == 7 else line
         for line, count in zip(text.lines, counts, strict=True)
     ]
-    return TextFile(text.path, lines, text.numbers)

@@ -21,6 +21,7 @@ def read_numbers(
     text: TextFile,
     columns: Mapping[str, int],
     convert: Mapping[str, Callable[[str], float]] | None = None,
+    completed: list[str] | None = None,
 ) -> NDArray[np.float64]:
     """The wanted columns of all lines: (N, len(columns)), in the order of `columns`.
 
@@ -28,6 +29,8 @@ def read_numbers(
         text: comma separated lines; fields may be quoted.
         columns: name of each wanted column, for errors, and where it stands, from 0.
         convert: how to read the columns that hold no numbers, by name.
+        completed: the same lines with what may be missing, read in their place; errors quote what
+            stands in the file.
 
     Raises:
         SourceError: a line has too few columns, or something that is no finite number.
@@ -48,14 +51,17 @@ def read_numbers(
             ndmin=2,
         )
 
-    if not text.lines:
+    lines = text.lines if completed is None else completed
+    if not lines:
         return np.empty((0, len(columns)))
     try:
-        rows = parse(text.lines)
+        rows = parse(lines)
     except ValueError:
-        row = _first_failure(text.lines, parse)
+        row = _first_failure(lines, parse)
+        fields = next(csv.reader([lines[row]]))
         numeric = {name: place for name, place in columns.items() if place not in converters}
-        raise _unreadable(text, row, numeric, width=max(columns.values()) + 1) from None
+        width = max(columns.values()) + 1
+        raise _unreadable(text, row, fields, numeric, width) from None
     _check_finite(text, rows, list(columns))
     return rows
 
@@ -91,8 +97,9 @@ def _first_failure(lines: list[str], parse: Callable[[list[str]], object]) -> in
     return low
 
 
-def _unreadable(text: TextFile, row: int, columns: Mapping[str, int], width: int) -> SourceError:
-    fields = next(csv.reader([text.lines[row]]))
+def _unreadable(
+    text: TextFile, row: int, fields: list[str], columns: Mapping[str, int], width: int
+) -> SourceError:
     if len(fields) < width:
         return text.wrong(row, f"at least {width} columns", str(len(fields)))
     for name, column in columns.items():

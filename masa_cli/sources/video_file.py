@@ -126,6 +126,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # A relative "12:30.mp4" would name a protocol, 12.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     except FFmpegError as error:
+        if path.is_file() and not path.stat().st_size:
+            raise SourceError(
+                f"{path} is empty", fix="give a video; was it copied whole?"
+            ) from None
         raise SourceError(
             f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
         ) from error

@@ -48,7 +48,10 @@ def test_boxes_without_area_are_counted(tmp_path: Path):
     [
         ("1,2,30,40", 'line 4: expected at least 7 columns, got 4: "1,2,30,40"'),
         ("1,-1,1,1,1,1,1,1,1,1,1", "line 4: expected at most 10 columns, got 11"),
-        ("1,-1,1,x,1,1,1", r'line 4: expected a number in column 4 \(top\), got "x"'),
+        (
+            "1,-1,1,x,1,1,1",
+            r'line 4: expected a number in column 4 \(top\), got "x": "1,-1,1,x,1,1,1"',
+        ),
         ("1,-1,1,1,,1,1", r'line 4: expected a number in column 5 \(width\), got ""'),
         ("1,-1,1,1,nan,1,1", "line 4: expected a finite width .*, got nan"),
         ("1,-1,1,1,1,1,inf", "line 4: expected a finite score .*, got inf"),

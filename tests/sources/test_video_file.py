@@ -305,7 +305,7 @@ def written(name: str, content: bytes):
     ("make", "problem"),
     [
         (written("notes.mp4", b"This is not a video.\n" * 50), "cannot be read as a video"),
-        (written("nothing.mp4", b""), "cannot be read as a video"),
+        (written("nothing.mp4", b""), "nothing.mp4 is empty"),
         (written("noise.avi", bytes(range(256)) * 20), "cannot be read as a video"),
         (index_lost, "cannot be read as a video"),
         (sound_only, "has no pictures"),
