@@ -16,7 +16,7 @@ from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.mask_head import CELLS, FINE, SIDE, MaskHead
 from masa_cli.models.pyramid import Pyramid
 from masa_cli.models.variants import find_variant
-from masa_cli.segmenters.learned import LearnedSegmenter, build_learned_segmenter
+from masa_cli.segmenters.learned import LearnedSegmenter, build_learned_segmenter, points_of
 from masa_cli.structures import Frame
 from tests.lite_file import write_lite
 
@@ -101,6 +101,25 @@ def test_maps_are_looked_at_where_the_frame_is():
     box = np.float32([[108, 58, 192, 142]])
     [mask] = segmenter(Marked(), marks, (400, 600))[0].segment(frame, box)
     assert overlap(pixels_of(mask), truth) > 0.93
+
+
+def test_points_are_read_at_their_middles():
+    image = np.tile(np.arange(50, dtype=np.uint8) * 5, (50, 1))
+    shown = points_of(image, np.float32([8, 8, 36, 36]))
+    middles = 8 + (np.arange(SIDE) + 0.5) * 28 / SIDE
+    np.testing.assert_allclose(shown[50], 5 * (middles - 0.5), atol=1)
+
+
+def test_answers_are_put_at_their_middles():
+    class RightHalf(nn.Module):
+        def forward(self, cells):
+            return (torch.arange(SIDE) + 0.5 - SIDE / 2).expand(len(cells), SIDE, SIDE)
+
+    frame, _ = disc((400, 700))
+    [mask] = segmenter(RightHalf())[0].segment(frame, np.float32([[100, 40, 500, 340]]))
+    expected = np.zeros((400, 700), bool)
+    expected[40:340, 300:500] = True
+    np.testing.assert_array_equal(pixels_of(mask), expected)
 
 
 def test_a_mask_never_leaves_its_box():
