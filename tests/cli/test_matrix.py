@@ -157,7 +157,7 @@ def test_8k_comes_out_at_its_size(tmp_path):
     ("name", "content", "problem"),
     [
         ("text.mp4", b"no video, just words\n" * 50, "cannot be read as a video"),
-        ("empty.mp4", b"", "cannot be read as a video"),
+        ("empty.mp4", b"", "empty.mp4 is empty"),
         ("text.txt", b"just words\n" * 50, "text file"),
     ],
 )
