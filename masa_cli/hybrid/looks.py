@@ -1,4 +1,4 @@
-"""How each track looks: its mean, and a few distinct recent looks."""
+"""How each track looks: the mean of its looks."""
 
 from __future__ import annotations
 
@@ -18,37 +18,14 @@ class Looks(Rows):
 
     mean: FloatArray  # (M, D) running mean, rows of length 1
     projected: FloatArray  # (M, D) the same, projected
-    gallery: FloatArray  # (M, K, D) distinct looks, newest first; 0 where there is none yet
 
     @staticmethod
-    def start(looks: FloatArray, fisher: Fisher, gallery_size: int) -> Looks:
+    def start(looks: FloatArray, fisher: Fisher) -> Looks:
         """Of new tracks, from their first looks."""
-        gallery = np.zeros((len(looks), gallery_size, looks.shape[1]), np.float32)
-        gallery[:, :1] = looks[:, None]
         # Arrays of its own: they will be changed in place.
-        return Looks(looks.copy(), fisher.project(looks).copy(), gallery)
+        return Looks(looks.copy(), fisher.project(looks).copy())
 
-    def cosines(self, projected: FloatArray, fisher: Fisher, gallery_weight: float) -> FloatArray:
-        """(N, M) between projected looks (N, D) and tracks: of the mean and the best of the rest.
-
-        Args:
-            projected: rows of length 1.
-            fisher: the projection.
-            gallery_weight: of the gallery's best match, 0 to 1; the mean has the rest.
-        """
-        mean: FloatArray = projected @ self.projected.T
-        size, dim = self.gallery.shape[1:]
-        if not (size and mean.size):
-            return mean
-        others = fisher.project(self.gallery.reshape(-1, dim))
-        best = (projected @ others.T).reshape(*mean.shape, size).max(axis=2)
-        weight = np.float32(gallery_weight)
-        mixed: FloatArray = (1 - weight) * mean + weight * np.maximum(best, mean)
-        return mixed
-
-    def learn(
-        self, rows: IntArray, looks: FloatArray, fisher: Fisher, momentum: float, distinct: float
-    ) -> None:
+    def learn(self, rows: IntArray, looks: FloatArray, fisher: Fisher, momentum: float) -> None:
         """Blend the looks of these rows in, in place.
 
         Args:
@@ -56,17 +33,10 @@ class Looks(Rows):
             looks: (N, D) rows of length 1.
             fisher: the projection.
             momentum: weight of the new look, 0 to 1.
-            distinct: cosine with the gallery below which a look is a new one for it.
         """
         share = np.float32(momentum)
         self.mean[rows] = of_length_one((1 - share) * self.mean[rows] + share * looks)
         self.projected[rows] = fisher.project(self.mean[rows])
-        if not self.gallery.shape[1]:
-            return
-        known = (self.gallery[rows] @ looks[:, :, None])[:, :, 0].max(axis=1, initial=-1)
-        new = known < distinct
-        self.gallery[rows[new], 1:] = self.gallery[rows[new], :-1]
-        self.gallery[rows[new], 0] = looks[new]
 
     def project_again(self, fisher: Fisher) -> None:
         """Follow a new projection, in place."""

@@ -36,9 +36,6 @@ class HybridSettings:
     edge_gap: float = 0.02  # nor does one that is nearer to the frame's edge, box heights
     fisher_pairs: float = 200.0  # looks are divided by how much one object's vary, which is
     # believed to be equal in all directions like so many pairs at first; 0 turns it off
-    gallery_size: int = 0  # distinct looks kept of each track, beside the mean
-    gallery_weight: float = 0.3  # of the best of them in comparisons; the mean has the rest
-    gallery_cosine: float = 0.8  # a look with a lower cosine to all of them is kept
     # Return after a long absence, by looks alone, decided when a new track is confirmed.
     return_seconds: float = 20.0  # how long looks are remembered; 0 turns returning off
     return_likeness: float = 0.65  # least likeness of the mean looks
@@ -51,7 +48,7 @@ class HybridSettings:
         positive = (self.memory_seconds, self.position_noise, self.start_speed, self.acceleration)
         if min(positive) <= 0:
             raise ValueError("memory_seconds, noise, speed and acceleration must be positive")
-        if not 0 <= self.momentum <= 1 or not 0 <= self.gallery_weight <= 1:
-            raise ValueError("momentum and gallery_weight are within 0..1")
-        if self.confirm_hits < 1 or self.gallery_size < 0 or self.fisher_pairs < 0:
-            raise ValueError("confirm_hits is at least 1, gallery_size and fisher_pairs at least 0")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError("momentum is within 0..1")
+        if self.confirm_hits < 1 or self.fisher_pairs < 0:
+            raise ValueError("confirm_hits is at least 1, fisher_pairs at least 0")

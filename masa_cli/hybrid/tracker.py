@@ -172,7 +172,7 @@ class HybridTracker:
         # Tentative tracks have the id 0.
         self._tracks = BoxFilters.start(none, np.empty((0, 4), np.float32), 0.0, self.settings)
         self._pieces = Pieces(none, none.astype(np.bool_), np.empty((0, 2)), no_looks)
-        self._looks = Looks.start(no_looks, self._fisher, self.settings.gallery_size)
+        self._looks = Looks.start(no_looks, self._fisher)
 
     def _evidence(self, boxes: FloatArray, projected: FloatArray) -> FloatArray:
         """(N, M) nats for each pair of box and track."""
@@ -190,8 +190,7 @@ class HybridTracker:
         # Of the place, also how sharp the expectation is: a vague one explains any box, poorly.
         spread = np.log(variances[0] * variances[1] * (2 * math.pi / height**2) ** 2)
         evidence: FloatArray = -0.5 * (place + spread + settings.size_weight * size)
-        cosines = self._looks.cosines(projected, self._fisher, settings.gallery_weight)
-        likeness = self._likeness.of(cosines)
+        likeness = self._likeness.of(projected @ self._looks.projected.T)
         evidence += settings.look_nats * (likeness - settings.neutral_likeness)
         evidence[place + size > settings.gate**2] = _NEVER
         evidence[:, self._time - tracks.seen > settings.memory_seconds] = _NEVER
@@ -217,7 +216,7 @@ class HybridTracker:
         rows, looks = matches[clear], looks[clear]
         old = self._tracks.hits[rows] > settings.confirm_hits
         is_new = self._fisher.learn(looks[old] - self._looks.mean[rows[old]])
-        self._looks.learn(rows, looks, self._fisher, settings.momentum, settings.gallery_cosine)
+        self._looks.learn(rows, looks, self._fisher, settings.momentum)
         self._pieces.sums[rows] += looks
         if is_new:
             self._looks.project_again(self._fisher)
@@ -274,7 +273,7 @@ class HybridTracker:
         self._pieces += Pieces(
             numbers, hidden, centres(boxes).astype(np.float64), looks * clear[:, None]
         )
-        self._looks += Looks.start(looks, self._fisher, self.settings.gallery_size)
+        self._looks += Looks.start(looks, self._fisher)
         return numbers
 
     def _traced(

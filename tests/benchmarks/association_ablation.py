@@ -81,7 +81,6 @@ WITHOUT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("trust in the tracker", ("relink.trust_nats=0",)),
     ("filling of gaps", ("relink.fill_seconds=0",)),
 )
-WITH: tuple[tuple[str, tuple[str, ...]], ...] = (("gallery of 4 looks", ("gallery_size=4",)),)
 
 
 class Row(NamedTuple):
@@ -133,11 +132,7 @@ def rows(also: Sequence[str], only_also: bool) -> list[Row]:
         return [whole, *tried]
     named = [Row(name, name) for name in ("motion", *PRESETS)]
     live = Row("- second look", "hybrid")
-    changed = [
-        Row(f"{sign} {label}", "hybrid", changes, looks_twice=True)
-        for sign, table in (("-", WITHOUT), ("+", WITH))
-        for label, changes in table
-    ]
+    changed = [Row(f"- {label}", "hybrid", changes, looks_twice=True) for label, changes in WITHOUT]
     return [*named, whole, live, *changed, *tried]
 
 
