@@ -16,6 +16,7 @@ import numpy as np
 
 from masa_cli.boxes import centres, iou
 from masa_cli.camera import CameraMotion
+from masa_cli.rows import Rows, of_owner
 from masa_cli.structures import (
     BoolArray,
     Detections,
@@ -83,7 +84,7 @@ PRESETS: Mapping[str, AssociationSettings] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Memory:
+class _Memory(Rows):
     """What is remembered of M objects, in the order they were first seen."""
 
     ids: IntArray  # (M,) from 1; 0 for backdrops
@@ -98,18 +99,6 @@ class _Memory:
         return _Memory(
             none, np.empty((0, dim), np.float32), np.empty((0, 4), np.float32), none, none
         )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, rows: BoolArray) -> _Memory:
-        return _Memory(*(getattr(self, name)[rows] for name in self.__slots__))
-
-    def __add__(self, other: _Memory) -> _Memory:
-        if not len(other):
-            return self
-        pairs = ((getattr(self, name), getattr(other, name)) for name in self.__slots__)
-        return _Memory(*(np.concatenate(pair) for pair in pairs))
 
 
 class Tracker:
@@ -181,18 +170,14 @@ class Tracker:
         state: State = {"next_id": np.array(self._next_id)}
         if self._tracks is not None:
             for place, memory in enumerate((self._tracks, *self._backdrops)):
-                for name in memory.__slots__:
-                    state[f"{place}.{name}"] = getattr(memory, name)
+                state |= {f"{place}.{name}": array for name, array in memory.state().items()}
         return state
 
     def restore(self, state: State) -> None:
         """Continue from the `state()` of another tracker."""
         self._next_id = int(state["next_id"])
         places = len({key.split(".")[0] for key in state if "." in key})
-        memories = [
-            _Memory(*(state[f"{place}.{name}"] for name in _Memory.__slots__))
-            for place in range(places)
-        ]
+        memories = [_Memory.from_state(of_owner(state, str(place))) for place in range(places)]
         self._tracks = memories[0] if memories else None
         self._backdrops.clear()
         self._backdrops.extend(memories[1:])

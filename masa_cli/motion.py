@@ -110,13 +110,13 @@ class MotionTracker:
         return {
             "next_id": np.array(self._next_id),
             "time": np.array(self._time),
-            **{name: getattr(self._tracks, name) for name in self._tracks.__slots__},
+            **self._tracks.state(),
         }
 
     def restore(self, state: State) -> None:
         """Continue from the `state()` of another tracker."""
         self._next_id, self._time = int(state["next_id"]), float(state["time"])
-        self._tracks = BoxFilters(*(state[name] for name in BoxFilters.__slots__))
+        self._tracks = BoxFilters.from_state(state)
 
     def _forget(self, time: float) -> None:
         """Drop tracks unseen for too long, and those seen once that did not come back."""

@@ -41,3 +41,9 @@ class Rows:
     def from_state(cls: type[R], state: Mapping[str, NDArray[Any]]) -> R:
         """What had that `state()`."""
         return cls(*(state[field.name] for field in fields(cls)))  # type: ignore[arg-type]
+
+
+def of_owner(state: State, owner: str) -> State:
+    """The part of a state whose names begin with the owner's and a dot, without these."""
+    own = f"{owner}."
+    return {name.removeprefix(own): state[name] for name in state if name.startswith(own)}

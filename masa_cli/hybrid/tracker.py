@@ -22,6 +22,7 @@ from masa_cli.hybrid.pieces import Ended, Pieces
 from masa_cli.hybrid.settings import HybridSettings
 from masa_cli.hybrid.visibility import are_hidden, are_whole, share_inside
 from masa_cli.kalman import BoxFilters, centre_size, corners
+from masa_cli.rows import of_owner
 from masa_cli.structures import BoolArray, Detections, FloatArray, Image, IntArray, State, Tracks
 from masa_cli.trace import Trace
 
@@ -150,10 +151,10 @@ class HybridTracker:
         width, height = map(int, state["frame_size"])
         self._frame_size = (width, height) if width else None
         for owner, part in self._parts.items():
-            part.restore(_of_owner(state, owner))
-        self._tracks = BoxFilters.from_state(_of_owner(state, "tracks"))
-        self._pieces = Pieces.from_state(_of_owner(state, "pieces"))
-        self._looks = Looks.from_state(_of_owner(state, "looks"))
+            part.restore(of_owner(state, owner))
+        self._tracks = BoxFilters.from_state(of_owner(state, "tracks"))
+        self._pieces = Pieces.from_state(of_owner(state, "pieces"))
+        self._looks = Looks.from_state(of_owner(state, "looks"))
 
     @property
     def _parts(self) -> dict[str, Likeness | Fisher | CameraWatch]:
@@ -292,9 +293,3 @@ class HybridTracker:
     def _new_numbers(self, count: int) -> IntArray:
         first, self._next_number = self._next_number, self._next_number + count
         return np.arange(first, self._next_number)
-
-
-def _of_owner(state: State, owner: str) -> State:
-    """The part of a state whose names begin with the owner's."""
-    own = f"{owner}."
-    return {name.removeprefix(own): state[name] for name in state if name.startswith(own)}
