@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import av
@@ -26,19 +25,6 @@ log = logging.getLogger(__name__)
 _NETWORK_SECONDS = 10.0  # without any data, a connection is given up
 _STANDARD_INPUT = "pipe:0"
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 16.0  # between attempts to connect again, seconds; doubled
-
-
-class LiveSource(Protocol):
-    """A source that can be read once, from its beginning on, and may never end."""
-
-    newest_only: bool  # whether frames that nobody had time for are to be left out
-
-    @property
-    def info(self) -> VideoInfo:
-        """What is known before the first frame is read."""
-
-    def frames(self, start: int = 0) -> Iterator[Frame]:
-        """All frames; ValueError the second time, or for another start than 0."""
 
 
 @dataclass(frozen=True, slots=True)
