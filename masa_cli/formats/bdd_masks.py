@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+from pycocotools import mask as coco
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.rle import first_bad
@@ -13,10 +14,6 @@ from masa_cli.structures import BoolArray
 # {"size": [height, width], "counts": compressed run lengths}, as pycocotools wants it.
 Rle: TypeAlias = dict[str, Any]
 
-# Runs are written in groups of 5 bits from the lowest, each a character from this one on.
-_FIRST = 48
-_MORE = 0x20  # a further group follows
-_SIGN = 0x10  # in the last group: the number is negative
 _HELP = "write masks as COCO's compressed run lengths: pycocotools.mask.encode"
 
 
@@ -51,20 +48,5 @@ def read_rle(entry: object, where: str) -> Rle:
 
 def write_rle(mask: BoolArray) -> Rle:
     """A (H, W) mask as run lengths."""
-    pixels = mask.ravel(order="F")
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    runs = np.diff([0, *([0] if pixels[:1].any() else []), *changes.tolist(), pixels.size])
-    runs[3:] -= runs[1:-2].copy()
-    counts = "".join(map(_text, runs.tolist()))
-    return {"size": list(mask.shape), "counts": counts}
-
-
-def _text(number: int) -> str:
-    """One number, 5 bits a character from the lowest."""
-    characters = []
-    while True:
-        group, number = number & 31, number >> 5
-        is_last = number == (-1 if group & _SIGN else 0)
-        characters.append(chr(_FIRST + group + (0 if is_last else _MORE)))
-        if is_last:
-            return "".join(characters)
+    packed = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": packed["counts"].decode()}
