@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -81,7 +82,6 @@ def test_points_in_a_polygon_that_is_not_convex():
 
 
 def test_points_agree_with_opencv():
-    cv2 = pytest.importorskip("cv2")
     rng = np.random.default_rng(0)
     polygon = rng.uniform(0, 100, (9, 2))
     points = rng.uniform(-10, 110, (2000, 2))

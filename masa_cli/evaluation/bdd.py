@@ -71,7 +71,7 @@ def evaluate(
         SourceError: a file is malformed, or the two do not belong together.
         SettingsError: a library is missing.
     """
-    for module in ("motmetrics", "trackeval", *(("pycocotools",) if masks else ())):
+    for module in ("motmetrics", "trackeval"):
         require(module)
     inputs = read_inputs(gt, results, masks=masks, allow_missing=allow_missing)
     counts = _Counts()

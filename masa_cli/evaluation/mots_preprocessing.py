@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
-from masa_cli.evaluation.extras import require
 from masa_cli.evaluation.sequence_checks import check_frames, check_ids
 from masa_cli.evaluation.trackeval_scores import EPSILON, Data, data_of, rows_by_frame
 from masa_cli.formats.mots import IGNORE, MotsRows
@@ -87,7 +87,6 @@ def _data_of_class(
 
 def _check_overlap(rows: MotsRows, is_object: BoolArray) -> None:
     """Raise SourceError where objects share pixels; ignored regions may, with each other."""
-    coco = require("pycocotools.mask")
     for members, _ in rows_by_frame(rows.frames, np.empty(0, np.int64)):
         objects = members[is_object[members]]
         region = _union(rows, members[~is_object[members]])
@@ -107,7 +106,7 @@ def _union(rows: MotsRows, members: IntArray) -> Rle | None:
     """The masks of these rows as one; None of no rows."""
     if not len(members):
         return None
-    merged: Rle = require("pycocotools.mask").merge(_rles(rows, members))
+    merged: Rle = coco.merge(_rles(rows, members))
     return merged
 
 
@@ -121,6 +120,5 @@ def _iou(first: list[Rle], second: list[Rle], *, of_first: bool = False) -> NDAr
     """(N, M) shared area over union, or over the area of the first."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
-    coco = require("pycocotools.mask")
     shares: NDArray[np.float64] = coco.iou(first, second, [of_first] * len(second))
     return shares

@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
 from masa_cli.boxes import area, intersection
 from masa_cli.boxes import iou as boxes_iou
-from masa_cli.evaluation.extras import require
 from masa_cli.formats.bdd_masks import Rle
 
 Array: TypeAlias = NDArray[np.float64]
@@ -47,7 +47,7 @@ def mask_inside(masks: Sequence[Rle], regions: Sequence[Rle]) -> Array:
 
 def united(masks: Sequence[Rle]) -> tuple[Rle, ...]:
     """One mask of all, or none."""
-    return (require("pycocotools.mask").merge(list(masks)),) if masks else ()
+    return (coco.merge(list(masks)),) if masks else ()
 
 
 def separate(masks: Sequence[Rle], scores: Array) -> list[Rle]:
@@ -60,7 +60,6 @@ def separate(masks: Sequence[Rle], scores: Array) -> list[Rle]:
     kept = list(masks)
     if not shared.any():
         return kept
-    coco = require("pycocotools.mask")
     taken = np.zeros(masks[0]["size"], bool)
     for place in np.argsort(-scores, kind="stable").tolist():
         if shared[place].any():
@@ -73,14 +72,14 @@ def separate(masks: Sequence[Rle], scores: Array) -> list[Rle]:
 
 def mask_area(masks: Sequence[Rle]) -> NDArray[np.int64]:
     """(N,) pixels of each mask."""
-    return np.asarray(require("pycocotools.mask").area(list(masks)), np.int64).reshape(-1)
+    return np.asarray(coco.area(list(masks)), np.int64).reshape(-1)
 
 
 def _compare_masks(first: Sequence[Rle], second: Sequence[Rle], *, is_region: bool) -> Array:
     if not first or not second:
         return np.zeros((len(first), len(second)))
     kinds = [int(is_region)] * len(second)
-    shares = require("pycocotools.mask").iou(list(first), list(second), kinds)
+    shares = coco.iou(list(first), list(second), kinds)
     return np.nan_to_num(np.asarray(shares, np.float64))  # empty in empty is 0 / 0
 
 

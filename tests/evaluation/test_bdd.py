@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.evaluation.bdd import METRICS, evaluate
@@ -53,8 +54,6 @@ def score(folder: Path, gt: list[object], results: list[object], **options: bool
 def golden(request):
     """The report on a set, and what the reference gave for it."""
     name = request.param
-    if SETS[name]:
-        pytest.importorskip("pycocotools", reason="pip install 'masa[eval]'")
     report = evaluate(GOLDEN / f"{name}.gt.json", GOLDEN / f"{name}.res.json", masks=SETS[name])
     expected = json.loads((GOLDEN / "expected.json").read_text())["datasets"][name]
     # Both HOTA and TETA have a LocA; TETA's is the column.
@@ -262,12 +261,8 @@ def test_nothing_is_printed(tmp_path: Path, capfd):
 
 
 class TestMasks:
-    @pytest.fixture(autouse=True)
-    def coco(self):
-        return pytest.importorskip("pycocotools.mask", reason="pip install 'masa[eval]'")
-
     @pytest.fixture
-    def mask(self, coco):
+    def mask(self):
         def labelled(id_: int, columns: slice, *, width: int = 20, **more: object):
             pixels = np.zeros((10, width), np.uint8, order="F")
             pixels[:, columns] = 1

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("trackeval")
-pytest.importorskip("pycocotools")
 
 from masa_cli.errors import SourceError
 from masa_cli.evaluation.motchallenge import evaluate

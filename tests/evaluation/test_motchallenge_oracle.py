@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 pytest.importorskip("trackeval")
-coco = pytest.importorskip("pycocotools.mask")
 
-from masa_cli.evaluation.motchallenge import evaluate  # noqa: E402
-from tests.evaluation.trackeval_datasets import scores_of  # noqa: E402
+from masa_cli.evaluation.motchallenge import evaluate
+from tests.evaluation.trackeval_datasets import scores_of
 
 # Sums in another order differ in the last bits; anything above is another result.
 EXACT = 1e-9

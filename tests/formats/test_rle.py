@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from masa_cli.formats.rle import first_bad
 
@@ -37,7 +38,6 @@ def test_the_first_bad_mask_is_named(mask, reason):
 
 
 def test_what_pycocotools_writes_is_good_and_its_broken_ends_are_not():
-    coco = pytest.importorskip("pycocotools.mask")
     generator = np.random.default_rng(0)
     masks = []
     for share in np.linspace(0, 1, 40):

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.also import open_writer
@@ -230,7 +231,7 @@ EXPECTED = sights(
 
 
 def test_pycocotools_reads_coco(tmp_path):
-    coco = pytest.importorskip("pycocotools.coco").COCO(str(write("coco", tmp_path / "o.json")))
+    coco = COCO(str(write("coco", tmp_path / "o.json")))
     rows = [
         (coco.imgs[one["image_id"]]["frame_index"], one["track_id"], _corners(one["bbox"]))
         for one in coco.loadAnns(coco.getAnnIds())
