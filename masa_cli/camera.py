@@ -7,13 +7,11 @@ similarity (shift, rotation, zoom) is fitted with RANSAC, as in BoT-SORT (arXiv 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import atan2, hypot
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masa_cli.boxes import centres
 from masa_cli.structures import BoolArray, FloatArray, Image, State
 
 Matrix = NDArray[np.float64]
@@ -72,31 +70,9 @@ class CameraMotion:
         """(2,) x, y in source pixels, of the picture's upper left corner."""
         return self.matrix[:, 2]
 
-    @property
-    def scale(self) -> float:
-        """How many times larger everything became."""
-        return hypot(self.matrix[0, 0], self.matrix[1, 0])
-
-    @property
-    def rotation(self) -> float:
-        """Radians, from the x axis towards the y axis: clockwise on the screen."""
-        return atan2(self.matrix[1, 0], self.matrix[0, 0])
-
     def moves(self) -> bool:
         """Whether any point lies elsewhere than before."""
         return not np.array_equal(self.matrix, np.eye(2, 3))
-
-    def applied_to(self, points: FloatArray) -> FloatArray:
-        """(N, 2) x, y in the frame before to (N, 2) in this frame."""
-        # Not a matrix product: what becomes of a point must not depend on how many there are.
-        moved = points[:, :1] * self.matrix[:, 0] + points[:, 1:] * self.matrix[:, 1] + self.shift
-        return moved.astype(np.float32)
-
-    def applied_to_boxes(self, boxes: FloatArray) -> FloatArray:
-        """(N, 4) xyxy likewise: centres are moved, sizes scaled; boxes stay upright."""
-        middle = self.applied_to(centres(boxes))
-        half = (boxes[:, 2:] - boxes[:, :2]) * (self.scale / 2)
-        return np.concatenate([middle - half, middle + half], axis=1, dtype=np.float32)
 
 
 class CameraWatch:

@@ -8,11 +8,9 @@ from types import TracebackType
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from masa_cli.errors import OutputError, SourceError
+from masa_cli.errors import OutputError
 from masa_cli.formats.part_folder import PartFolder
-from masa_cli.formats.text_file import explained
 from masa_cli.masks import id_map
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
@@ -60,17 +58,3 @@ class IdMapWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._folder.__exit__(kind, error, traceback)
-
-
-def read_id_map(path: Path) -> NDArray[np.uint16]:
-    """(H, W) the ids.
-
-    Raises:
-        SourceError: it is no such picture.
-    """
-    with explained(path):
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if picture is None or picture.dtype != np.uint16 or picture.ndim != 2:
-        raise SourceError(f"{path} is no picture of 16-bit ids", fix="give one of --masks-png")
-    return picture  # type: ignore[return-value] # looked at above

@@ -47,7 +47,6 @@ class Places:
             ]
         )
         is_padding = torch.cat([mask.flatten() for mask in masks])
-        self.num_cells = [height * width for height, width in sizes]
         self.valid = valid.to(device)
         # (N,) bool; None where there is none, which spares all that goes with it.
         self.is_padding = is_padding.to(device) if is_padding.any() else None

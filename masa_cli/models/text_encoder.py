@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-VOCABULARY_SIZE = 30522  # of bert-base-uncased
-
 
 @dataclass(frozen=True)
 class Text:
