@@ -12,8 +12,9 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
-from masa_cli.boxes import area, xywh_to_xyxy
+from masa_cli.boxes import xywh_to_xyxy
 from masa_cli.detectors.everything import Everything, ObjectChoice
+from masa_cli.detectors.on_maps import best_large
 from masa_cli.masks import as_array
 from masa_cli.models.frame_features import FrameFeatures
 from masa_cli.models.sam_masks import SamMasks, build_sam_masks, image_embedding
@@ -67,10 +68,8 @@ class GridDetector:
             np.zeros(len(found), np.int64),
             as_array([Mask(size, record["segmentation"]["counts"]) for record in found]),
         )
-        kept = (detections.scores > self._choice.min_score) & (
-            area(detections.boxes) >= self._choice.min_area
-        )
-        return detections[kept][: self._choice.max_objects]
+        sure = detections[detections.scores > self._choice.min_score]
+        return best_large(sure, self._choice.min_area, self._choice.max_objects)
 
 
 class _SharedPredictor(SamPredictor):  # type: ignore[misc] # segment-anything has no types

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from masa_cli.detectors.everything import Everything, ObjectChoice
-from masa_cli.detectors.on_maps import OnMaps, in_source, large_enough
+from masa_cli.detectors.on_maps import OnMaps, best_large, in_source
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
 from masa_cli.models.folding import ready
@@ -66,9 +66,10 @@ class ObjectDetector(OnMaps):
         found = []
         for place, frame in enumerate(frames):
             boxes, scores = self._finder([x[place : place + 1] for x in levels], filled)
-            shown = in_source(boxes, frame, filled)
-            kept = np.flatnonzero(large_enough(shown, self._choice.min_area))
-            kept = kept[: self._choice.max_objects]
-            labels = np.zeros(len(kept), np.int64)
-            found.append(Detections(shown[kept], scores.float().cpu().numpy()[kept], labels))
+            shown = Detections(
+                in_source(boxes, frame, filled),
+                scores.float().cpu().numpy(),
+                np.zeros(len(boxes), np.int64),
+            )
+            found.append(best_large(shown, self._choice.min_area, self._choice.max_objects))
         return found

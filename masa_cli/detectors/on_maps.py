@@ -61,8 +61,7 @@ def in_source(boxes: Tensor, frame: Frame, filled: tuple[int, int]) -> FloatArra
     return scaled
 
 
-def large_enough(boxes: FloatArray, min_area: float) -> np.ndarray:
-    """(N,) which boxes have an area, and at least that one, square pixels."""
-    areas = area(boxes)
-    large: np.ndarray = (areas > 0) & (areas >= min_area)
-    return large
+def best_large(found: Detections, min_area: float, most: int) -> Detections:
+    """The first `most` boxes that have an area, and at least that one, square pixels."""
+    areas = area(found.boxes)
+    return found[(areas > 0) & (areas >= min_area)][:most]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from masa_cli.detectors.class_search import MODEL, ClassSearch
 from masa_cli.detectors.everything import Everything
-from masa_cli.detectors.on_maps import OnMaps, in_source, large_enough
+from masa_cli.detectors.on_maps import OnMaps, best_large, in_source
 from masa_cli.errors import WeightsError
 from masa_cli.models.checkpoint_file import load_parts
 from masa_cli.models.device import choose_placement
@@ -135,7 +135,6 @@ class ClassDetector(OnMaps):
     ) -> Detections:
         found, *rest = choose(logits, boxes, filled, self._settings)
         scores, labels = (x.cpu().numpy() for x in rest)
-        shown = in_source(found, frame, filled)
-        large = large_enough(shown, self._choice.min_area)
-        kept = np.flatnonzero(large & (scores >= self._least[labels]))[: self._choice.max_boxes]
-        return Detections(shown[kept], scores[kept], labels[kept].astype(np.int64))
+        shown = Detections(in_source(found, frame, filled), scores, labels.astype(np.int64))
+        sure = shown[scores >= self._least[labels]]
+        return best_large(sure, self._choice.min_area, self._choice.max_boxes)
