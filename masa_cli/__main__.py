@@ -2,8 +2,7 @@
 
 import sys
 
-from masa_cli.cli.app import app
-from masa_cli.cli.completion import with_shell_named
+from masa_cli.cli.app import app, with_shell_named
 
 
 def main() -> None:

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from masa_cli.cli.box_sources import BoxSource
     from masa_cli.detectors import Detector
-    from masa_cli.job import TrackJob
+    from masa_cli.jobs.inputs import BoxSource
+    from masa_cli.jobs.job import TrackJob
     from masa_cli.structures import FloatArray, Image, IntArray, Tracks
-
-# ruff: noqa: PLC0415 - numpy, OpenCV and torch are imported only where they are wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,8 +95,7 @@ def track(
     Raises:
         MasaError: something is wrong with what is given; its `fix` says how to go on.
     """
-    from masa_cli.job import TrackJob
-    from masa_cli.results import Results
+    from masa_cli.jobs.job import Results, TrackJob
 
     boxes = _boxes(
         str(source),
@@ -138,7 +135,7 @@ def _boxes(
     association: str,
 ) -> BoxSource:
     """Where frames and boxes come from; see `track`."""
-    from masa_cli.cli.box_sources import BoxSource, check_one_given, from_file, from_prompt
+    from masa_cli.jobs.inputs import BoxSource, check_one_given, from_file, from_prompt
     from masa_cli.sources import open_any
 
     check_one_given(Path() if dets is not None else None, prompt, None)
@@ -161,8 +158,8 @@ def _boxes(
 
 
 def _tracked(job: TrackJob) -> Generator[TrackedFrame, None, None]:
-    from masa_cli.live_run import live_frames
-    from masa_cli.watch import Watch
+    from masa_cli.jobs.run import live_frames
+    from masa_cli.progress import Watch
 
     for frame, tracks in live_frames(job, Watch()):
         yield TrackedFrame(

@@ -52,3 +52,8 @@ class Interrupted(Exception):
     def __init__(self, kept: str) -> None:
         super().__init__(kept)
         self.kept = kept
+
+
+def shortened(line: str, length: int = 80) -> str:
+    """A line as it is quoted in errors; its end is cut where it is long."""
+    return line if len(line) <= length else line[:length] + "…"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from masa_cli.errors import shortened
 from masa_cli.structures import BoolArray, FloatArray, IntArray, Mask, MaskArray, Tracks
 
 _FIRST, _MORE, _SIGN, _BITS = ord("0"), 32, 16, 5
@@ -170,3 +171,103 @@ def signed_numbers(codes: IntArray, ends: IntArray, sizes: IntArray) -> IntArray
         return np.empty(0, np.int64)
     numbers: IntArray = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * place), starts)
     return numbers - np.where(codes[ends] & _SIGN, 1 << (_BITS * sizes), 0)
+
+
+_RLE_FIRST, _RLE_MORE = ord("0"), 32
+_MOST_GROUPS = 6  # 30 bits: more pixels than any picture has
+
+
+def first_bad(masks: Sequence[str], num_pixels: IntArray) -> tuple[int, str] | None:
+    """The place of a string that is no mask of its number of pixels, and why; None if all are.
+
+    Args:
+        masks: (N,) compressed run lengths.
+        num_pixels: (N,) height x width of each.
+    """
+    encoded = [mask.encode() for mask in masks]
+    lengths = np.array([len(mask) for mask in encoded], np.int64)
+    if not lengths.all():
+        return int(np.argmin(lengths)), "nothing"
+    codes = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64) - _RLE_FIRST
+    owners = np.repeat(np.arange(len(masks)), lengths)
+    strange = np.flatnonzero((codes < 0) | (codes >= 2 * _RLE_MORE))
+    if len(strange):
+        return int(owners[strange[0]]), "other characters"
+    cut = np.flatnonzero(codes[np.cumsum(lengths) - 1] & _RLE_MORE)
+    if len(cut):
+        return int(cut[0]), "one that is cut off"
+    ends = np.flatnonzero((codes & _RLE_MORE) == 0)
+    sizes = np.diff(ends, prepend=-1)
+    if len(sizes) and sizes.max() > _MOST_GROUPS:
+        return int(owners[ends[np.argmax(sizes)]]), "a run without end"
+    return _wrong_sum(signed_numbers(codes, ends, sizes), owners[ends], num_pixels)
+
+
+def _wrong_sum(
+    numbers: IntArray, owners: NDArray[np.int64], num_pixels: IntArray
+) -> tuple[int, str] | None:
+    """The first mask with a negative run, or whose runs are not as many pixels as it has."""
+    first = np.searchsorted(owners, np.arange(len(num_pixels)))
+    place = np.arange(len(numbers)) - first[owners]
+    # The first run stands alone; of the others, each adds to the one two before it.
+    chains = owners * 3 + np.where(place == 0, 0, 1 + (place + 1) % 2)
+    order = np.argsort(chains, kind="stable")
+    runs = np.cumsum(numbers[order])
+    begins = np.flatnonzero(np.diff(chains[order], prepend=-1))
+    before = runs[begins] - numbers[order][begins]
+    runs = runs - np.repeat(before, np.diff(begins, append=len(runs)))
+    # Exact in float64: at most 2**30 per run.
+    sums = np.bincount(owners[order], weights=runs, minlength=len(num_pixels))
+    wrong = sums != num_pixels
+    wrong[owners[order][runs < 0]] = True
+    if not wrong.any():
+        return None
+    row = int(np.argmax(wrong))
+    return row, f"runs that are not {num_pixels[row]} pixels"
+
+
+LONGEST_SIDE = 2**15  # pixels; more is no picture
+
+
+def mask_fields(masks: Iterable[Mask | None]) -> list[dict[str, object] | None]:
+    """What orjson can write, null where there is no mask."""
+    return [{"size": list(mask.size), "counts": mask.counts} if mask else None for mask in masks]
+
+
+def read_masks(entries: object, count: int) -> MaskArray:
+    """The masks that `mask_fields` wrote; those without a pixel become None, as do all of None.
+
+    Args:
+        entries: as read from JSON, not trusted.
+        count: how many there should be.
+
+    Raises:
+        ValueError: they are something else; the message says what.
+    """
+    if entries is None:
+        return as_array([None] * count)
+    if not isinstance(entries, list) or len(entries) != count:
+        raise ValueError(shortened(str(entries)))
+    masks = [entry and _mask(entry) for entry in entries]
+    found = [mask for mask in masks if mask]
+    num_pixels = np.array([mask.size[0] * mask.size[1] for mask in found], np.int64)
+    bad = first_bad([mask.counts for mask in found], num_pixels)
+    if bad:
+        height, width = found[bad[0]].size
+        raise ValueError(f"counts of {height} x {width} pixels that are {bad[1]}")
+    return as_array([mask if mask and areas([mask])[0] else None for mask in masks])
+
+
+def _mask(entry: object) -> Mask:
+    """A mask whose counts are still to be looked at."""
+    size, counts = (
+        (entry.get("size"), entry.get("counts")) if isinstance(entry, dict) else (None, None)
+    )
+    is_size = (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(type(side) is int and 0 < side < LONGEST_SIDE for side in size)
+    )
+    if not is_size or not isinstance(counts, str):
+        raise ValueError(shortened(str(entry)))
+    return Mask((size[0], size[1]), counts)  # type: ignore[index] # proved above

@@ -23,19 +23,15 @@ import numpy as np
 
 from masa_cli.detectors import Detector
 from masa_cli.errors import Interrupted
-from masa_cli.forecast import Forecast
 from masa_cli.formats.spool import Spool
-from masa_cli.overlap import prefetch
-from masa_cli.second_look.filling import completed
-from masa_cli.second_look.naming import labels_of
-from masa_cli.second_look.relink import RelinkSettings, joined
-from masa_cli.second_look.tracklets import Line, collect
+from masa_cli.progress import Forecast, Watch
 from masa_cli.segmenters import Outliner
-from masa_cli.smoothing import CleanUpSettings, clean_up
 from masa_cli.sources import Source
+from masa_cli.sources.prefetch import prefetch
 from masa_cli.structures import FloatArray, Frame, State, Tracks
-from masa_cli.trackers import Associator
-from masa_cli.watch import Watch
+from masa_cli.tracking import Associator
+from masa_cli.tracking.linking import Line, RelinkSettings, collect, joined
+from masa_cli.tracking.postprocess import CleanUpSettings, clean_up, completed, labels_of
 
 FRAMES_AHEAD = 4  # read while others are worked on; more cost memory and gain nothing
 _IN_NETWORKS = ("detect", "embed", "segment")  # stages that take the time of a slow run

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from masa_cli.formats.video import VideoWriter
+from masa_cli.render.video import VideoWriter
 from masa_cli.structures import Frame, VideoInfo
 
 WIDTH, HEIGHT, RATE = 96, 64, Fraction(25)

@@ -2,15 +2,13 @@
 
 import torch
 
-from masa_cli.detectors.vocabulary import load_vocabulary
-from masa_cli.models.mask_head import PART, MaskHead
-from masa_cli.models.stripes import WhiteStripes
-from masa_cli.models.trained_file import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY
+from masa_cli.detectors.prompt import load_vocabulary
+from masa_cli.models.heads import WhiteStripes
+from masa_cli.models.lite import PART, MaskHead
+from masa_cli.models.own_checkpoint import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY, save_trained
 from masa_cli.models.variants import find_variant
-from masa_cli.training.export import save_trained
-from masa_cli.training.initial import first_weights
-from masa_cli.training.objectives import OBJECTIVES
-from masa_cli.training.recipes import find_recipe
+from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.recipe import find_recipe
 
 HEAD = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
 # Untrained scores are 0.01 everywhere.

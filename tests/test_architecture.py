@@ -1,4 +1,4 @@
-"""The floors of the house: a module imports from lower floors, or from its own package."""
+"""The floors of the house: a module imports from lower floors, or from its own room."""
 
 import ast
 from pathlib import Path
@@ -10,101 +10,25 @@ import masa_cli
 ROOT = Path(masa_cli.__file__).parent
 
 FLOORS = (
-    {
-        "structures",
-        "rows",
-        "trace",
-        "boxes",
-        "errors",
-        "settings",
-        "usual",
-        "toml_data",
-        "official_keys",
-        "detector_keys",
-    },
-    {
-        "checkpoints",
-        "packages",
-        "association",
-        "motion",
-        "kalman",
-        "hybrid",
-        "second_look",
-        "camera",
-        "smoothing",
-        "selection",
-        "masks",
-        "mask_drawing",
-        "drawing",
-        "blurring",
-        "overlap",
-        "watch",
-        "forecast",
-        "results",
-        "summary",
-    },
-    {"models", "formats", "trackers"},
-    {"detectors", "segmenters", "sources", "annotation", "preview", "replay"},
-    {
-        "pipeline",
-        "job",
-        "assembly",
-        "runner",
-        "live_run",
-        "fleet",
-        "conversion",
-        "insight",
-        "training",
-        "evaluation",
-        "readiness",
-    },
-    {"cli", "api", "__main__"},
+    {"structures", "errors"},
+    {"boxes", "masks", "progress", "settings"},
+    {"tracking", "checkpoints"},
+    {"formats"},
+    {"models", "sources"},
+    {"detectors", "segmenters", "render"},
+    {"pipeline", "evaluation", "analysis"},
+    {"jobs", "training"},
+    {"api"},
+    {"cli"},
+    {"__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-# The only steps sideways, from the first to the second.
-SIDEWAYS = {
-    ("boxes", "structures"),
-    ("settings", "errors"),
-    ("rows", "structures"),
-    ("trace", "structures"),
-    ("official_keys", "detector_keys"),
-    ("drawing", "blurring"),
-    ("motion", "kalman"),
-    ("motion", "camera"),
-    ("association", "camera"),
-    ("hybrid", "kalman"),
-    ("hybrid", "camera"),
-    ("detectors", "sources"),  # detections of a part of a video
-    ("second_look", "masks"),
-    ("drawing", "mask_drawing"),
-    ("mask_drawing", "masks"),
-    ("runner", "job"),
-    ("runner", "assembly"),
-    ("live_run", "job"),
-    ("live_run", "assembly"),
-    ("live_run", "pipeline"),
-    ("assembly", "job"),
-    ("runner", "pipeline"),
-    ("training", "evaluation"),
-    ("runner", "assembly"),
-    ("assembly", "job"),
-    ("__main__", "cli"),
-    ("api", "cli"),
-}
-
 # Rooms that may load a neural network.
 TORCH_ROOMS = {"models", "training", "detectors", "segmenters"}
-NUMPY_ONLY = {
-    "association",
-    "motion",
-    "kalman",
-    "hybrid",
-    "second_look",
-    "smoothing",
-    "boxes",
-    "structures",
-}
+# What tracks is plain numpy; scipy has the assignments and the resampling, OpenCV camera motion.
+HEART = {"tracking", "boxes", "structures"}
+ALLOWED_IN_HEART = {"numpy", "scipy", "cv2", "masa_cli"}
 
 
 def modules():
@@ -133,7 +57,7 @@ def violations(file, floor_of):
         parts = name.split(".")
         if parts[0] != "masa_cli" or len(parts) < 2 or parts[1] in {own, "__version__"}:
             continue
-        if floor_of[parts[1]] >= floor_of[own] and (own, parts[1]) not in SIDEWAYS:
+        if floor_of[parts[1]] >= floor_of[own]:
             yield f"{file.relative_to(ROOT)} (floor {floor_of[own]}) imports {name}"
 
 
@@ -157,21 +81,16 @@ def test_torch_stays_in_its_rooms(file):
         assert not loaded & {"torch", "torchvision", "timm", "transformers"}
 
 
-@pytest.mark.parametrize("room", sorted(NUMPY_ONLY))
-def test_the_heart_needs_numpy_only(room):
+@pytest.mark.parametrize("room", sorted(HEART))
+def test_the_heart_is_plain_numpy(room):
+    import sys
+
     files = [file for file in modules() if room_of(file) == room]
     outside = {name.split(".")[0] for file in files for name in imported_names(file)}
     assert files
-    allowed = {
-        "__future__",
-        "numpy",
-        "masa_cli",
-        "scipy" if room in {"motion", "hybrid", "second_look"} else "numpy",
-    }
-    known = {"collections", "dataclasses", "fractions", "math", "typing", "types", "itertools"}
-    assert outside <= allowed | known
+    assert outside - set(sys.stdlib_module_names) <= ALLOWED_IN_HEART
 
 
 def test_every_room_has_a_floor():
     rooms = {room_of(file) for file in modules()} - {"__init__"}
-    assert rooms <= set(FLOOR_OF)
+    assert rooms == set(FLOOR_OF)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.trained_file import classes_of, usual_changes, variant_in
+from masa_cli.models.own_checkpoint import classes_of, usual_changes, variant_in
 from masa_cli.structures import Frame, Tracks
 from tests.lite_file import write_lite
 

@@ -11,10 +11,10 @@ import pytest
 from pycocotools import mask as coco
 from safetensors.torch import load_file
 
-from masa_cli.formats.regions import read_regions
-from masa_cli.models.trained_file import describe_trained
-from masa_cli.segmenters.choice import SegmenterPlan, masks_in
+from masa_cli.jobs.choose import SegmenterPlan, masks_in
+from masa_cli.models.own_checkpoint import describe_trained
 from masa_cli.sources.image_folder import read_image
+from masa_cli.training.regions import read_regions
 from tests.lite_file import write_lite
 
 FOLDER = Path(__file__).parents[1] / "weights"

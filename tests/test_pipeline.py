@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from masa_cli.pipeline import cleaned, with_pictures, without_pictures
-from masa_cli.sources.timeline import Timeline
+from masa_cli.progress import Watch
+from masa_cli.sources.excerpt import Timeline
 from masa_cli.structures import Tracks
-from masa_cli.watch import Watch
 
 
 def tracks_of(*ids):

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from masa_cli.cli import options
 from masa_cli.cli.app import app
 from masa_cli.models.variants import PREPARATIONS, VARIANTS
-from masa_cli.trackers import NAMES
+from masa_cli.tracking import NAMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = typer.main.get_command(app).commands
+_GROUP = typer.main.get_command(app)
+COMMANDS = {name: _GROUP.get_command(None, name) for name in _GROUP.list_commands(None)}
 # Those of groups, too, as `masa weights pull` is.
 ALL_COMMANDS = {
     f"{name} {each}".rstrip(): inner

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 
 from masa_cli.boxes import area, intersection, iou
-from masa_cli.formats.regions import Regions, read_regions
 from masa_cli.masks import unpack
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import BoolArray, Frame, Image, IntArray, Mask
+from masa_cli.training.regions import Regions, read_regions
 
 LEAST_SHORT, LEAST_LONG = 24, 48  # sides of a box, pixels
 BORDER = 3  # least distance from the image's border, pixels

@@ -23,18 +23,21 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from masa_cli.detectors.class_search import MODEL
-from masa_cli.detectors.everything import Everything, ObjectChoice
-from masa_cli.detectors.one_stage import build_class_detector
+from masa_cli.detectors.lite import build_class_detector
+from masa_cli.detectors.request import MODEL, Everything, ObjectChoice
 from masa_cli.models.adapter import Adapter, build_features, build_pyramid
-from masa_cli.models.pyramid import Pyramid
-from masa_cli.models.stripes import Stripes
-from masa_cli.models.trained_file import ADAPTER_KEY, ASSOCIATION_KEY, describe_trained
+from masa_cli.models.features import Pyramid
+from masa_cli.models.heads import Stripes
+from masa_cli.models.own_checkpoint import (
+    ADAPTER_KEY,
+    ASSOCIATION_KEY,
+    describe_trained,
+    save_tensors,
+)
 from masa_cli.models.variants import find_variant
 from masa_cli.sources import open_source
 from masa_cli.structures import FloatArray
-from masa_cli.trackers import build_tracker
-from masa_cli.training.export import save_tensors
+from masa_cli.tracking import build_tracker
 
 FROM, TO = 0.1, 1.0  # how much later the same object is looked at again, seconds
 PER_LOOK = 4  # differences of each look to later ones, at most

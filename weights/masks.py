@@ -27,17 +27,16 @@ from pycocotools import mask as coco
 from safetensors.torch import load_file
 from torch import Tensor
 
-from masa_cli.formats.regions import REGIONS_FILE, Regions, read_regions
 from masa_cli.masks import unpack
 from masa_cli.models.adapter import build_features, build_pyramid
-from masa_cli.models.mask_head import PART, MaskHead
-from masa_cli.models.trained_file import describe_trained
+from masa_cli.models.lite import PART, MaskHead
+from masa_cli.models.own_checkpoint import describe_trained, save_tensors
 from masa_cli.models.variants import find_variant
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
-from masa_cli.segmenters.learned import LearnedSegmenter, points_of, with_margins
+from masa_cli.segmenters.networks import LearnedSegmenter, points_of, with_margins
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image
-from masa_cli.training.export import save_tensors
+from masa_cli.training.regions import REGIONS_FILE, Regions, read_regions
 
 MODEL = "lite"
 LEAST_SHORT, LEAST_LONG = 32, 64  # sides of a box, pixels

@@ -6,11 +6,26 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from masa_cli.checkpoints.disk import check_space, make_folder, unwritable
-from masa_cli.checkpoints.download import WAITS, Cut, OnProgress, download
-from masa_cli.checkpoints.manifest import WeightsFile, find_row, load_manifest
-from masa_cli.checkpoints.places import by_hand, chosen_folder, folders, look_for
-from masa_cli.checkpoints.verification import sha256_of, verify
+from masa_cli.checkpoints.download import (
+    WAITS,
+    Cut,
+    OnProgress,
+    check_space,
+    download,
+    make_folder,
+    unwritable,
+)
+from masa_cli.checkpoints.manifest import (
+    WeightsFile,
+    by_hand,
+    chosen_folder,
+    find_row,
+    folders,
+    load_manifest,
+    look_for,
+    sha256_of,
+    verify,
+)
 from masa_cli.errors import WeightsError
 
 
@@ -45,7 +60,7 @@ def fetch(
         return adopt(found, row, chosen)
     try:
         if row.hub:
-            from masa_cli.checkpoints.hub import download_from_hub  # noqa: PLC0415 - slow to load
+            from masa_cli.checkpoints.hub import download_from_hub
 
             return download_from_hub(row, chosen, verify=verify, waits=waits)
         path = folders(folder)[0] / row.file

@@ -2,50 +2,149 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import typer
 
 from masa_cli import __version__
-from masa_cli.cli.boundary import Boundary
-from masa_cli.cli.completion import completion
-from masa_cli.cli.convert import convert
-from masa_cli.cli.count import count
-from masa_cli.cli.crops import crops
-from masa_cli.cli.demo import demo
-from masa_cli.cli.doctor import doctor
-from masa_cli.cli.eval import eval_
-from masa_cli.cli.render import render
-from masa_cli.cli.retrack import retrack
-from masa_cli.cli.segment_track import segment_track
-from masa_cli.cli.stats import stats
-from masa_cli.cli.track import track
-from masa_cli.cli.train import train
-from masa_cli.cli.weights import weights
-from masa_cli.formats.detections import DETECTION_RULES
+from masa_cli.cli.console import Boundary
+
+Shell = Annotated[
+    Literal["bash", "zsh", "fish", "powershell", "pwsh"],
+    typer.Argument(help="The shell to complete in.", show_default=False),
+]
+Install = Annotated[
+    bool, typer.Option("--install", help="Write it where the shell looks for it, in your home.")
+]
+
+_INSTALL = "--install-completion"
+_VARIABLE = "_MASA_COMPLETE"  # how the shell asks for completions
+
+
+def completion(shell: Shell, install: Install = False) -> None:
+    """Print the script that makes a shell complete `masa`, or install it.
+
+    masa --install-completion does the latter for the shell it is called from, or for one that is
+    named behind it.
+    """
+    from typer import completion as scripts
+
+    from masa_cli.cli.console import show
+
+    known = {"prog_name": "masa", "complete_var": _VARIABLE, "shell": shell}
+    if not install:
+        typer.echo(scripts.get_completion_script(**known))  # type: ignore[attr-defined]
+        return
+    name, path = scripts.install(**known)  # type: ignore[attr-defined]
+    show(f"{name} completion installed in {path}")
+    show("It takes effect in new terminals.")
+
+
+def with_shell_named(arguments: Sequence[str]) -> list[str]:
+    """`--install-completion SHELL` as the command it stands for; other arguments as they are.
+
+    The option itself takes no value: it finds out which shell it is called from.
+    """
+    if len(arguments) == 2 and arguments[0] == _INSTALL and _VARIABLE not in os.environ:
+        return ["completion", arguments[1], "--install"]
+    return list(arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command of `masa`, whose module is imported only when it is called.
+
+    Attributes:
+        module: in masa_cli.cli.
+        function: or group, in that module.
+        summary: its line in `masa --help`.
+        epilog: what follows the options in its own help, as module:name.
+    """
+
+    module: str
+    function: str
+    summary: str
+    epilog: str | None = None
+
+
+COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
+    {
+        "track": CommandRow(
+            "track",
+            "track",
+            "Track the objects of a video, given their boxes or their names.",
+            "masa_cli.formats:DETECTION_RULES",
+        ),
+        "segment-track": CommandRow(
+            "segment_track", "segment_track", "Find, segment and track everything in a video."
+        ),
+        "retrack": CommandRow(
+            "retrack", "retrack", "Associate the boxes of an earlier run anew, in seconds."
+        ),
+        "render": CommandRow("render", "render", "Draw tracks into their video, without models."),
+        "convert": CommandRow("convert", "convert", "Write tracks in another format."),
+        "crops": CommandRow("analyse", "crops", "Cut out the best views of each track."),
+        "stats": CommandRow("analyse", "stats", "Count tracks; how long they last, and where."),
+        "count": CommandRow("analyse", "count", "Count the tracks that cross lines."),
+        "eval": CommandRow("eval", "eval_", "Compare results with their ground truth."),
+        "demo": CommandRow("demo", "demo", "Track a rendered scene, with no video at hand."),
+        "train": CommandRow("train", "train", "Train an adapter or a detector on plain images."),
+        "weights": CommandRow("weights", "weights", "Get and check published files of weights."),
+        "doctor": CommandRow("doctor", "doctor", "Tell what is installed, and what could run."),
+        "completion": CommandRow("app", "completion", "Make a shell complete masa."),
+    }
+)
+
+
+class Commands(Boundary):
+    """The commands of `masa`, by their rows."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - Click's own
+        """Their names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:  # noqa: ANN401 - Click's own
+        """The command of that name, imported now; None if there is none."""
+        row = COMMANDS.get(name)
+        if row is None:
+            return None
+        member = getattr(import_module(f"masa_cli.cli.{row.module}"), row.function)
+        if isinstance(member, typer.Typer):
+            return typer.main.get_command(member)
+        one = typer.Typer(
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
+        one.command(name=name, epilog=_named(row.epilog))(member)
+        return typer.main.get_command(one)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - Click's own
+        """The summaries of the rows; no command is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.summary) for name, row in COMMANDS.items()])
+
+
+def _named(place: str | None) -> str | None:
+    """What stands at module:name."""
+    if place is None:
+        return None
+    module, _, name = place.partition(":")
+    text: str = getattr(import_module(module), name)
+    return text
+
 
 app = typer.Typer(
-    cls=Boundary,
+    cls=Commands,
     name="masa",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(epilog=DETECTION_RULES)(track)
-app.command(name="segment-track")(segment_track)
-app.command()(retrack)
-app.command()(render)
-app.command()(convert)
-app.command()(crops)
-app.command()(stats)
-app.command()(count)
-app.command(name="eval")(eval_)
-app.command()(demo)
-app.add_typer(train)
-app.add_typer(weights)
-app.command()(doctor)
-app.command()(completion)
 
 
 def _show_version(wanted: bool) -> None:

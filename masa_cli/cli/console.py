@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import orjson
+import typer
 from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
@@ -23,8 +30,12 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
-from masa_cli.watch import Watch
+from masa_cli.errors import Interrupted, MasaError, UsageError
+
+if TYPE_CHECKING:
+    from masa_cli.progress import Summary, Watch
 
 _SLOWEST = 600.0  # seconds over which speed is averaged
 
@@ -168,3 +179,127 @@ def show_json(record: Mapping[str, object]) -> None:
     except TypeError:  # a path of bytes that are no text: escaped, os.fsencode brings them back
         line = json.dumps(record)
     sys.stdout.write(line + "\n")
+
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+class Boundary(TyperGroup):
+    """The group of all commands; whatever they raise ends here."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Click's own signature
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except MasaError as error:
+            say("error", error.problem, style="bold red")
+            say("fix", error.fix, style="bold green")
+            code = MISUSED if isinstance(error, UsageError) else FAILED
+            raise typer.Exit(code) from error
+        except OSError as error:  # what the system refuses where nobody expected it to
+            where = f"{error.filename}: " if error.filename else ""
+            say("error", f"{where}{error.strerror or error}", style="bold red")
+            say("fix", "check the path, the permissions and the space left", style="bold green")
+            raise typer.Exit(FAILED) from error
+        except Interrupted as interruption:
+            say("interrupted", interruption.kept, style="bold yellow")
+            raise typer.Exit(INTERRUPTED) from interruption
+        except KeyboardInterrupt as interruption:
+            say("interrupted", "stopped at once", style="bold yellow")
+            raise typer.Exit(INTERRUPTED) from interruption
+
+
+@contextmanager
+def stops_on_signals(watch: Watch) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks the watch to stop; the second ends the program at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        watch.stop_requested = True
+        for each in previous:
+            signal.signal(each, _stop_at_once)
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    """No clean-up: that is what the first signal was for."""
+    os.write(2, b"\ninterrupted: stopped at once; --resume goes on from the last checkpoint\n")
+    os._exit(INTERRUPTED)
+
+
+def run_and_report(
+    work: Callable[[Watch], Summary], num_frames: int | None, *, quiet: bool, json: bool
+) -> Summary:
+    """Do `work`; print a table of files and stages, or the same as JSON.
+
+    Args:
+        work: what to do; it is given the watch that a signal or a bar belongs to.
+        num_frames: how many frames to expect, if that is known.
+        quiet: no bar and no table.
+        json: one line of JSON instead of bar and table.
+
+    Raises:
+        MasaError, Interrupted: as `work`.
+    """
+    from masa_cli.progress import Watch
+
+    watch = Watch()
+    start = time.perf_counter()
+    with stops_on_signals(watch), progress(watch, num_frames, quiet=quiet or json):
+        summary = work(watch)
+    seconds = time.perf_counter() - start
+    if json:
+        show_json(_record(summary, watch, seconds))
+    elif not quiet:
+        _show(summary, watch, seconds)
+    return summary
+
+
+def _record(summary: Summary, watch: Watch, seconds: float) -> dict[str, object]:
+    return {
+        "frames": summary.num_frames,
+        "boxes": summary.num_boxes,
+        "tracks": summary.num_tracks,
+        "masks": summary.num_masks,
+        "boxes_per_frame": round(summary.boxes_per_frame, 2),
+        "most_in_frame": summary.most_in_frame,
+        "written": [str(path) for path in summary.written],
+        "seconds": round(seconds, 3),
+        "stages": {name: round(spent, 3) for name, spent in watch.seconds.items()},
+    }
+
+
+def _show(summary: Summary, watch: Watch, seconds: float) -> None:
+    frames = max(summary.num_frames, 1)
+    stages = [
+        (name, f"{spent:.2f}", f"{spent / frames * 1e3:.2f}")
+        for name, spent in watch.seconds.items()
+    ]
+    masks = f" ({summary.num_masks} with masks)" if summary.num_masks else ""
+    show(
+        f"{summary.num_tracks} tracks, {summary.num_boxes} boxes{masks} in {summary.num_frames} "
+        f"frames: {seconds:.1f} s, {summary.num_frames / seconds:.1f} frames/s"
+    )
+    show(
+        f"tracks in a frame: {summary.boxes_per_frame:.1f} on average, "
+        f"{summary.most_in_frame} at most"
+    )
+    show("")
+    show_table(("stage (some run side by side)", "seconds", "ms/frame"), stages)
+    show("")
+    show_table(("written", "size"), [(str(p), _size(_bytes(p))) for p in summary.written])
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"

@@ -9,7 +9,7 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.errors import UsageError
-from masa_cli.formats.track_files import TrackFormat
+from masa_cli.formats import TrackFormat
 
 TargetFormat = Literal[
     "auto",
@@ -115,11 +115,11 @@ def convert(
     class names, TAO no frames without boxes, CVAT one class per track, yolo no identities. Masks
     are kept by jsonl, coco, bdd, mots and ytvis.
     """
-    from masa_cli.cli.console import messages, show, show_json  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.values import parse_frame_rate, parse_size  # noqa: PLC0415
-    from masa_cli.conversion import VideoFacts, format_of  # noqa: PLC0415
-    from masa_cli.conversion import convert as write  # noqa: PLC0415
-    from masa_cli.sources import open_source  # noqa: PLC0415
+    from masa_cli.cli.console import messages, show, show_json
+    from masa_cli.jobs.convert import VideoFacts, format_of
+    from masa_cli.jobs.convert import convert as write
+    from masa_cli.settings import parse_frame_rate, parse_size
+    from masa_cli.sources import open_source
 
     if video and (size or fps):
         raise UsageError("--video tells size and frame rate", fix="leave out --size and --fps")

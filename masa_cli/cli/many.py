@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from masa_cli.errors import Interrupted, MasaError, SettingsError, SourceError, UsageError
-from masa_cli.fleet import Engine, Outcome, Task
+from masa_cli.jobs.batch import Engine, Outcome, Task
 
 if TYPE_CHECKING:
     import typer
@@ -57,9 +57,8 @@ def track_many(
         MasaError: of the options; or at the end, if a video could not be tracked.
         Interrupted: the user asked to stop.
     """
-    from masa_cli.cli.boundary import stops_on_signals  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.watch import Watch  # noqa: PLC0415
+    from masa_cli.cli.console import messages, stops_on_signals
+    from masa_cli.progress import Watch
 
     watch = Watch()
     with messages(quiet=quiet or json), stops_on_signals(watch):
@@ -83,10 +82,10 @@ def track_many(
 
 def _engine(name: EngineName, jobs: int) -> Engine:
     if name == "ray":
-        from masa_cli.fleet.ray_cluster import RayEngine  # noqa: PLC0415
+        from masa_cli.jobs.batch import RayEngine
 
         return RayEngine(jobs)
-    from masa_cli.fleet.local import LocalEngine  # noqa: PLC0415
+    from masa_cli.jobs.batch import LocalEngine
 
     return LocalEngine(max(1, jobs))
 
@@ -186,7 +185,7 @@ def _tell(outcome: Outcome, done: int, total: int) -> None:
 
 
 def _report(outcomes: Sequence[Outcome], *, quiet: bool, json: bool) -> None:
-    from masa_cli.cli.console import show_json, show_table  # noqa: PLC0415
+    from masa_cli.cli.console import show_json, show_table
 
     keys = ("frames", "boxes", "tracks", "seconds")
     if json:

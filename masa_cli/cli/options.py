@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from masa_cli.formats import DetectionFormat
+
 AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -219,5 +221,191 @@ WeightsDir = Annotated[
         help="Folder of weights: looked in first, written into (default: MASA_WEIGHTS, else the "
         "caches of masa and of the Hugging Face hub).",
         show_default=False,
+    ),
+]
+
+
+Dets = Annotated[
+    Path | None,
+    typer.Option(
+        "--dets",
+        help="The boxes to track, in any of the formats described below. Either this or --prompt. "
+        "For several videos: a folder, or a pattern such as dets/{name}.txt.",
+        show_default=False,
+    ),
+]
+DetsFormat = Annotated[
+    DetectionFormat,
+    typer.Option("--dets-format", help="Format of the detections, if it is not recognised."),
+]
+DetsImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--dets-images",
+        help="For COCO results: a JSON file whose images tell the frame of each image_id.",
+        show_default=False,
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        help="The objects to find and track, in words: phrases separated by commas or dots, each a "
+        'class, perhaps with its own least score: "car, person on a bike:0.4".',
+        show_default=False,
+    ),
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompt-file",
+        help="A text file with the prompt; a new line also begins a new phrase.",
+        show_default=False,
+    ),
+]
+DetectorName = Annotated[
+    str,
+    typer.Option(
+        "--detector",
+        metavar="NAME|FILE",
+        help="What finds the objects of a prompt. gdino: Grounding-DINO as it is inside "
+        "gdino_masa.pth, whose features the adapter gdino shares; gdino-swinb, gdino-swint: as its "
+        "authors published it; lite: 80 classes, small and quick; a file that masa train run "
+        "--recipe lite-detector wrote; auto: gdino where its weights and an accelerator are, or "
+        "where its weights are and lite lacks a word; else lite.",
+    ),
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score",
+        help="Ignore detections below this score (default: 0.1 for a prompt; 0 with a masa-... "
+        "association, as in the official code; none for a file).",
+        show_default=False,
+    ),
+]
+Classes = Annotated[
+    str,
+    typer.Option(
+        "--classes",
+        metavar="NAMES",
+        help="Track only these classes of the detections, each perhaps with a least score: "
+        "car,person:0.6.",
+        show_default=False,
+    ),
+]
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi",
+        help="Track only boxes inside the polygons of this JSON file: [[x,y],[x,y],[x,y]], a list "
+        "of such lists, or GeoJSON; pixels.",
+        show_default=False,
+    ),
+]
+Ignore = Annotated[
+    Path | None,
+    typer.Option(
+        "--ignore",
+        help="Leave out boxes inside the polygons of this JSON file.",
+        show_default=False,
+    ),
+]
+RegionBy = Annotated[
+    Literal["centre", "foot", "overlap"],
+    typer.Option(
+        "--region-by",
+        help="When a box is inside a region: if its centre is, the middle of its lower edge, or "
+        "more than half of it.",
+    ),
+]
+MinArea = Annotated[
+    float, typer.Option("--min-area", min=0, help="Leave out boxes of less area, square pixels.")
+]
+MinTrackLength = Annotated[
+    int,
+    typer.Option(
+        "--min-track-length",
+        min=1,
+        metavar="FRAMES",
+        help="Leave out identities that are seen in fewer frames.",
+    ),
+]
+MaxOverlap = Annotated[
+    float | None,
+    typer.Option(
+        "--max-overlap",
+        help="For a prompt: of two boxes with a greater IoU, ignore the weaker (default: 0.5 for "
+        "lite, of one phrase; 0.7 for Grounding-DINO, of whatever phrase; 1 with a masa-... "
+        "association, as in the official code).",
+        show_default=False,
+    ),
+]
+
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SOURCE]...",
+        help="Video files, folders of images, or patterns of them; or one of: - for video on "
+        "standard input (raw pictures: --video-size), the number of a camera, an address (rtsp://, "
+        "http:// and the like). Without any, the frames are looked for beside the detections, "
+        "where MOTChallenge has them (<sequence>/img1 for <sequence>/det/det.txt); if there are "
+        "none, boxes are tracked by motion alone.",
+        show_default=False,
+    ),
+]
+FrameRate = Annotated[
+    str | None,
+    typer.Option(
+        "--fps",
+        help="Frames per second of a folder of images or of raw pictures, such as 25 or 30000/1001 "
+        "(default: from seqinfo.ini, else 30).",
+        show_default=False,
+    ),
+]
+VideoSize = Annotated[
+    str | None,
+    typer.Option(
+        "--video-size",
+        metavar="WxH",
+        help="Standard input is raw pictures of this size in pixels, such as 640x480, one after "
+        "the other, as ffmpeg -f rawvideo writes them.",
+        show_default=False,
+    ),
+]
+PixelFormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--pixel-format",
+        metavar="NAME",
+        help="How raw pictures are laid out, by FFmpeg's names (its -pix_fmt): bgr24, rgba, gray, "
+        "yuv420p, nv12 and others; a wrong name lists all.",
+        show_default="rgb24",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="TIME",
+        help="Begin here: seconds, or 1:30, or 0:01:30.5. Frames and times of the results count "
+        "from there.",
+        show_default=False,
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option("--end", metavar="TIME", help="End before this time.", show_default=False),
+]
+Every = Annotated[int, typer.Option("--every", min=1, help="Take only every so many frames.")]
+Reconnect = Annotated[
+    float,
+    typer.Option(
+        "--reconnect",
+        min=0,
+        metavar="SECONDS",
+        help="How long a lost connection of a stream is tried to be made again, first after 1 "
+        "second, then twice as long each time.",
     ),
 ]

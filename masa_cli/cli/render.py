@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from masa_cli.cli import options, source_options
+from masa_cli.cli import options
+from masa_cli.cli import options as source_options
 from masa_cli.errors import OutputError
 
 VideoOrFolder = Annotated[
@@ -97,13 +98,13 @@ def render(
 
     This is its second pass alone: it needs no models, and runs on any machine.
     """
-    from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
-    from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.cli.values import parse_frame_rate, parse_ids, parse_names  # noqa: PLC0415
-    from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
-    from masa_cli.runner import render as draw  # noqa: PLC0415
-    from masa_cli.sources import open_source  # noqa: PLC0415
+    from masa_cli.cli.console import messages, run_and_report
+    from masa_cli.cli.values import parse_ids, parse_names
+    from masa_cli.jobs.inputs import excerpt_of
+    from masa_cli.jobs.run import render as draw
+    from masa_cli.render.annotator import DrawingSettings
+    from masa_cli.settings import parse_frame_rate
+    from masa_cli.sources import open_source
 
     with messages(quiet=quiet or json):
         whole = open_source(source, frame_rate=parse_frame_rate(fps))

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masa_cli.cli import box_options, options, source_options
+from masa_cli.cli import options
+from masa_cli.cli import options as box_options
+from masa_cli.cli import options as source_options
 from masa_cli.errors import SettingsError
 
 if TYPE_CHECKING:
-    from masa_cli.formats.embeddings_file import Kept
+    from masa_cli.formats.embeddings import Kept
     from masa_cli.structures import VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -75,18 +77,16 @@ def retrack(
 
     The results are those that masa track --save-embeddings would give with these options.
     """
-    from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.cli.inputs import excerpt_of  # noqa: PLC0415
-    from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.cli.values import parse_frame_rate  # noqa: PLC0415
-    from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
-    from masa_cli.formats.also import parse_names  # noqa: PLC0415
-    from masa_cli.job import TrackJob  # noqa: PLC0415
-    from masa_cli.replay import Recording  # noqa: PLC0415
-    from masa_cli.results import Results  # noqa: PLC0415
-    from masa_cli.runner import run  # noqa: PLC0415
-    from masa_cli.sources import open_source  # noqa: PLC0415
-    from masa_cli.usual import from_facts  # noqa: PLC0415
+    from masa_cli.cli.console import messages, run_and_report
+    from masa_cli.formats import parse_names
+    from masa_cli.jobs.inputs import excerpt_of
+    from masa_cli.jobs.job import Results, TrackJob
+    from masa_cli.jobs.replay import Recording
+    from masa_cli.jobs.run import run
+    from masa_cli.render.annotator import DrawingSettings
+    from masa_cli.settings import parse_frame_rate
+    from masa_cli.sources import open_source
+    from masa_cli.tracking import from_facts
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
@@ -144,9 +144,9 @@ def _check_same(source: Path, video: VideoInfo, embeddings: Path, kept: VideoInf
 
 def _warn_of_choice(kept: Kept, association: str) -> None:
     """A prompt's boxes are chosen differently for MASA's presets: say when they were not."""
-    from masa_cli.association import PRESETS  # noqa: PLC0415
-    from masa_cli.cli.prompt_plans import PROMPT  # noqa: PLC0415
-    from masa_cli.detectors.text_search import EVERYTHING, Choice  # noqa: PLC0415
+    from masa_cli.detectors.request import EVERYTHING, Choice
+    from masa_cli.jobs.choose import PROMPT
+    from masa_cli.tracking.masa import PRESETS
 
     usual = str(EVERYTHING if association in PRESETS else Choice())
     was = kept.facts.get("boxes", usual)

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from masa_cli.cli import box_options, options, source_options
+from masa_cli.cli import options
+from masa_cli.cli import options as box_options
+from masa_cli.cli import options as source_options
 from masa_cli.errors import SettingsError
 
 SourceName = Annotated[
@@ -110,17 +112,15 @@ def segment_track(
     tell them apart. Masks are made by the decoder of Segment Anything, or by the small network that
     lite has for them. Writes what masa track writes, with masks.
     """
-    from masa_cli.cli.console import messages  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.everything import ChoiceGiven, plan_everything  # noqa: PLC0415
-    from masa_cli.cli.inputs import excerpt_of, parse_opening  # noqa: PLC0415
-    from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
-    from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
-    from masa_cli.formats.also import parse_names  # noqa: PLC0415
-    from masa_cli.job import TrackJob  # noqa: PLC0415
-    from masa_cli.results import Results  # noqa: PLC0415
-    from masa_cli.runner import run  # noqa: PLC0415
-    from masa_cli.sources import is_live  # noqa: PLC0415
+    from masa_cli.cli.console import messages, run_and_report
+    from masa_cli.cli.track import live_work, refuse_resume
+    from masa_cli.formats import parse_names
+    from masa_cli.jobs.choose import ChoiceGiven, plan_everything
+    from masa_cli.jobs.inputs import excerpt_of, parse_opening
+    from masa_cli.jobs.job import Results, TrackJob
+    from masa_cli.jobs.run import run
+    from masa_cli.render.annotator import DrawingSettings
+    from masa_cli.sources import is_live
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from masa_cli.cli import box_options, options, source_options
+from masa_cli.cli import options
+from masa_cli.cli import options as box_options
+from masa_cli.cli import options as source_options
 from masa_cli.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from masa_cli.formats.detection_table import DetectionTable
-    from masa_cli.summary import Summary
+    from masa_cli.formats.tables import DetectionTable
+    from masa_cli.jobs.job import TrackJob
+    from masa_cli.pipeline import Sink
+    from masa_cli.progress import Summary, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -83,20 +91,17 @@ def track(
     and tracks.jsonl (everything). Ctrl-C finishes the frame in hand and keeps what was tracked for
     --resume; a second Ctrl-C stops at once.
     """
-    from masa_cli.cli import box_sources  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.cli.inputs import excerpt_of, parse_opening  # noqa: PLC0415
-    from masa_cli.cli.live import live_work, refuse_resume  # noqa: PLC0415
-    from masa_cli.cli.many import expanded, track_many  # noqa: PLC0415
-    from masa_cli.cli.masks import plan_masks  # noqa: PLC0415
-    from masa_cli.cli.report import run_and_report  # noqa: PLC0415
-    from masa_cli.cli.selecting import build_selection  # noqa: PLC0415
-    from masa_cli.drawing import DrawingSettings  # noqa: PLC0415
-    from masa_cli.formats.also import parse_names  # noqa: PLC0415
-    from masa_cli.job import TrackJob  # noqa: PLC0415
-    from masa_cli.results import Results  # noqa: PLC0415
-    from masa_cli.runner import run  # noqa: PLC0415
-    from masa_cli.sources import is_live  # noqa: PLC0415
+    from masa_cli.cli.console import messages, run_and_report
+    from masa_cli.cli.many import expanded, track_many
+    from masa_cli.cli.values import build_selection
+    from masa_cli.formats import parse_names
+    from masa_cli.jobs import inputs as box_sources
+    from masa_cli.jobs.choose import plan_masks
+    from masa_cli.jobs.inputs import excerpt_of, parse_opening
+    from masa_cli.jobs.job import Results, TrackJob
+    from masa_cli.jobs.run import run
+    from masa_cli.render.annotator import DrawingSettings
+    from masa_cli.sources import is_live
 
     if jsonl and json:
         raise UsageError("--json and --jsonl - both write to standard output", fix="choose one")
@@ -221,3 +226,57 @@ def _warn_of_losses(dets: Path, table: DetectionTable, summary: Summary) -> None
             num_late,
             summary.num_frames - 1,
         )
+
+
+def live_work(
+    job: TrackJob, *, lines_out: bool, preview: bool, overwrite: bool
+) -> Callable[[Watch], Summary]:
+    """The work for `run_and_report`.
+
+    Args:
+        job: what to do.
+        lines_out: whether each frame's line goes to standard output.
+        preview: whether each frame is shown in a window.
+        overwrite: replace earlier results.
+
+    Raises:
+        SettingsError: a window is wanted, but there is no display.
+    """
+    from masa_cli.formats.jsonl import LinesOut
+    from masa_cli.jobs.run import run_live
+    from masa_cli.render.annotator import Annotator
+    from masa_cli.render.video import Preview, check_display
+
+    if preview:
+        check_display()
+
+    def work(watch: Watch) -> Summary:
+        sinks: list[Sink] = []
+        with ExitStack() as open_sinks:
+            if lines_out:
+                sinks.append(
+                    LinesOut(sys.stdout.buffer, job.detector.classes, lambda: _leave(watch))
+                )
+            if preview:
+                annotator = Annotator(job.drawing)
+                window = Preview(annotator, job.detector.classes, watch)
+                sinks.append(open_sinks.enter_context(window))
+            return run_live(job, watch, more_sinks=tuple(sinks), overwrite=overwrite)
+
+    return work
+
+
+def refuse_resume(resume: bool) -> None:
+    """Raise SettingsError: what is seen only once cannot be gone on with."""
+    if resume:
+        raise SettingsError(
+            "--resume goes on with the run of a file, but these frames are finished one by one",
+            fix="leave out --resume",
+        )
+
+
+def _leave(watch: Watch) -> None:
+    """Nobody reads standard output any more: end the run as if asked to."""
+    watch.stop_requested = True
+    # Or Python complains at its end that it cannot flush what is left.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,13 +2,123 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from masa_cli.cli import options
-from masa_cli.cli.train_prepare import prepare, refuse_both
+from masa_cli.cli.console import error_console, show, show_json, show_table
+from masa_cli.errors import SettingsError
+from masa_cli.progress import Watch
+
+if TYPE_CHECKING:
+    from masa_cli.training.keeper import Listener, TrainSummary
+    from masa_cli.training.loop import StepFacts
+
+FormatName = Literal["auto", "coco", "sa1b", "label-maps", "bsds"]
+SamName = Literal["sam-vit-b", "sam-b", "sam-vit-l", "sam-vit-h", "sam-h"]
+
+Images = Annotated[
+    Path, typer.Argument(help="A folder of images; they stay as they are.", show_default=False)
+]
+Prepared = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the regions.", show_default=False)
+]
+RegionFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--regions",
+        help="Regions you have: a COCO json file (boxes or masks), or a folder with a file for "
+        "each image: SA-1B's json, maps of labels as PNG, BSDS's .mat. Without it, Segment "
+        "Anything finds them.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    FormatName, typer.Option("--format", help="Format of --regions, if it is not recognised.")
+]
+Sam = Annotated[
+    SamName,
+    typer.Option("--sam", help="Which Segment Anything finds regions; see masa weights list."),
+]
+Points = Annotated[
+    int, typer.Option("--points", min=1, help="Points per side of the grid it is asked about.")
+]
+MinArea = Annotated[
+    float, typer.Option("--min-area", help="Leave out regions below this share of the image.")
+]
+MaxArea = Annotated[
+    float, typer.Option("--max-area", help="Leave out regions above this share of the image.")
+]
+
+
+def prepare(
+    images: Images,
+    output: Prepared,
+    regions: RegionFiles = None,
+    format: Format = "auto",
+    sam: Sam = "sam-vit-b",
+    points: Points = 32,
+    min_area: MinArea = 0.0005,
+    max_area: MaxArea = 0.8,
+    weights_dir: options.WeightsDir = None,
+    device: options.DeviceName = "auto",
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Collect the regions of images into one file, and draw some of them.
+
+    Writes regions.json (COCO) and regions.png into the output folder. Ctrl-C keeps what is done for
+    --resume.
+    """
+    from masa_cli.cli.console import messages, progress, show, stops_on_signals
+    from masa_cli.progress import Watch
+    from masa_cli.training import prepare as preparation
+    from masa_cli.training.region_sources import plan_source
+    from masa_cli.training.regions import read_regions
+    from masa_cli.training.sheets import draw_regions
+
+    refuse_both(resume=resume, overwrite=overwrite)
+    total = len(preparation.find_images(images))
+    source, origin = plan_source(
+        regions, format, sam=sam, points=points, weights_dir=weights_dir, device=device
+    )
+    watch = Watch()
+    with messages(quiet=quiet), stops_on_signals(watch), progress(watch, total, quiet=quiet):
+        found = preparation.prepare(
+            images,
+            output,
+            source,
+            origin,
+            preparation.RegionFilter(min_area=min_area, max_area=max_area),
+            watch,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    sheet = output / "regions.png"
+    draw_regions(sheet, read_regions(found.file))
+    show(
+        f"{found.num_regions} regions of {found.num_images} images; {found.num_empty} images "
+        f"without any, {found.num_broken} that could not be read"
+    )
+    show(str(found.file))
+    show(str(sheet))
+
+
+def refuse_both(*, resume: bool, overwrite: bool) -> None:
+    """Raise SettingsError if a run is to go on and to begin anew."""
+    if resume and overwrite:
+        raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
+
 
 train = typer.Typer(
     name="train",
@@ -108,13 +218,12 @@ def show_(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Draw pairs of views as a run would make them, what is the same in both joined by a line."""
-    from masa_cli.cli.console import messages, show  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.formats.regions import RegionSet, read_regions  # noqa: PLC0415
-    from masa_cli.results import make_folder, refuse_existing  # noqa: PLC0415
-    from masa_cli.training.cutouts import find_cutouts  # noqa: PLC0415
-    from masa_cli.training.pairs import PairMaker  # noqa: PLC0415
-    from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
-    from masa_cli.training.sheets import draw_pairs  # noqa: PLC0415
+    from masa_cli.cli.console import messages, show
+    from masa_cli.formats.files import make_folder, refuse_existing
+    from masa_cli.training.pairs import PairMaker, find_cutouts
+    from masa_cli.training.recipe import find_recipe
+    from masa_cli.training.regions import RegionSet, read_regions
+    from masa_cli.training.sheets import draw_pairs
 
     views = find_recipe(adapter, recipe).changed(changes).views
     backgrounds = cutouts is not None
@@ -157,14 +266,11 @@ def run(
     losses.csv, validation.csv, curves.png and checkpoints. With torchrun, several processes share
     each batch: torchrun --nproc-per-node 8 -m masa_cli train run ...
     """
-    from masa_cli.cli.boundary import stops_on_signals  # noqa: PLC0415 - heavy, only to run
-    from masa_cli.cli.console import messages  # noqa: PLC0415
-    from masa_cli.cli.training_report import show_summary, training_progress  # noqa: PLC0415
-    from masa_cli.training.job import TrainJob, is_helper  # noqa: PLC0415
-    from masa_cli.training.keeper import Listener  # noqa: PLC0415
-    from masa_cli.training.recipes import find_recipe  # noqa: PLC0415
-    from masa_cli.training.run import train  # noqa: PLC0415
-    from masa_cli.watch import Watch  # noqa: PLC0415
+    from masa_cli.cli.console import messages, stops_on_signals
+    from masa_cli.progress import Watch
+    from masa_cli.training.keeper import Listener
+    from masa_cli.training.recipe import TrainJob, find_recipe, is_helper
+    from masa_cli.training.run import train
 
     refuse_both(resume=resume, overwrite=overwrite)
     job = TrainJob(
@@ -192,3 +298,101 @@ def run(
     ):
         summary = train(job, watch, listener)
     show_summary(summary, watch, quiet=quiet, json=json)
+
+
+logger = logging.getLogger(__name__)
+_LINE_EVERY = 30.0  # seconds between lines where there is no terminal
+_SMOOTH = 0.1  # share of the newest step in what is shown
+
+
+class _Board:
+    """The latest of everything, smoothed a little."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._values: dict[str, float] = {}
+        self._scores: dict[str, float] = {}
+        self._step = 0
+
+    def take(self, facts: StepFacts) -> None:
+        """A step."""
+        self._step = facts.step
+        for name, value in facts.row().items():
+            before = self._values.get(name, value)
+            self._values[name] = before + _SMOOTH * (value - before)
+
+    def score(self, scores: Mapping[str, float]) -> None:
+        """A validation."""
+        self._scores |= scores
+
+    def line(self) -> str:
+        """All in one line."""
+        left = (self._total - self._step) * self._values["seconds"]
+        rest = ", ".join(f"{n} {v:.3f}" for n, v in self._scores.items())
+        return (
+            f"step {self._step} of {self._total}: loss {self._values['loss']:.3f}, "
+            f"{self._values['seconds']:.2f} s per step, {left / 60:.0f} min left"
+            + (f"; {rest}" if rest else "")
+        )
+
+    def table(self) -> Table:
+        """All as a table."""
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in {f"step of {self._total}": self._step, **self._values}.items():
+            table.add_row(Text(name), Text(f"{value:.5g}"))
+        for name, value in self._scores.items():
+            table.add_row(Text(name, style="bold"), Text(f"{value:.3f}", style="bold"))
+        return table
+
+
+@contextmanager
+def training_progress(listener: Listener, total: int, *, quiet: bool) -> Iterator[None]:
+    """Show what the listener hears: a live table, or lines where stderr is no terminal."""
+    console = error_console()
+    board = _Board(total)
+    is_live = console.is_terminal and not quiet
+    last = time.monotonic()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def on_step(facts: StepFacts) -> None:
+            nonlocal last
+            board.take(facts)
+            if is_live:
+                live.update(board.table(), refresh=True)
+            elif time.monotonic() - last > _LINE_EVERY or facts.step == total:
+                last = time.monotonic()
+                logger.info("%s", board.line())
+
+        def on_validation(step: int, scores: Mapping[str, float]) -> None:
+            board.score(scores)
+            told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            logger.info("after step %d: %s", step, told)
+
+        listener.on_step, listener.on_validation = on_step, on_validation
+        yield
+
+
+def show_summary(summary: TrainSummary, watch: Watch, *, quiet: bool, json: bool) -> None:
+    """What a run came to, on stdout; nothing in processes that only helped."""
+    if not summary.written:
+        return
+    if json:
+        show_json(
+            {
+                "steps": summary.steps,
+                "scores": dict(summary.scores),
+                "best": summary.best,
+                "broken": summary.num_broken,
+                "written": [str(path) for path in summary.written],
+                "stages": {name: round(spent, 3) for name, spent in watch.seconds.items()},
+            }
+        )
+    elif not quiet:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in summary.scores.items())
+        show(f"{summary.steps} steps; {scores}; best {summary.best:.3f}")
+        if summary.num_broken:
+            show(f"{summary.num_broken} times an image could not be read and was passed over")
+        show("")
+        show_table(("stage", "seconds"), [(n, f"{s:.1f}") for n, s in watch.seconds.items()])
+        show("")
+        show_table(("written",), [(str(path),) for path in summary.written])

@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from masa_cli.errors import SettingsError, UsageError
+import typer
 
+from masa_cli.errors import UsageError
+from masa_cli.settings import parse_frame_rate
 
-def parse_frame_rate(text: str | None) -> Fraction | None:
-    """25, 29.97 or 30000/1001 as an exact fraction; SettingsError for anything else."""
-    if text is None:
-        return None
-    try:
-        frame_rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        frame_rate = Fraction(0)
-    if frame_rate <= 0:
-        raise SettingsError(
-            f'--fps expects frames per second above 0, got "{text}"',
-            fix="write a number such as 25, 29.97 or 30000/1001",
-        )
-    return frame_rate
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-
-def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
-    """1920x1080 as width and height; UsageError for anything else."""
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    numbers = [
-        int(part) if part.isascii() and part.isdecimal() and len(part) < 6 else 0
-        for part in (width, height)
-    ]
-    if not all(numbers):
-        raise UsageError(
-            f'{option} expects width x height in pixels, got "{text}"', fix="write it as 1920x1080"
-        )
-    return numbers[0], numbers[1]
-
-
-def parse_time(text: str | None, option: str) -> Fraction | None:
-    """Seconds in 90, 1:30 or 0:01:30.5; UsageError for anything else."""
-    if text is None:
-        return None
-    seconds = Fraction(0)
-    parts = text.split(":")
-    try:
-        for place, part in enumerate(parts):
-            number = Fraction(part)
-            if len(parts) > 3 or number < 0 or (place and number >= 60) or "/" in part:
-                raise ValueError
-            seconds = 60 * seconds + number
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(
-            f'{option} expects a time, got "{text}"',
-            fix="write it in seconds (90.5), or as minutes or hours: 1:30, 0:01:30.5",
-        ) from None
-    return seconds
+    from masa_cli.detectors.filter import Placement, Selection
+    from masa_cli.formats.tables import TrackTable
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -71,3 +31,73 @@ def parse_ids(text: str) -> tuple[int, ...]:
         if not (name.isascii() and name.isdecimal() and len(name) < 16 and int(name) >= 1):
             raise UsageError(f'expected ids from 1, got "{name}"', fix="write them as 3,7")
     return tuple(map(int, names))
+
+
+TracksFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Tracks in any format that masa convert reads, such as a tracks.jsonl.",
+        show_default=False,
+    ),
+]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        "--fps",
+        help="Frames per second of a folder of images, or of tracks that tell no times "
+        "(default: 30).",
+        show_default=False,
+    ),
+]
+
+
+def times_of(table: TrackTable, fps: str | None) -> NDArray[np.float64]:
+    """(num_frames,) seconds of each frame: of the tracks, or by the frame rate."""
+    import numpy as np
+
+    from masa_cli.jobs.inputs import USUAL_FRAME_RATE
+
+    rate = parse_frame_rate(fps)
+    if table.times is not None and rate is None:
+        return table.times
+    return np.arange(table.num_frames) / float(rate or USUAL_FRAME_RATE)
+
+
+def build_selection(
+    classes: str, roi: Path | None, ignore: Path | None, placement: Placement, min_area: float
+) -> Selection:
+    """Arguments are the user's options.
+
+    Raises:
+        UsageError: a score of a class is none.
+        SourceError: a file of regions cannot be read.
+    """
+    from masa_cli.detectors.filter import Selection, read_polygons
+
+    return Selection(
+        least_scores=parse_classes(classes),
+        min_area=min_area,
+        inside=read_polygons(roi) if roi else None,
+        outside=read_polygons(ignore) if ignore else (),
+        placement=placement,
+    )
+
+
+def parse_classes(text: str) -> dict[str, float]:
+    """The least score of each class in "car, person:0.6"; none where nothing is said."""
+    least: dict[str, float] = {}
+    for part in parse_names(text):
+        name, colon, number = part.rpartition(":")
+        if not colon:
+            name, number = part, "-inf"
+        try:
+            score = float(number)
+        except ValueError:
+            score = math.nan
+        if math.isnan(score) or not name.strip():
+            raise UsageError(
+                f'--classes: "{part}" is no class, and no class with its least score',
+                fix="write names with or without a score: car,person:0.6",
+            )
+        least[name.strip()] = score
+    return least

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, nms
 
-from masa_cli.detectors.text_search import TEXT_MODELS, TextSearch
-from masa_cli.detectors.tokens import Caption
+from masa_cli.detectors.prompt import Caption
+from masa_cli.detectors.request import TEXT_MODELS, TextSearch
 from masa_cli.models.backbones import build_backbone
-from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.device import choose_placement
-from masa_cli.models.folding import ready
-from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.device import choose_placement, ready
+from masa_cli.models.features import FrameFeatures
 from masa_cli.models.grounding_dino import GroundingDino, empty_detector
+from masa_cli.models.official_checkpoint import load_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame
 

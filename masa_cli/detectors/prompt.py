@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
-from masa_cli.errors import SourceError, UsageError
+from tokenizers import BertWordPieceTokenizer
+
+from masa_cli.checkpoints.manifest import read_toml
+from masa_cli.errors import SourceError, UsageError, WeightsError
 
 PROMPT_RULES = "phrases separated by commas, dots or lines: car, person on a bike:0.4"
 
@@ -123,3 +131,136 @@ def _parse_threshold(part: str, number: str) -> float:
             fix="write a phrase, or a phrase and its threshold: car:0.4",
         )
     return threshold
+
+
+_ARTICLES = ("a ", "an ", "the ")
+_MOST_SUGGESTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Words and the classes they stand for.
+
+    Attributes:
+        classes: names, in order.
+        meanings: of every word that is known, the classes it stands for.
+    """
+
+    classes: tuple[str, ...]
+    meanings: Mapping[str, tuple[str, ...]]
+
+    def meaning(self, phrase: str) -> tuple[str, ...]:
+        """The classes that a phrase in lower case stands for; none, if it is not known."""
+        for form in _forms(phrase):
+            if form in self.meanings:
+                return self.meanings[form]
+        return ()
+
+    def unknown(self, phrases: Sequence[str]) -> list[str]:
+        """The phrases that stand for no class."""
+        return [phrase for phrase in phrases if not self.meaning(phrase)]
+
+    def nearest(self, phrase: str) -> list[str]:
+        """Classes whose names or aliases are spelt most like a phrase; perhaps none."""
+        close = get_close_matches(phrase, self.meanings, n=_MOST_SUGGESTED)
+        return list(dict.fromkeys(name for word in close for name in self.meanings[word]))
+
+
+@cache
+def load_vocabulary() -> Vocabulary:
+    """That of `lite`: COCO's 80 classes."""
+    table = read_toml(files("masa_cli") / "detectors" / "vocabulary.toml")
+    meanings = {name: tuple(names) for name, names in table["groups"].items()}
+    for name, aliases in table["classes"].items():
+        meanings |= dict.fromkeys((name, *aliases), (name,))
+    return Vocabulary(tuple(table["classes"]), MappingProxyType(meanings))
+
+
+def _forms(phrase: str) -> list[str]:
+    """A phrase as it is, without its article, and in the singular."""
+    plain = next((phrase.removeprefix(a) for a in _ARTICLES if phrase.startswith(a)), phrase)
+    endings = [plain.removesuffix(end) for end in ("s", "es") if plain.endswith(end)]
+    return [phrase, plain, *endings]
+
+
+MAX_TOKENS = 256  # that the detector was trained with
+_SPECIAL = ("[CLS]", "[SEP]", "[UNK]", ".")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """As much of a prompt as the text model reads at once.
+
+    Attributes:
+        ids: of all tokens: [CLS], each phrase with a dot behind it, [SEP].
+        lengths: the number of tokens of each phrase, without its dot.
+    """
+
+    ids: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def sentences(self) -> list[int]:
+        """The number of tokens of each sentence; [CLS] and [SEP] are sentences of their own."""
+        return [1, *(length + 1 for length in self.lengths), 1]
+
+    @property
+    def spans(self) -> list[slice]:
+        """Where the tokens of each phrase are."""
+        spans, start = [], 1
+        for length in self.lengths:
+            spans.append(slice(start, start + length))
+            start += length + 1
+        return spans
+
+
+def to_captions(phrases: Sequence[str], vocabulary: Path) -> list[Caption]:
+    """The captions that together hold all phrases, in order; as few as possible.
+
+    Args:
+        phrases: in lower case, without dots.
+        vocabulary: the vocab.txt of bert-base-uncased.
+
+    Raises:
+        WeightsError: the vocabulary cannot be read or is of another kind.
+        UsageError: a phrase is longer than one caption, or nothing but invisible characters.
+    """
+    tokenizer = _read_vocabulary(vocabulary)
+    begin, end, unknown, dot = (tokenizer.token_to_id(token) for token in _SPECIAL)
+    tokens = [tokenizer.encode(phrase, add_special_tokens=False).ids for phrase in phrases]
+    room = MAX_TOKENS - 2
+    for phrase, ids in zip(phrases, tokens, strict=True):
+        if not 0 < len(ids) < room:
+            raise UsageError(
+                f'"{phrase}" in the prompt is {len(ids)} tokens long, expected 1 to {room - 1}',
+                fix="describe what to look for in a few words",
+            )
+        if unknown in ids:
+            logger.warning('the detector does not know all characters of "%s"', phrase)
+    return [
+        Caption(
+            (begin, *(token for place in places for token in (*tokens[place], dot)), end),
+            tuple(len(tokens[place]) for place in places),
+        )
+        for places in in_passes([len(ids) + 1 for ids in tokens], room)
+    ]
+
+
+def _read_vocabulary(file: Path) -> BertWordPieceTokenizer:
+    try:
+        words = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise WeightsError(
+            f"the vocabulary {file} cannot be read: {reason}",
+            fix="give the vocab.txt of bert-base-uncased",
+        ) from None
+    missing = [token for token in _SPECIAL if token not in words]
+    if missing:
+        raise WeightsError(
+            f"{file} is no vocabulary of bert-base-uncased: it lacks {missing[0]}",
+            fix="give the vocab.txt of bert-base-uncased",
+        )
+    return BertWordPieceTokenizer({word: place for place, word in enumerate(words)})

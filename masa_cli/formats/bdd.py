@@ -5,26 +5,303 @@ One file may hold all videos; then a whole data set is read at once, so frames a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite, nan
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeAlias
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+from pycocotools import mask as coco
 
-from masa_cli.errors import SourceError
-from masa_cli.formats.bdd_bitmask import read_bitmask
-from masa_cli.formats.bdd_labels import HELP, BddLabel, read_label
-from masa_cli.formats.bdd_masks import Rle
-from masa_cli.formats.mask_json import mask_fields
-from masa_cli.formats.part_file import PartFile
-from masa_cli.formats.text_file import explained
-from masa_cli.masks import without_overlaps
-from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
+from masa_cli.errors import SourceError, shortened
+from masa_cli.formats.files import HELP, PartFile, explained
+from masa_cli.formats.json_fields import Columns, columns_of, masks_of, read_json
+from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
+from masa_cli.masks import as_array, first_bad, frames_of, mask_fields, without_overlaps
+from masa_cli.structures import BoolArray, Frame, IntArray, Mask, MaskArray, Tracks
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+
+
+def read_tracks(path: Path) -> TrackTable:
+    """One video: a list of frames with labels that have an id, a category, and a box2d or an rle.
+
+    Ids that are no whole numbers from 1 are numbered as they appear. A mask without a box has the
+    smallest one around it.
+
+    Raises:
+        SourceError: it is no such file, has several videos, or an entry is malformed.
+    """
+    content = read_json(path)
+    frames = columns_of(content, path, "frames" if isinstance(content, dict) else None)
+    videos = {str(name) for name in frames.of("videoName")}
+    if len(videos) > 1:
+        raise SourceError(
+            f"{path} has frames of {len(videos)} videos, expected those of one",
+            fix="write the frames of one video into a file of their own",
+        )
+    indices = frames.whole("frameIndex")
+    if len(indices) and indices.min() < 0:
+        raise frames.wrong(int(indices.argmin()), "a frameIndex from 0", indices.min(), HELP)
+    labels = [
+        columns_of(row.get("labels") or [], Path(f"{path} entry {number} labels"))
+        for number, row in enumerate(frames.rows, start=1)
+    ]
+    objects = [_objects(each) for each in labels]
+    places, classes = numbered([name for each in objects for name in each.categories])
+    tracks = Tracks(
+        np.concatenate([np.empty((0, 4)), *(each.boxes for each in objects)]).astype(np.float32),
+        np.concatenate([np.empty(0), *(each.scores for each in objects)]).astype(np.float32),
+        places,
+        _numbered_ids([id_ for each in objects for id_ in each.ids]),
+        np.array([mark for each in objects for mark in each.interpolated], np.bool_),
+        as_array([mask for each in objects for mask in each.masks]),
+    )
+    return TrackTable.from_rows(
+        path,
+        np.repeat(indices, [len(each) for each in labels]),
+        tracks,
+        classes or (NAMELESS,),
+        num_frames=int(indices.max(initial=-1)) + 1,
+    )
+
+
+class _Objects(NamedTuple):
+    """Those of a frame."""
+
+    ids: list[str]
+    categories: list[str]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    interpolated: list[bool]
+    masks: MaskArray
+
+
+def _objects(labels: Columns) -> _Objects:
+    masks = masks_of(labels, "rle", [None] * len(labels))
+    boxed = [
+        {"box2d": _around(mask)} | row if mask else row
+        for row, mask in zip(labels.rows, masks, strict=True)
+    ]
+    corners = Columns(Columns(boxed, labels.place).of("box2d"), f"{labels.place} box2d")
+    for number, row in enumerate(corners.rows):
+        if not isinstance(row, dict):
+            raise corners.wrong(number, "an object with x1, y1, x2 and y2", row, HELP)
+    boxes = [corners.numbers(name) for name in _CORNERS]
+    scored = Columns([{"score": row.get("score", 1.0)} for row in labels.rows], labels.place)
+    attributes = [row.get("attributes") for row in labels.rows]
+    return _Objects(
+        [str(id_) for id_ in labels.of("id")],
+        [str(name) for name in labels.of("category")],
+        np.stack(boxes, axis=1),
+        scored.numbers("score"),
+        [isinstance(each, dict) and each.get("interpolated") is True for each in attributes],
+        masks,
+    )
+
+
+def _around(mask: Mask) -> dict[str, float]:
+    """The smallest box that holds a mask."""
+    return dict(zip(_CORNERS, frames_of([mask])[0].tolist(), strict=True))
+
+
+def _numbered_ids(names: list[str]) -> IntArray:
+    """As they are if all are whole numbers from 1, else numbered as they appear."""
+    plain = [name.isascii() and name.isdecimal() and 0 < len(name) < 16 for name in names]
+    if all(plain) and all(int(name) >= 1 for name in names):
+        return np.array([int(name) for name in names], np.int64)
+    places, _ = numbered(names)
+    return places + 1
+
+
+# {"size": [height, width], "counts": compressed run lengths}, as pycocotools wants it.
+Rle: TypeAlias = dict[str, Any]
+
+_HELP = "write masks as COCO's compressed run lengths: pycocotools.mask.encode"
+
+
+def read_rle(entry: object, where: str) -> Rle:
+    """The mask, proved to be whole: pycocotools reads past the end of one that is not.
+
+    Raises:
+        SourceError: it is missing or not of its size; the message starts with `where`.
+    """
+    if not isinstance(entry, dict):
+        raise SourceError(
+            f'{where}: no "rle"', fix="use files with masks, or evaluate boxes: --format bdd"
+        )
+    size, counts = entry.get("size"), entry.get("counts")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(side) is int and 0 < side < 2**15 for side in size)
+    ):
+        raise SourceError(f'{where}: "rle" has no "size" of height and width', fix=_HELP)
+    if not isinstance(counts, str):
+        raise SourceError(f'{where}: "counts" of "rle" is no text', fix=_HELP)
+    bad = first_bad([counts], np.array([size[0] * size[1]]))
+    if bad:
+        raise SourceError(
+            f'{where}: "counts" of "rle" are {bad[1]}, expected run lengths of '
+            f"{size[0]} x {size[1]} pixels",
+            fix=_HELP,
+        )
+    return {"size": size, "counts": counts}
+
+
+def write_rle(mask: BoolArray) -> Rle:
+    """A (H, W) mask as run lengths."""
+    packed = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": packed["counts"].decode()}
+
+
+BDD_HELP = "see https://doc.bdd100k.com/format.html"
+
+CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+
+# Other names of the classes; and of what is near a class, but none of it.
+_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "person": "pedestrian",
+        "bike": "bicycle",
+        "motor": "motorcycle",
+        "van": "car",
+        "caravan": "car",
+    }
+)
+_DISTRACTORS: Mapping[str, str] = MappingProxyType(
+    {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+)
+_LABELS = MappingProxyType(
+    {name: CLASSES.index(name) for name in CLASSES}
+    | {name: CLASSES.index(owner) for name, owner in (*_ALIASES.items(), *_DISTRACTORS.items())}
+)
+
+
+class BddLabel(NamedTuple):
+    """One object.
+
+    Attributes:
+        id: as written.
+        label: index into CLASSES.
+        box: x1, y1, x2, y2 in pixels; NaN where the mask was read.
+        score: 1 where the file has none.
+        is_crowd: a group; nothing in it is told apart.
+        is_ignored: marked to be ignored, or near the class but none of it.
+        rle: None where the box was read.
+    """
+
+    id: str
+    label: int
+    box: tuple[float, ...]
+    score: float
+    is_crowd: bool
+    is_ignored: bool
+    rle: Rle | None
+
+
+def read_label(entry: object, where: str, *, masks: bool) -> BddLabel:
+    """Read one entry of "labels".
+
+    Raises:
+        SourceError: something is missing, not known or no number; it starts with `where`.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int):
+        raise SourceError(
+            f'{where}: expected a label with an "id", got {shortened(str(entry))}', fix=BDD_HELP
+        )
+    where = f'{where} id "{entry["id"]}"'
+    category = entry.get("category")
+    if not isinstance(category, str) or category not in _LABELS:
+        raise SourceError(
+            f'{where}: "category" is {category!r}, expected one of {", ".join(CLASSES)}',
+            fix="leave out what is of none of these classes, or rename it",
+        )
+    attributes = entry.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise SourceError(f'{where}: "attributes" is no object', fix=BDD_HELP)
+    score = entry.get("score", 1.0)
+    if not _is_number(score):
+        raise SourceError(f'{where}: "score" is {score!r}, expected a finite number', fix=BDD_HELP)
+    return BddLabel(
+        str(entry["id"]),
+        _LABELS[category],
+        (nan,) * 4 if masks else _box(entry.get("box2d"), where),
+        score,
+        bool(attributes.get("crowd")),
+        bool(attributes.get("ignored")) or category in _DISTRACTORS,
+        read_rle(entry.get("rle"), where) if masks else None,
+    )
+
+
+def _box(entry: object, where: str) -> tuple[float, ...]:
+    if not isinstance(entry, dict):
+        raise SourceError(f'{where}: no "box2d"', fix=BDD_HELP)
+    corners = [entry.get(corner) for corner in _CORNERS]
+    box = tuple(corner for corner in corners if _is_number(corner))
+    if len(box) < len(_CORNERS):
+        raise SourceError(
+            f'{where}: "box2d" is {shortened(str(entry))}, expected finite x1, y1, x2, y2',
+            fix=BDD_HELP,
+        )
+    x1, y1, x2, y2 = box
+    if x2 < x1 or y2 < y1:
+        raise SourceError(
+            f'{where}: "box2d" ends before it starts: {shortened(str(entry))}',
+            fix="x1, y1 is the upper left corner, x2, y2 the lower right one",
+        )
+    return box
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+_IGNORED, _CROWD = 1, 2  # bits of the second channel; 4 and 8 are occluded and truncated
+_FIX = "use the files of the folder bitmasks of the data set"
+
+
+def read_bitmask(path: Path) -> list[BddLabel]:
+    """The objects, in the order of their ids.
+
+    The channels are the class from 1 (0: nothing), flags, and the higher and lower byte of the id
+    (formats.md section 5).
+
+    Raises:
+        SourceError: it is no png with four channels, or has a class that is not known.
+    """
+    with explained(path):
+        try:
+            picture = Pillow.open(path)
+        except UnidentifiedImageError:
+            raise SourceError(f"{path} is no picture", fix=_FIX) from None
+        if picture.mode != "RGBA":
+            raise SourceError(f"{path} is a picture of {picture.mode}, expected RGBA", fix=_FIX)
+        channels = np.asarray(picture).astype(np.int64)  # (H, W, 4)
+    category, flags, high, low = np.moveaxis(channels, 2, 0)
+    ids = (high << 8) + low
+    found, firsts = np.unique(ids, return_index=True)
+    return [
+        _label(path, id_, int(category.flat[first]), int(flags.flat[first]), ids == id_)
+        for id_, first in zip(found.tolist(), firsts.tolist(), strict=True)
+        if id_
+    ]
+
+
+def _label(path: Path, id_: int, category: int, flags: int, mask: BoolArray) -> BddLabel:
+    if not 1 <= category <= len(CLASSES):
+        raise SourceError(
+            f"{path} id {id_}: its class is {category}, expected 1 to {len(CLASSES)}", fix=_FIX
+        )
+    is_crowd, is_ignored = bool(flags & _CROWD), bool(flags & _IGNORED)
+    return BddLabel(str(id_), category - 1, (nan,) * 4, 1.0, is_crowd, is_ignored, write_rle(mask))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +392,7 @@ def read_bdd(path: Path, *, masks: bool = False) -> BddVideos:
     if not files and masks:
         return _read_bitmasks(path)
     if not files:
-        raise SourceError(f"{path} has no json files", fix=HELP)
+        raise SourceError(f"{path} has no json files", fix=BDD_HELP)
     videos: BddVideos = {}
     for file in files:
         for place, entry in enumerate(_entries(file), start=1):
@@ -202,7 +479,7 @@ def _read_bitmasks(path: Path) -> BddVideos:
         frame = BddFrame.of(f"{file.stem}.jpg", file, read_bitmask(file), str(file))
         frames[len(frames)] = frame
     if not videos:
-        raise SourceError(f"{path} has neither json files nor bitmasks (png)", fix=HELP)
+        raise SourceError(f"{path} has neither json files nor bitmasks (png)", fix=BDD_HELP)
     return videos
 
 
@@ -214,10 +491,10 @@ def _entries(file: Path) -> list[Any]:
         content = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
-        raise SourceError(f"{file} {place} is not JSON: {error.msg}", fix=HELP) from None
+        raise SourceError(f"{file} {place} is not JSON: {error.msg}", fix=BDD_HELP) from None
     entries = content.get("frames") if isinstance(content, dict) else content
     if not isinstance(entries, list):
-        raise SourceError(f'{file} is no list of frames and has none under "frames"', fix=HELP)
+        raise SourceError(f'{file} is no list of frames and has none under "frames"', fix=BDD_HELP)
     return entries
 
 
@@ -230,10 +507,10 @@ def _frame(entry: object, file: Path, place: int, *, masks: bool) -> tuple[str, 
         raise SourceError(
             f'{where}: expected "name" and "videoName" of text and a whole "frameIndex", '
             f"got {name!r}, {video!r} and {index!r}",
-            fix=HELP,
+            fix=BDD_HELP,
         )
     labels = fields.get("labels")
     if labels is not None and not isinstance(labels, list):
-        raise SourceError(f'{where}: "labels" is no list', fix=HELP)
+        raise SourceError(f'{where}: "labels" is no list', fix=BDD_HELP)
     rows = [read_label(label, where, masks=masks) for label in labels or []]
     return video, index, BddFrame.of(name, file, rows, where)

@@ -9,19 +9,22 @@ missing score is 1) and perhaps `categories`. Images of one video only. Masks ar
 from __future__ import annotations
 
 import re
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
 
-from masa_cli.boxes import xywh_to_xyxy
-from masa_cli.errors import SourceError
-from masa_cli.formats.detection_table import LARGEST, NAMELESS, DetectionTable
-from masa_cli.formats.mask_json import read_masks
-from masa_cli.formats.text_file import HELP, TextFile, shortened
-from masa_cli.masks import as_array
-from masa_cli.structures import Mask, MaskArray
+from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
+from masa_cli.errors import SettingsError, SourceError, shortened
+from masa_cli.formats.files import HELP, PartFile, TextFile
+from masa_cli.formats.json_fields import Columns, columns_of, masks_of, read_json
+from masa_cli.formats.tables import LARGEST, NAMELESS, DetectionTable, TrackTable, numbered
+from masa_cli.masks import areas, as_array, mask_fields, read_masks
+from masa_cli.structures import Frame, Mask, MaskArray, Tracks, VideoInfo
 
 
 def recognises(first_line: str) -> bool:
@@ -189,3 +192,213 @@ def _table(
         tuple(names.values()) or (NAMELESS,),
         masks,
     )
+
+
+_ID_KEYS = ("track_id", "instance_id")
+
+Size: TypeAlias = tuple[int, int]  # width and height, pixels
+
+
+def read_coco(path: Path, size: Size | None = None) -> TrackTable:
+    """One file with images, categories and annotations that have a track_id or an instance_id.
+
+    The frame of an image is found as in `coco.read_detections`. A missing score is 1. A
+    segmentation may be polygons or run lengths.
+
+    Args:
+        path: the file.
+        size: of images that do not tell theirs.
+
+    Raises:
+        SourceError: it is no such file, or an entry is malformed.
+        SettingsError: there are polygons in images whose size is not known.
+    """
+    content = read_json(path)
+    images = columns_of(content, path, "images")
+    annotations = columns_of(content, path, "annotations")
+    frames = frames_of_images(list(images.rows), path)
+    names = names_of_categories(content, path)
+    return _track_table(path, annotations, frames, names, _sizes(images, size))
+
+
+def read_tao(path: Path, images: Path | None = None, size: Size | None = None) -> TrackTable:
+    """Results, a list of boxes with track_id, perhaps with a segmentation as in COCO's.
+
+    Args:
+        path: the results.
+        images: a file whose images tell the frame of each image_id, and whose categories the names;
+            without it, image_id counts the frames from 1, as masa writes it.
+        size: of images that do not tell theirs.
+
+    Raises:
+        SourceError: it is no such file, or an entry is malformed.
+        SettingsError: there are polygons in images whose size is not known.
+    """
+    rows = columns_of(read_json(path), path)
+    if images is not None:
+        catalogue = read_json(images)
+        known = columns_of(catalogue, images, "images")
+        frames = frames_of_images(list(known.rows), images)
+        names = names_of_categories(catalogue, images)
+        return _track_table(path, rows, frames, names, _sizes(known, size))
+    numbers = rows.whole("image_id")
+    if len(numbers) and numbers.min() < 1:
+        raise rows.wrong(int(numbers.argmin()), "an image_id from 1", numbers.min(), HELP)
+    frames = {number: number - 1 for number in numbers.tolist()}
+    return _track_table(path, rows, frames, {}, dict.fromkeys(frames, size))
+
+
+def _track_table(
+    path: Path,
+    rows: Columns,
+    frames: Mapping[Any, int],
+    names: Mapping[int, str],
+    sizes: Mapping[Any, Size | None],
+) -> TrackTable:
+    """Of COCO-like boxes; `frames` and `sizes` by image_id."""
+    key = next((key for key in _ID_KEYS if all(key in row for row in rows.rows)), _ID_KEYS[0])
+    images = rows.of("image_id")
+    for number, image in enumerate(images):
+        if not isinstance(image, int | str) or image not in frames:
+            raise rows.wrong(number, "the id of one of the images as image_id", image, HELP)
+    scored = Columns([{"score": row.get("score", 1.0)} for row in rows.rows], rows.place)
+    marks = [row.get("interpolated") is True for row in rows.rows]
+    labels, classes = numbered(
+        [*names.values(), *(names.get(each, str(each)) for each in rows.whole("category_id"))]
+    )
+    tracks = Tracks(
+        xywh_to_xyxy(rows.numbers("bbox", 4)).astype(np.float32),
+        scored.numbers("score").astype(np.float32),
+        labels[len(names) :],
+        rows.whole(key),
+        np.array(marks, np.bool_),
+        _masks(path, rows, [sizes[image] for image in images]),
+    )
+    known = set(sizes.values())
+    return TrackTable.from_rows(
+        path,
+        np.array([frames[image] for image in images], np.int64),
+        tracks,
+        classes or (NAMELESS,),
+        num_frames=max(frames.values(), default=-1) + 1,
+        size=known.pop() if len(known) == 1 else None,
+    )
+
+
+def _masks(path: Path, rows: Columns, sizes: Sequence[Size | None]) -> MaskArray:
+    """(N,) the masks of boxes in images of these sizes."""
+    for row, size in zip(rows.rows, sizes, strict=True):
+        if size is None and row.get("segmentation") and isinstance(row["segmentation"], list):
+            raise SettingsError(
+                f"{path} has polygons, but not the width and height of its images",
+                fix="give the video with --video, or its --size",
+            )
+    return masks_of(rows, "segmentation", [size and (size[1], size[0]) for size in sizes])
+
+
+def _sizes(images: Columns, usual: Size | None) -> dict[Any, Size | None]:
+    """By image_id; `usual` where an image does not tell."""
+    return {image["id"]: _size(image) or usual for image in images.rows}
+
+
+def _size(image: Mapping[str, Any]) -> Size | None:
+    """Of an image, if it tells a size that is one."""
+    width, height = image.get("width"), image.get("height")
+    if not (type(width) is int and type(height) is int and min(width, height) > 0):
+        return None
+    return width, height
+
+
+_VIDEO = 1
+
+
+class CocoWriter:
+    """Writes one object with annotations first, since they are known first, one a line.
+
+    Image and annotation ids count from 1; the category of label 0 is 1. `frame_id` and
+    `frame_index` are both the place of the frame in the video, from 0. The area is that of the
+    mask, where there is one.
+
+    Args:
+        path: replaced at a clean close; until then `<path>.part`.
+        info: the video.
+        classes: names of the labels.
+    """
+
+    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
+        self._file = PartFile(path)
+        self._info = info
+        self._classes = tuple(classes)
+        self._frames = array("q")  # 8 bytes a frame: all that is kept until the end
+        self._num_annotations = 0
+        self._file.write(b'{"annotations":[')
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame; a frame without tracks becomes an image without annotations."""
+        if len(tracks) and tracks.labels.max() >= len(self._classes):
+            raise ValueError(f"labels must be below {len(self._classes)}, got {tracks.labels}")
+        self._frames.append(frame.index)
+        # As fine as in MOT files. Adding 0 turns -0.0 into 0.0.
+        boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
+        scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
+        columns = (tracks.ids, tracks.labels, boxes, scores, tracks.interpolated, tracks.masks)
+        annotations = [
+            {
+                "id": number,
+                "image_id": frame.index + 1,
+                "video_id": _VIDEO,
+                "category_id": label + 1,
+                "track_id": id_,
+                "instance_id": id_,
+                "bbox": box,
+                "area": int(areas([mask])[0]) if mask else round(box[2] * box[3], 4),
+                "iscrowd": 0,
+                "score": score,
+                **({"interpolated": True} if interpolated else {}),
+                **({"segmentation": mask_fields([mask])[0]} if mask else {}),
+            }
+            for number, (id_, label, box, score, interpolated, mask) in enumerate(
+                zip(*(column.tolist() for column in columns), strict=True),
+                start=self._num_annotations + 1,
+            )
+        ]
+        if annotations:
+            self._append(annotations, is_first=self._num_annotations == 0)
+            self._num_annotations += len(annotations)
+
+    def __enter__(self) -> CocoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._write_rest()
+        self._file.__exit__(kind, error, traceback)
+
+    def _write_rest(self) -> None:
+        """Images and the lists that are as long as the video or shorter."""
+        size = {"width": self._info.width, "height": self._info.height}
+        self._file.write(b'\n],\n"images":[')
+        for place, index in enumerate(self._frames):
+            image = {
+                "id": index + 1,
+                "video_id": _VIDEO,
+                "file_name": f"{self._info.name}/{index + 1:06d}.jpg",
+                "frame_id": index,
+                "frame_index": index,
+                **size,
+            }
+            self._append([image], is_first=place == 0)
+        names = enumerate(self._classes, start=1)
+        categories = [{"id": number, "name": name} for number, name in names]
+        video = {"id": _VIDEO, "name": self._info.name, **size}
+        rest = {"categories": categories, "videos": [video]}
+        self._file.write(b"\n],\n" + orjson.dumps(rest)[1:] + b"\n")
+
+    def _append(self, entries: Sequence[dict[str, Any]], *, is_first: bool) -> None:
+        lines = b",\n".join(map(orjson.dumps, entries))
+        self._file.write((b"\n" if is_first else b",\n") + lines)

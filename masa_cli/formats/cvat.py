@@ -7,16 +7,24 @@ interpolated. A track has one label there: the one most of its boxes have.
 
 from __future__ import annotations
 
+import logging
 import re
 import xml.etree.ElementTree as Xml
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
 
 import numpy as np
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import iterparse
 
-from masa_cli.formats.part_file import PartFile
+from masa_cli.errors import SourceError
+from masa_cli.formats.files import PartFile, explained
+from masa_cli.formats.tables import LARGEST, MOST_FRAMES, NAMELESS, TrackTable, numbered
 from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -130,3 +138,164 @@ def _append(
 
 def _legal(name: str) -> str:
     return _NO_XML.sub("\ufffd", name)
+
+
+logger = logging.getLogger(__name__)
+
+_FIX = "export it from CVAT as CVAT for video 1.1"
+_CORNERS = ("xtl", "ytl", "xbr", "ybr")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """A keyframe of a track: where it is, or that it is not."""
+
+    frame: int
+    box: tuple[float, ...]
+    score: float
+    is_outside: bool
+    is_interpolated: bool
+
+
+@dataclass(slots=True)
+class _Content:
+    """What is read of the file."""
+
+    num_frames: int = 0
+    width: int = 0
+    height: int = 0
+    num_others: int = 0  # shapes that are no boxes
+    tracks: list[tuple[int, str, list[_Sight]]] = field(default_factory=list)  # id, label, sights
+
+
+def read_tracks(path: Path) -> TrackTable:
+    """Read all boxes; between keyframes they are interpolated, as CVAT shows them.
+
+    Ids that begin with 0 are all raised by 1. Other shapes are left out, and counted in a warning.
+
+    Raises:
+        SourceError: it is no such XML, or a number is missing or impossible.
+    """
+    content = _Content()
+    try:
+        with explained(path):
+            _read(path, content)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as CVAT's XML: {error}", fix=_FIX) from None
+    if content.num_others:
+        logger.warning("%s: %d shapes that are no boxes were left out", path, content.num_others)
+    raised = int(any(id_ == 0 for id_, _, _ in content.tracks))
+    labels, classes = numbered([label for _, label, _ in content.tracks])
+    frames, parts = [np.empty(0, np.int64)], []
+    for (id_, _, sights), label in zip(content.tracks, labels.tolist(), strict=True):
+        for shown, mark in _shown(sights):
+            frames.append(np.array([sight.frame for sight in shown], np.int64))
+            parts.append(_rows(shown, id_ + raised, label, mark))
+    return TrackTable.from_rows(
+        path,
+        np.concatenate(frames),
+        Tracks.joined(parts),
+        classes or (NAMELESS,),
+        num_frames=content.num_frames,
+        size=(content.width, content.height) if content.width and content.height else None,
+    )
+
+
+def _rows(sights: list[_Sight], id_: int, label: int, interpolated: bool) -> Tracks:
+    count = len(sights)
+    return Tracks(
+        np.array([sight.box for sight in sights], np.float32).reshape(-1, 4),
+        np.array([sight.score for sight in sights], np.float32),
+        np.full(count, label),
+        np.full(count, id_),
+        np.full(count, interpolated),
+    )
+
+
+def _shown(sights: list[_Sight]) -> Iterator[tuple[list[_Sight], bool]]:
+    """What a track shows, in pieces, each with whether it is interpolated."""
+    sights = sorted(sights, key=lambda sight: sight.frame)
+    for before, after in zip(sights, [*sights[1:], None], strict=True):
+        if before.is_outside:
+            continue
+        yield [before], before.is_interpolated
+        if after is None or after.frame <= before.frame + 1:
+            continue
+        # A box stays where it is until the frame in which it is outside.
+        goal = before if after.is_outside else after
+        places = np.arange(before.frame + 1, after.frame)
+        shares = ((places - before.frame) / (after.frame - before.frame))[:, None]
+        boxes = (1 - shares) * np.array(before.box) + shares * np.array(goal.box)
+        between = [
+            _Sight(frame, tuple(box), before.score, is_outside=False, is_interpolated=True)
+            for frame, box in zip(places.tolist(), boxes.tolist(), strict=True)
+        ]
+        yield between, True
+
+
+def _read(path: Path, content: _Content) -> None:
+    """Take the file apart, element by element; ValueError for what is no CVAT of a video."""
+    sights: list[_Sight] | None = None
+    root = ""
+    for event, element in iterparse(path, events=("start", "end"), forbid_dtd=True):
+        root = root or element.tag
+        if event == "start" and element.tag == "track":
+            sights = []
+            id_ = _whole(element, "id", MOST_FRAMES * 100)
+            content.tracks.append((id_, element.get("label") or NAMELESS, sights))
+        elif event == "start":
+            continue
+        elif element.tag == "image":
+            raise ValueError("it is CVAT for images, which knows no tracks")
+        elif element.tag == "task":
+            _read_task(element, content)
+        elif element.tag == "box" and sights is not None:
+            sights.append(_sight(element))
+        elif element.get("frame") is not None:
+            content.num_others += 1
+        elif element.tag == "track":
+            element.clear()
+    if root != "annotations":
+        raise ValueError(f"its root is {root}, not annotations")
+
+
+def _read_task(task: Any, content: _Content) -> None:  # noqa: ANN401 - defusedxml has no types
+    for name, path in (
+        ("num_frames", "size"),
+        ("width", "original_size/width"),
+        ("height", "original_size/height"),
+    ):
+        text = (task.findtext(path) or "").strip()
+        if text.isdecimal() and len(text) < 10:
+            setattr(content, name, int(text))
+
+
+def _sight(box: Any) -> _Sight:  # noqa: ANN401 - defusedxml has no types
+    attributes = {each.get("name"): (each.text or "").strip() for each in box.iter("attribute")}
+    score = attributes.get("score")
+    return _Sight(
+        _whole(box, "frame", MOST_FRAMES - 1),
+        tuple(_number(box.get(name), name) for name in _CORNERS),
+        _number(score, "score") if score else 1.0,
+        is_outside=box.get("outside") == "1",
+        is_interpolated=attributes.get("interpolated") == "true",
+    )
+
+
+def _whole(element: Any, name: str, most: int) -> int:  # noqa: ANN401 - defusedxml has no types
+    text = element.get(name) or ""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 12 or int(text) > most:
+        raise ValueError(
+            f'expected a whole {name} of a {element.tag} up to {most}, got "{text[:40]}"'
+        )
+    return int(text)
+
+
+def _number(text: str | None, name: str) -> float:
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < LARGEST:
+        raise ValueError(f'expected a finite {name} of a box, got "{str(text)[:40]}"')
+    return number

@@ -7,18 +7,21 @@ times 1000 and a number. Class 10 is a region where nothing is scored, in truth 
 
 from __future__ import annotations
 
+import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
+import cv2
 import numpy as np
 
-from masa_cli.formats.part_file import PartFile
-from masa_cli.formats.rle import first_bad
-from masa_cli.formats.text_file import TextFile
-from masa_cli.structures import IntArray
+from masa_cli.errors import OutputError
+from masa_cli.formats.files import PartFile, PartFolder, TextFile
+from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
+from masa_cli.masks import as_array, first_bad, frames_of, id_map, without_overlaps
+from masa_cli.structures import Frame, IntArray, Mask, Tracks, VideoInfo
 
 IGNORE = 10  # the class of regions where nothing is scored
 
@@ -148,3 +151,127 @@ def _whole_numbers(text: TextFile, fields: list[list[str]]) -> IntArray:
             raise text.wrong(row, expected, " ".join(values[:5]))
         rows.append(numbers)
     return np.array(rows, np.int64).reshape(-1, 5)
+
+
+# MOTSChallenge and KITTI MOTS have these two; the former has pedestrians only and names none.
+_NUMBERS: Mapping[str, int] = MappingProxyType(
+    {"car": 1, "pedestrian": 2, "person": 2, NAMELESS: 2}
+)
+
+
+def class_numbers(classes: Sequence[str]) -> list[int]:
+    """The number of each class: those of the benchmarks, and from 11 on for all others."""
+    return [_NUMBERS.get(name, IGNORE + 1 + label) for label, name in enumerate(classes)]
+
+
+def read_table(path: Path) -> TrackTable:
+    """Read masks as tracks: boxes are those around them, ignore regions are left out.
+
+    Class numbers become names as they are, but for car and pedestrian; all scores are 1.
+
+    Raises:
+        SourceError: a line is malformed.
+    """
+    rows = read_masks(path)
+    kept = np.flatnonzero(rows.classes != IGNORE)
+    masks = [Mask((int(h), int(w)), rows.masks[row]) for row, (h, w) in _sized(kept, rows.sizes)]
+    names = {1: "car", 2: "pedestrian"}
+    numbers = rows.classes[kept].tolist()
+    labels, classes = numbered([names.get(number, str(number)) for number in numbers])
+    tracks = Tracks(
+        frames_of(masks),
+        np.ones(len(kept), np.float32),
+        labels,
+        rows.ids[kept],
+        masks=as_array(masks),
+    )
+    return TrackTable.from_rows(path, rows.frames[kept], tracks, classes or (NAMELESS,))
+
+
+def _sized(rows: IntArray, sizes: IntArray) -> list[tuple[int, list[int]]]:
+    """Each row with its height and width."""
+    return list(zip(rows.tolist(), sizes[rows].tolist(), strict=True))
+
+
+class MotsTracksWriter:
+    """A sink that writes a line for each mask; boxes without a mask are left out.
+
+    Args:
+        path: replaced at a clean close; until then `<path>.part`.
+        classes: names of the labels.
+    """
+
+    def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
+        self._writer = MotsWriter(path)
+        self._numbers = np.array(class_numbers(classes), np.int64)
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame."""
+        apart = without_overlaps(tracks)
+        apart = apart[apart.has_mask]
+        if not len(apart):
+            return
+        self._writer.write(
+            frame.index,
+            apart.ids,
+            self._numbers[apart.labels],
+            apart.masks[0].size,
+            [mask.counts for mask in apart.masks],
+        )
+
+    def __enter__(self) -> MotsTracksWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, traceback)
+
+
+MOST = 2**16 - 1  # the highest id a pixel can hold
+_PICTURE = re.compile(r"\d+\.png")
+
+
+class IdMapWriter:
+    """Writes `<folder>/000001.png` and so on, frames from 1 as MOTChallenge counts them.
+
+    Higher scores lie on top. The folder is `<folder>.part` until it is closed without an exception.
+
+    Args:
+        folder: for the pictures. An earlier one is replaced, if it holds nothing but such.
+        info: of the video.
+
+    Raises:
+        OutputError: there is something else in the folder, or it cannot be made.
+    """
+
+    def __init__(self, folder: Path, *, info: VideoInfo) -> None:
+        self._folder = PartFolder(folder, lambda name: _PICTURE.fullmatch(name) is not None)
+        self._size = info.height, info.width
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one frame."""
+        highest = int(tracks.ids.max(initial=0))
+        if highest > MOST:
+            raise OutputError(
+                f"frame {frame.index} has the id {highest}, but the pixels of "
+                f"{self._folder.path} hold ids up to {MOST}",
+                fix="leave out --masks-png",
+            )
+        picture = id_map(tracks, self._size).astype(np.uint16)
+        _, data = cv2.imencode(".png", picture)
+        self._folder.write(f"{frame.index + 1:06d}.png", data.tobytes())
+
+    def __enter__(self) -> IdMapWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._folder.__exit__(kind, error, traceback)

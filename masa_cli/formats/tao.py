@@ -16,8 +16,8 @@ import orjson
 from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
-from masa_cli.formats.part_file import PartFile
-from masa_cli.formats.tao_columns import Columns, columns_of, read_json
+from masa_cli.formats.files import PartFile
+from masa_cli.formats.json_fields import Columns, columns_of, read_json
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
 _OTHER_SET = "compare results with the annotation file they were made for"

@@ -20,10 +20,8 @@ import numpy as np
 import yaml
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.formats.detection_table import LARGEST
-from masa_cli.formats.part_folder import PartFolder
-from masa_cli.formats.text_file import TextFile, explained
-from masa_cli.formats.track_table import TrackTable
+from masa_cli.formats.files import PartFolder, TextFile, explained
+from masa_cli.formats.tables import LARGEST, TrackTable
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 _FIRST_FRAME = 1

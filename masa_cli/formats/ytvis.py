@@ -19,12 +19,9 @@ import orjson
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
-from masa_cli.formats.detection_table import NAMELESS
-from masa_cli.formats.mask_json import mask_fields, read_masks
-from masa_cli.formats.part_file import PartFile
-from masa_cli.formats.text_file import explained
-from masa_cli.formats.track_table import TrackTable
-from masa_cli.masks import areas, as_array
+from masa_cli.formats.files import PartFile, explained
+from masa_cli.formats.tables import NAMELESS, TrackTable
+from masa_cli.masks import areas, as_array, mask_fields, read_masks
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 _VIDEO = 1

@@ -1,46 +1,98 @@
-"""Segment Anything's image encoder as a backbone, built by segment-anything."""
+"""Segment Anything behind its image encoder: prompts in, small maps of logits out (spec 8.4)."""
 
 from __future__ import annotations
 
-from functools import partial
+from pathlib import Path
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from masa_cli.models.backbones import build_backbone
+from masa_cli.models.device import choose_placement, ready
+from masa_cli.models.features import Features, FrameFeatures
+from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.variants import SAM_PICTURE, SAM_SIDE, SAM_VARIANTS, VARIANTS
 
-class SamEncoder(ImageEncoderViT):  # type: ignore[misc] # segment-anything has no types
-    """Pictures in, the outputs of the four blocks with global attention out.
-
-    `neck`, which makes the map that masks are decoded from, is kept for those who want masks.
-    """
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, 1024, 1024) to four maps (B, C, 64, 64)."""
-        x = self.patch_embed(x) + self.pos_embed  # (B, 64, 64, C)
-        maps = []
-        for block in self.blocks:
-            x = block(x)
-            if block.window_size == 0:  # attention over the whole picture
-                maps.append(x.permute(0, 3, 1, 2))
-        return maps
+_WIDTH = 256  # channels of the image's embedding
+_CELLS = SAM_SIDE // 16  # per side of it
+LOGITS_SIDE = 4 * _CELLS  # cells per side of a map of logits
 
 
-def sam_vit(channels: int, depth: int, num_heads: int) -> SamEncoder:
-    """A ViT with patches of 16 pixels, its weights still to be loaded.
+class SamMasks(nn.Module):
+    """The prompt encoder and the mask decoder, as segment-anything builds them."""
 
-    Args:
-        channels: 768 for ViT-B, 1024 for ViT-L, 1280 for ViT-H.
-        depth: blocks, every fourth part of which ends with global attention.
-        num_heads: of attention.
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=_WIDTH,
+            image_embedding_size=(_CELLS, _CELLS),
+            input_image_size=(SAM_SIDE, SAM_SIDE),
+            mask_in_chans=16,
+        )
+        self.mask_decoder = MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=_WIDTH, mlp_dim=2048, num_heads=8),
+            transformer_dim=_WIDTH,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        )
+
+    def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """One mask for each box.
+
+        Args:
+            embedding: (1, 256, 64, 64) of the image.
+            boxes: (N, 4) xyxy in pixels of the picture that the encoder saw.
+
+        Returns:
+            (N, 256, 256) logits over the whole padded picture, above 0 where the object is, and
+            (N,) what the decoder thinks of them, as an IoU.
+        """
+        sparse, dense = self.prompt_encoder(points=None, boxes=boxes, masks=None)
+        logits, quality = self.mask_decoder(
+            image_embeddings=embedding,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return logits[:, 0], quality[:, 0]
+
+
+def build_sam_masks(name: str, weights: Path, device: torch.device) -> SamMasks:
+    """Those of a row of `SAM_VARIANTS`, always in float32: they are small, positions want it.
+
+    Raises:
+        WeightsError: the file is not that of the variant.
     """
     with torch.device("meta"):
-        return SamEncoder(
-            depth=depth,
-            embed_dim=channels,
-            num_heads=num_heads,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=14,
-            global_attn_indexes=tuple(depth // 4 * (part + 1) - 1 for part in range(4)),
-        )
+        masks = SamMasks()
+    # The published names have the two parts side by side.
+    load_parts(weights, name, dict(masks.named_children()))
+    ready(masks, device, torch.float32)
+    return masks
+
+
+def build_sam_features(
+    name: str, *, weights: Path, device: str = "auto", precision: str = "float32"
+) -> FrameFeatures:
+    """The image encoder of a row of `SAM_VARIANTS`, to be shared.
+
+    Raises:
+        SettingsError: it cannot work on this machine.
+        WeightsError: the file is not that of the variant.
+    """
+    backbone = build_backbone(SAM_VARIANTS[name].backbone)
+    load_parts(weights, name, {"backbone": backbone})
+    like = VARIANTS["sam-b"]  # all kinds want the same colours
+    return FrameFeatures.prepared(
+        backbone, SAM_PICTURE, like.mean, like.std, *choose_placement(device, precision)
+    )
+
+
+def image_embedding(features: FrameFeatures, seen: Features) -> Tensor:
+    """(B, 256, 64, 64) float32, what masks are decoded from, of what the encoder saw."""
+    neck = features.network.neck
+    embedding: Tensor = neck(seen.maps[-1])  # type: ignore[operator] # a module
+    return embedding.float()

@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from masa_cli.masks import tightened
-from masa_cli.structures import FloatArray, Frame, Mask, Tracks
-from masa_cli.trace import Trace
+from masa_cli.structures import FloatArray, Frame, Mask, Trace, Tracks
 
 
 class Segmenter(Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.sources.raw_pictures import RawPictures
+from masa_cli.sources.stream import RawPictures
 from masa_cli.structures import Frame, VideoInfo
 
 _USUAL_FRAME_RATE = Fraction(30)
@@ -64,10 +64,10 @@ def open_any(
             "standard input (--video-size)",
         )
     if is_camera:
-        from masa_cli.sources.camera_device import CameraDevice  # noqa: PLC0415 - imports OpenCV
+        from masa_cli.sources.stream import CameraDevice
 
         return CameraDevice(int(location))
-    from masa_cli.sources.live import LiveVideo, network_stream, standard_input  # noqa: PLC0415
+    from masa_cli.sources.stream import LiveVideo, network_stream, standard_input
 
     return LiveVideo(standard_input() if location == "-" else network_stream(location, patience))
 
@@ -78,7 +78,7 @@ def _open_raw(location: str, raw: RawPictures, frame_rate: Fraction) -> Source:
             f"{location} tells its size by itself, but raw pictures of {raw.size} were announced",
             fix="leave out --video-size and --pixel-format, or pipe raw pictures and name them -",
         )
-    from masa_cli.sources.live import LiveVideo, raw_standard_input  # noqa: PLC0415
+    from masa_cli.sources.stream import LiveVideo, raw_standard_input
 
     return LiveVideo(raw_standard_input(raw, frame_rate))
 
@@ -102,7 +102,7 @@ def open_source(path: Path, *, frame_rate: Fraction | None = None) -> Source:
     if not path.exists():
         raise SourceError(f"{path} does not exist", fix="check the path for a typo")
     if path.is_dir():
-        from masa_cli.sources.image_folder import ImageFolder  # noqa: PLC0415 - imports imageio
+        from masa_cli.sources.image_folder import ImageFolder
 
         return ImageFolder(path, frame_rate)
     if frame_rate is not None:
@@ -111,6 +111,6 @@ def open_source(path: Path, *, frame_rate: Fraction | None = None) -> Source:
             "was given",
             fix="leave the frame rate out: it is for folders of images",
         )
-    from masa_cli.sources.video_file import VideoFile  # noqa: PLC0415 - imports PyAV
+    from masa_cli.sources.video_file import VideoFile
 
     return VideoFile(path)

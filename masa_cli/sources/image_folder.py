@@ -15,7 +15,7 @@ import imageio.v3 as imageio
 import numpy as np
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.mot_layout import find_sequence
+from masa_cli.formats.mot import find_sequence
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 

@@ -8,8 +8,7 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from masa_cli.errors import SettingsError
-from masa_cli.sources.synthetic import SyntheticVideo
-from masa_cli.sources.synthetic_settings import SyntheticSettings
+from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
 
 # Each differs from the first in one difficulty.
 SCENARIOS: Mapping[str, SyntheticSettings] = MappingProxyType(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from numbers import Rational
 from pathlib import Path
 
 import av
@@ -22,9 +23,29 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.clock import exact, time_zero
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
+
+
+def exact(number: Rational) -> Fraction:
+    """A rational number of FFmpeg as one to calculate with: PyAV 19 made it a type of its own."""
+    return Fraction(int(number.numerator), int(number.denominator))
+
+
+def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
+    """When the video starts on the clock of its own packets, in seconds.
+
+    That is the start of its first stream, as players count it, rounded down to a whole `tick` (the
+    time base of the pictures) so that times from there stay whole ticks. Pictures and sound both
+    count from here, which is what keeps them together.
+    """
+    starts = [
+        stream.start_time * exact(stream.time_base)
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None and stream.time_base is not None
+    ]
+    return min(starts, default=Fraction(0)) // tick * tick
+
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from masa_cli.formats.part_file import part_of
+from masa_cli.formats.files import part_of
 
 STEP = "step"
 _SMOOTH = 0.05  # share of the newest value in the curves drawn
@@ -74,7 +75,7 @@ def draw_curves(path: Path, losses: Table, validation: Table, lines: Mapping[str
         Whether it was drawn: matplotlib may not be installed.
     """
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+        from matplotlib.figure import Figure
     except ModuleNotFoundError:
         return False
     figure = Figure(figsize=(11, 4), layout="constrained")
@@ -111,3 +112,31 @@ def _draw(axes: Any, rows: list[dict[str, float]], names: list[str], smooth: flo
         axes.plot(
             [row[STEP] for row in rows], values, label=name, marker="." if smooth == 1 else ""
         )
+
+
+class TensorBoard:
+    """Writes event files; does nothing where TensorBoard is not installed.
+
+    Args:
+        folder: for the files.
+        first_step: later steps of an interrupted run, which this one repeats, are hidden.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self._writer: Any = None
+        if find_spec("tensorboard") is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of a step."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Hand over to the system what was written."""
+        if self._writer is not None:
+            self._writer.flush()

@@ -5,19 +5,129 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from masa_cli.models.embedding_head import EmbeddingHead
-from masa_cli.models.roi import box_features
-from masa_cli.training.assign import BACKGROUND, AssignSettings, assign, sample
+from masa_cli.models.heads import EmbeddingHead, box_features
 from masa_cli.training.batches import Instances
-from masa_cli.training.contrast import (
-    ContrastSettings,
-    embedding_losses,
-    partners_of,
-    same_object,
+from masa_cli.training.object_prior import (
+    BACKGROUND,
+    AssignSettings,
+    Seen,
+    SeenViews,
+    assign,
+    mean_of_images,
+    sample,
 )
-from masa_cli.training.seen import Seen, SeenViews, mean_of_images
+
+NOTHING = -1  # in place of an object's number: there is no such object
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastSettings:
+    """How the two losses of embeddings weigh, and which pairs the second one looks at."""
+
+    weight: float = 0.25  # of the contrastive loss
+    cosine_weight: float = 1.0  # of the loss on cosines
+    cosine_margin: float = 0.1  # cosine up to which two objects may be alike for free
+    cosine_negatives: float = 3.0  # most pairs of two objects, per pair of one
+    temperature: float = 1.0  # dot products are divided by it; no unit
+
+
+def same_object(key_objects: Tensor, reference_objects: Tensor, partners: Tensor) -> Tensor:
+    """(P, Q) bool: whether two boxes show one object.
+
+    Args:
+        key_objects: (P,) number of the object in the key view that each box is assigned to.
+        reference_objects: (Q,) the same of the reference view; NOTHING for background.
+        partners: for each object of the key view its number in the reference view, or NOTHING.
+    """
+    partner = partners.long()[key_objects]  # (P,)
+    return (partner[:, None] == reference_objects) & (partner[:, None] != NOTHING)
+
+
+def partners_of(key_ids: Tensor, reference_ids: Tensor) -> Tensor:
+    """(N,) for each of N instances its place among the M instances of the other view, or NOTHING.
+
+    Args:
+        key_ids: (N,) names of instances, positive; any other is never matched.
+        reference_ids: (M,).
+    """
+    same = (key_ids[:, None] == reference_ids) & (key_ids[:, None] > 0)  # (N, M)
+    if not same.shape[1]:
+        return torch.full_like(key_ids, NOTHING)
+    return torch.where(same.any(1), same.int().argmax(1), NOTHING)
+
+
+def contrastive_loss(logits: Tensor, same: Tensor) -> Tensor:
+    """The mean over key boxes with a partner of how unlikely their partners are.
+
+    Of several partners the mean enters the normaliser, so that their number changes nothing. Zero
+    if no box has a partner.
+
+    Args:
+        logits: (P, Q) dot products.
+        same: (P, Q) bool.
+    """
+    has_partner = same.any(1)
+    if not has_partner.any():
+        return logits.sum() * 0
+    logits, same = logits[has_partner], same[has_partner]
+    # The loss is a small difference of large numbers; near zero, float32 has digits left for it.
+    logits = logits - logits.detach().amax(1, keepdim=True)
+    num_partners = same.sum(1)  # (p,)
+    # Partners together weigh as much as one: e^(l - log n) summed over n is their mean.
+    weighed = torch.where(same, logits - num_partners.log()[:, None], logits)
+    normaliser = weighed.logsumexp(1)
+    mean_partner = (logits * same).sum(1) / num_partners
+    return (normaliser - mean_partner).mean()
+
+
+def cosine_loss(cosines: Tensor, same: Tensor, *, margin: float, negatives: float) -> Tensor:
+    """Squared distance of cosines from 1 for one object, from up to `margin` for two.
+
+    Args:
+        cosines: (P, Q).
+        same: (P, Q) bool.
+        margin: cosine up to which two objects cost nothing.
+        negatives: of pairs of two objects only the costliest are kept, at most so many per pair
+            of one.
+
+    Returns:
+        The mean over the kept pairs; zero without pairs of one object.
+    """
+    num_same = int(same.sum())
+    if not num_same:
+        return cosines.sum() * 0
+    alike = torch.where(same, cosines, cosines - margin).clamp(0, 1)
+    costs = (alike - same.to(cosines)) ** 2
+    different = costs[~same]
+    most = int(num_same * negatives)
+    if len(different) > most:
+        different = different.topk(most).values
+    return torch.cat([costs[same], different]).mean()
+
+
+def embedding_losses(
+    key: Tensor, reference: Tensor, same: Tensor, settings: ContrastSettings
+) -> dict[str, Tensor]:
+    """Both losses by name, weighed.
+
+    Args:
+        key: (P, D) embeddings.
+        reference: (Q, D) embeddings.
+        same: (P, Q) bool.
+        settings: of the losses.
+    """
+    cosines = F.normalize(key, dim=1) @ F.normalize(reference, dim=1).T
+    cosine = cosine_loss(
+        cosines, same, margin=settings.cosine_margin, negatives=settings.cosine_negatives
+    )
+    return {
+        "contrast": settings.weight
+        * contrastive_loss(key @ reference.T / settings.temperature, same),
+        "cosine": settings.cosine_weight * cosine,
+    }
 
 
 @dataclass(frozen=True, slots=True)

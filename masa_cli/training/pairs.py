@@ -6,17 +6,18 @@ resumed, and split over processes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from masa_cli.boxes import area, intersection
 from masa_cli.errors import SourceError
-from masa_cli.formats.regions import Regions, RegionSet
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import FloatArray, Image, IntArray
-from masa_cli.training.cutouts import Cutouts
-from masa_cli.training.pasting import pasted
+from masa_cli.training.regions import Regions, RegionSet, box_outline
 from masa_cli.training.views import (
     Canvas,
     Matrix,
@@ -28,6 +29,169 @@ from masa_cli.training.views import (
     recoloured,
     render,
 )
+
+_OPAQUE = 128  # of 255; what is less so belongs to no box
+
+
+class Cutouts:
+    """Draws cutouts at random, each class as often as its weight says.
+
+    Args:
+        files: of each class, by its number; PNG files with transparency.
+        weights: of each class; those without files are never drawn.
+    """
+
+    def __init__(self, files: Sequence[Sequence[Path]], weights: Sequence[float]) -> None:
+        self._files = tuple(tuple(each) for each in files)
+        chances = np.array(weights, np.float64) * [bool(each) for each in self._files]
+        self._chances = chances / chances.sum()
+
+    def draw(self, random: np.random.Generator) -> tuple[int, Image]:
+        """A class, and an object of it: (H, W, 4) uint8 RGBA, no larger than what can be seen.
+
+        Raises:
+            SourceError: the picture cannot be read, has no transparency, or shows nothing.
+        """
+        label = int(random.choice(len(self._files), p=self._chances))
+        own = self._files[label]
+        file = own[int(random.integers(len(own)))]
+        pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.dtype != np.uint8 or pixels.shape[2:] != (4,):
+            raise SourceError(
+                f"{file} is no PNG with transparency", fix="make it one, or remove it"
+            )
+        opaque = pixels[..., 3] >= _OPAQUE
+        rows, columns = np.flatnonzero(opaque.any(axis=1)), np.flatnonzero(opaque.any(axis=0))
+        if not len(rows):
+            raise SourceError(f"{file} shows nothing", fix="remove it")
+        shown = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return label, cv2.cvtColor(shown, cv2.COLOR_BGRA2RGBA)  # type: ignore[return-value]
+
+
+def find_cutouts(folder: Path, regions: RegionSet) -> Cutouts:
+    """The files `<class>/*.png` of a folder; a class is drawn as often as the set has it labelled.
+
+    Raises:
+        SourceError: there are none, or some of a class that the set never has.
+    """
+    counts = np.bincount(regions.labels[regions.labels >= 0], minlength=len(regions.classes))
+    files = {path.name: sorted(path.glob("*.png")) for path in sorted(folder.glob("*/"))}
+    files = {name: each for name, each in files.items() if each}
+    if not files:
+        raise SourceError(
+            f"{folder} has no cutouts",
+            fix="give a folder with PNG files in folders named as classes",
+        )
+    known = [name for name, count in zip(regions.classes, counts, strict=True) if count]
+    if unknown := sorted(files.keys() - set(known)):
+        raise SourceError(
+            f'{folder} has cutouts of "{unknown[0]}", which no image has',
+            fix=f"name its folders after classes of the images: {', '.join(known)}",
+        )
+    return Cutouts([files.get(name, []) for name in regions.classes], counts.tolist())
+
+
+_BESIDE = 0.5  # chance that an object comes beside the one before, at about its size
+_STRETCH = 1.25  # how much larger or smaller it may be then
+_APART = np.array([1.2, 0.2])  # how far from it at most, of its own width and height
+_ENLARGED = 1.5  # a cutout is enlarged no more than so
+_DARKEST, _BRIGHTEST = 0.7, 1.3  # what its colours are multiplied by
+_LEAST = 5  # pixels; smaller objects are not pasted
+_HIDDEN = 0.65  # share of a box that is covered, above which what it holds is to be ignored
+
+
+def pasted(
+    image: Image,
+    regions: Regions,
+    cutouts: Cutouts,
+    settings: ViewSettings,
+    random: np.random.Generator,
+) -> tuple[Image, Regions]:
+    """An image with some more objects in it, and its regions with theirs, those at the end.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        regions: what is in it.
+        cutouts: what to paste.
+        settings: how many, and how large.
+        random: decides.
+
+    Raises:
+        SourceError: a cutout cannot be read.
+    """
+    image = image.copy()
+    size = np.array(image.shape[1::-1])  # width, height
+    boxes: list[FloatArray] = []
+    labels: list[int] = []
+    for _ in range(int(random.integers(1, settings.most_pasted + 1))):
+        label, cutout = cutouts.draw(random)
+        before = boxes[-1] if boxes and random.random() < _BESIDE else None
+        side = _side(size, before, settings, random)
+        scale = min(side / max(cutout.shape[:2]), _ENLARGED)
+        own = np.round(np.array(cutout.shape[1::-1]) * scale).astype(int)
+        if own.min() < _LEAST or (own > size).any():
+            continue
+        corner = random.uniform(0, size - own)
+        if before is not None:
+            corner = before[:2] + random.uniform(-1, 1, 2) * _APART * own
+        left, top = np.clip(corner, 0, size - own).astype(int).tolist()
+        _lay(image, _seen(cutout, own, random), left, top)
+        boxes.append(np.array([left, top, left + own[0], top + own[1]], np.float32))
+        labels.append(label)
+    return image, _with(regions, np.array(boxes, np.float32).reshape(-1, 4), labels)
+
+
+def _side(
+    size: FloatArray,
+    before: FloatArray | None,
+    settings: ViewSettings,
+    random: np.random.Generator,
+) -> float:
+    """The longer side of an object, pixels."""
+    if before is not None:
+        return float((before[2:] - before[:2]).max() * _STRETCH ** random.uniform(-1, 1))
+    limits = np.log([settings.min_pasted, settings.max_pasted])
+    return float(size.max() * np.exp(random.uniform(*limits)))
+
+
+def _seen(cutout: Image, size: FloatArray, random: np.random.Generator) -> FloatArray:
+    """(h, w, 4) the cutout in that size, perhaps mirrored, lighter or darker.
+
+    Its colours are multiplied by how opaque it is, which is 0 to 1.
+    """
+    pixels = cutout.astype(np.float32)
+    pixels[..., 3] /= 255
+    pixels[..., :3] *= pixels[..., 3:]
+    if random.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    shrinks = size[0] < pixels.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    seen: FloatArray = cv2.resize(pixels, size.tolist(), interpolation=how)  # type: ignore[assignment]
+    seen[..., :3] *= random.uniform(_DARKEST, _BRIGHTEST)
+    return seen
+
+
+def _lay(image: Image, seen: FloatArray, left: int, top: int) -> None:
+    """Cover a part of the image, in place."""
+    part = image[top : top + seen.shape[0], left : left + seen.shape[1]]
+    mixed = seen[..., :3] + part * (1 - seen[..., 3:])
+    part[:] = np.clip(mixed, 0, 255).round().astype(np.uint8)
+
+
+def _with(regions: Regions, boxes: FloatArray, labels: list[int]) -> Regions:
+    """The regions and those that were pasted, in order; what these hide is to be ignored."""
+    together = np.concatenate([regions.boxes, boxes])
+    shared = intersection(together, boxes) / np.maximum(area(together), 1)[:, None]
+    numbers, pasting = np.arange(len(together)), len(regions.boxes) + np.arange(len(boxes))
+    is_later = pasting > numbers[:, None]
+    hidden = ((shared > _HIDDEN) & is_later).any(axis=1)
+    known = np.concatenate([regions.labels, np.array(labels, np.int64)])
+    return replace(
+        regions,
+        boxes=together,
+        labels=np.where(hidden & (known >= 0), ~known, known),
+        outlines=(*regions.outlines, *map(box_outline, boxes)),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

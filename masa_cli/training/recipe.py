@@ -5,13 +5,21 @@ MASA published one recipe; it is the default of all its variants (spec 10).
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from masa_cli import __version__
 from masa_cli.errors import SettingsError
+from masa_cli.models.variants import VARIANTS, find_variant
 from masa_cli.settings import with_changes
+from masa_cli.training.detection import DetectionSettings
+from masa_cli.training.matching import ContrastSettings, MatchingSettings
+from masa_cli.training.object_prior import ObjectPriorSettings
 from masa_cli.training.views import ViewSettings
 
 
@@ -113,3 +121,204 @@ class Recipe:
             views=views,
             objectives=MappingProxyType(groups),
         )
+
+
+_OBJECTIVES = MappingProxyType({"objects": ObjectPriorSettings(), "matching": MatchingSettings()})
+_MASA = Recipe(_OBJECTIVES)
+# For two CPU cores: small views, small batches, and objects that stay large enough to be seen. Dot
+# products of embeddings of any length, as MASA has them, need thousands of steps before they begin
+# to tell objects apart; cosines over a temperature, and AdamW, some dozens.
+_LITE_MATCHING = MatchingSettings(
+    draw=replace(MatchingSettings().draw, num_samples=256, positive_share=0.8),
+    contrast=ContrastSettings(weight=1.0, temperature=VARIANTS["lite"].temperature),
+    copies=3,
+)
+_LITE = Recipe(
+    MappingProxyType(
+        {
+            "objects": ObjectPriorSettings(
+                boxes=replace(ObjectPriorSettings().boxes, num_samples=128)
+            ),
+            "matching": _LITE_MATCHING,
+        }
+    ),
+    views=ViewSettings(
+        size=320,
+        min_scale=0.8,
+        max_scale=1.25,
+        mix_chance=0.0,
+        min_resize=0.6,
+        max_resize=1.8,
+        min_side=8.0,
+        clips=True,
+        min_visible=0.3,
+    ),
+    optimiser=OptimiserSettings(
+        adam=True, lr=5e-4, lr_batch=8, weight_decay=0.01, warm_up_steps=50, cosine=True
+    ),
+    run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=100, held_out=0.05),
+    lets_through=True,
+)
+
+# The detector of `lite`, from boxes with classes. No view is turned or sheared: the box around a
+# turned box is larger than the object, and the detector would learn to draw loose ones.
+_LITE_DETECTOR = replace(
+    _LITE,
+    objectives=MappingProxyType({"detection": DetectionSettings()}),
+    views=replace(_LITE.views, mosaic_chance=0.3, max_resize=2.5, max_rotation=0.0, max_shear=0.0),
+    optimiser=OptimiserSettings(
+        adam=True,
+        lr=1e-3,
+        lr_batch=8,
+        weight_decay=0.05,
+        warm_up_steps=100,
+        cosine=True,
+        backbone_lr=0.3,
+        average=0.998,
+    ),
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "lite": _LITE,
+        "lite-detector": _LITE_DETECTOR,
+        "r50": replace(
+            _MASA,
+            objectives=MappingProxyType(
+                {**_OBJECTIVES, "objects": ObjectPriorSettings(smooth=0.0)}
+            ),
+        ),
+        "gdino": _MASA,
+        "detic": _MASA,
+        "sam-b": _MASA,
+        "sam-h": _MASA,
+    }
+)
+
+
+def find_recipe(variant: str, name: str | None = None) -> Recipe:
+    """A recipe for a variant: its own, or another by its name, which begins with the variant's.
+
+    Raises:
+        SettingsError: there is no such variant, it has nothing to learn, or no such recipe.
+    """
+    if not find_variant(variant).trained:
+        raise SettingsError(
+            f'adapter "{variant}" has no weights to learn',
+            fix=f"use one of: {', '.join(name for name, row in VARIANTS.items() if row.trained)}",
+        )
+    own = [each for each in RECIPES if each == variant or each.startswith(f"{variant}-detector")]
+    if name is not None and name not in own:
+        raise SettingsError(
+            f'there is no recipe "{name}" for adapter "{variant}"',
+            fix=f"use one of: {', '.join(own)}",
+        )
+    return RECIPES[name or variant]
+
+
+def learning_rate(step: int, optimiser: OptimiserSettings, run: RunSettings) -> float:
+    """The learning rate of a step, counted from 0: grows linearly at first, falls later."""
+    full = optimiser.lr * run.batch / optimiser.lr_batch
+    grown = 1.0
+    if step < optimiser.warm_up_steps:
+        share = step / optimiser.warm_up_steps
+        grown = optimiser.warm_up_from + share * (1 - optimiser.warm_up_from)
+    done = step / run.steps
+    if optimiser.cosine:
+        last = optimiser.drop**2
+        return full * grown * (last + (1 - last) * (1 + math.cos(math.pi * done)) / 2)
+    num_drops = (done >= optimiser.first_drop) + (done >= optimiser.second_drop)
+    return float(full * grown * optimiser.drop**num_drops)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """What to train, on what, and where the results go.
+
+    Attributes:
+        data: folders or files of regions.
+        variant: a name in `variants.VARIANTS`.
+        recipe: how.
+        folder: for the results.
+        seed: of everything drawn at random.
+        device: auto, cpu, cuda or mps.
+        precision: of the network: float32, bfloat16 or float16; weights stay float32.
+        workers: processes that make views, per process that trains; 0: itself.
+        start: a file of weights to go on from.
+        weights_dir: folder of weights, where the user named one.
+        cutouts: folder of objects to paste into images, `<class>/*.png`.
+        videos: folder of sequences with known boxes, to validate with.
+        resume: go on from the last checkpoint.
+        overwrite: begin anew where there are results.
+    """
+
+    data: tuple[Path, ...]
+    variant: str
+    recipe: Recipe
+    folder: Path
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    workers: int = 0
+    start: Path | None = None
+    weights_dir: Path | None = None
+    cutouts: Path | None = None
+    videos: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    @property
+    def losses(self) -> Path:
+        """A row for each step."""
+        return self.folder / "losses.csv"
+
+    @property
+    def validation(self) -> Path:
+        """A row for each validation."""
+        return self.folder / "validation.csv"
+
+    @property
+    def curves(self) -> Path:
+        """Both as a picture."""
+        return self.folder / "curves.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's files, where it is installed."""
+        return self.folder / "tensorboard"
+
+    @property
+    def best(self) -> Path:
+        """The weights that validated best."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The weights after the last step."""
+        return self.folder / "last.safetensors"
+
+    def conditions(self) -> Mapping[str, Any]:
+        """All that the result depends on; how often a run looks back may change on the way."""
+        settings = self.recipe.record()
+        run = {name: settings["run"][name] for name in ("steps", "batch", "part", "held_out")}
+        return {
+            "masa": __version__,
+            "data": [str(path) for path in self.data],
+            "variant": self.variant,
+            "seed": self.seed,
+            "precision": self.precision,
+            "start": str(self.start) if self.start else None,
+            "cutouts": str(self.cutouts) if self.cutouts else None,
+            **settings,
+            "run": run,
+        }
+
+
+def is_helper() -> bool:
+    """Whether torchrun started this process, and not as the first of a run."""
+    return int(os.environ.get("RANK", "0")) > 0

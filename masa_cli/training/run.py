@@ -8,24 +8,25 @@ from contextlib import closing
 from typing import Any
 
 from masa_cli.errors import Interrupted, OutputError, SettingsError
-from masa_cli.formats.regions import RegionSet, read_regions
+from masa_cli.formats.files import make_folder
 from masa_cli.models.variants import find_variant
-from masa_cli.results import make_folder
-from masa_cli.training.batches import read_batches
-from masa_cli.training.checkpoints import Checkpoints, refuse_other_settings
-from masa_cli.training.cutouts import find_cutouts
-from masa_cli.training.initial import first_weights
-from masa_cli.training.job import TrainJob
-from masa_cli.training.keeper import Bystander, Keeper, Listener, TrainSummary
-from masa_cli.training.loop import Trainer
+from masa_cli.progress import Watch
+from masa_cli.training.batches import Processes, processes, read_batches
+from masa_cli.training.keeper import (
+    Bystander,
+    Checkpoints,
+    Keeper,
+    Listener,
+    TrainSummary,
+    refuse_other_settings,
+)
+from masa_cli.training.loop import Trainee, Trainer
 from masa_cli.training.matching import MatchingSettings
-from masa_cli.training.objectives import OBJECTIVES
-from masa_cli.training.pairs import PairMaker
-from masa_cli.training.processes import Processes, processes
-from masa_cli.training.trainee import Trainee
-from masa_cli.training.validation import Validation, split
-from masa_cli.training.videos import find_videos
-from masa_cli.watch import Watch
+from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.pairs import PairMaker, find_cutouts
+from masa_cli.training.recipe import TrainJob
+from masa_cli.training.regions import RegionSet, read_regions
+from masa_cli.training.validation import Validation, find_videos, split
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from masa_cli.drawing import colour_of
 from masa_cli.errors import SourceError
-from masa_cli.formats.part_file import PartFile
-from masa_cli.formats.regions import Regions, RegionSet
+from masa_cli.formats.files import PartFile
+from masa_cli.render.annotator import colour_of
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import FloatArray, Image
 from masa_cli.training.pairs import Pair
+from masa_cli.training.regions import Regions, RegionSet
 
 _TILE = 320  # side of an image in the sheet of regions, pixels
 _GAP = 4

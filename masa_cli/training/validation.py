@@ -2,29 +2,288 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from masa_cli.errors import MasaError, SourceError
-from masa_cli.formats.regions import RegionSet
+from masa_cli.evaluation.motchallenge import evaluate
+from masa_cli.evaluation.report import require
+from masa_cli.formats.mot import MotRows, MotWriter, read_truth
 from masa_cli.models.adapter import Adapter, build_adapter
-from masa_cli.models.embedding_head import EmbeddingHead
-from masa_cli.models.frame_features import FrameFeatures
-from masa_cli.models.one_stage import OneStage
-from masa_cli.models.pictures import to_tensor
-from masa_cli.models.pyramid import Pyramid
-from masa_cli.training.found import found_in_pairs
+from masa_cli.models.features import FrameFeatures, Pyramid, to_tensor
+from masa_cli.models.heads import EmbeddingHead
+from masa_cli.models.lite import OneStage, OneStageSettings, choose
+from masa_cli.sources import Source, open_source
+from masa_cli.structures import Detections, FloatArray, Frame
+from masa_cli.tracking import build_tracker
+from masa_cli.training.batches import Batch
+from masa_cli.training.loop import Trainee
+from masa_cli.training.matching import embed
 from masa_cli.training.pairs import Pair, PairMaker
-from masa_cli.training.recall import embed_pair, embed_pair_with, recall_at_1
 from masa_cli.training.recipe import RunSettings
-from masa_cli.training.trainee import Trainee
-from masa_cli.training.videos import KnownVideo, score_videos
+from masa_cli.training.regions import RegionSet
 from masa_cli.training.views import ViewSettings
+
+# For the views of one pair: embeddings of the instances in each, (N, D) and (M, D).
+Embeddings = tuple[FloatArray, FloatArray]
+
+
+@torch.inference_mode()
+def embed_pair(trainee: Trainee, head: EmbeddingHead, pair: Pair) -> Embeddings:
+    """The instances of a pair as the network describes them."""
+    seen = trainee.look(Batch.of([pair]).to(trainee.device))
+    key, reference = (
+        embed(head, seen, views, [views.instances[0].boxes])[0].cpu().numpy()
+        for views in (seen.key, seen.reference)
+    )
+    return key, reference
+
+
+def embed_pair_with(
+    embedder: Callable[[Sequence[Frame], Sequence[FloatArray]], list[FloatArray]],
+    pair: Pair,
+    number: int,
+) -> Embeddings:
+    """The instances of a pair as an adapter describes them.
+
+    Args:
+        embedder: an adapter's `embed`.
+        pair: two views.
+        number: of the pair; frames have to come in order.
+    """
+    views = (pair.key, pair.reference)
+    looks = [
+        embedder([Frame(2 * number + place, Fraction(number), view.image)], [view.boxes])[0]
+        for place, view in enumerate(views)
+    ]
+    return looks[0], looks[1]
+
+
+def recall_at_1(pairs: Iterable[tuple[Pair, Embeddings]]) -> dict[str, float]:
+    """The share of instances of key views whose nearest in a reference view is their own.
+
+    By cosine; of instances that are in both views. Among those of all pairs, and among those of the
+    own pair.
+    """
+    keys, references, own = [], [], []
+    key_names: list[tuple[int, int]] = []
+    names: list[tuple[int, int]] = []
+    for number, (pair, embeddings) in enumerate(pairs):
+        key, reference = map(_unit, embeddings)
+        keys.append(key)
+        references.append(reference)
+        key_names += [(number, int(each)) for each in pair.key.ids]
+        names += [(number, int(each)) for each in pair.reference.ids]
+        nearest = pair.reference.ids[(key @ reference.T).argmax(1)]
+        there = np.isin(pair.key.ids, pair.reference.ids)
+        own.append((nearest == pair.key.ids)[there])
+    nearest = (np.concatenate(keys) @ np.concatenate(references).T).argmax(1)
+    known = set(names)
+    found = [
+        names[place] == name
+        for place, name in zip(nearest.tolist(), key_names, strict=True)
+        if name in known
+    ]
+    return {
+        "recall@1": float(np.mean(found)),
+        "recall@1 in pair": float(np.concatenate(own).mean()),
+    }
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units: FloatArray = rows / np.maximum(lengths, 1e-12)
+    return units
+
+
+Row = dict[str, Any]  # as COCO has annotations and results
+
+
+def average_precisions(
+    truth: Sequence[Row], found: Sequence[Row], images: Sequence[int]
+) -> dict[int, float]:
+    """By category, 0 to 1, for those that are there: by COCO's rules, at IoU 0.5 alone.
+
+    Args:
+        truth: annotations; those that are `iscrowd` are places to ignore.
+        found: results with scores.
+        images: numbers of all images.
+    """
+    categories = sorted({row["category_id"] for row in truth if not row["iscrowd"]})
+    if not categories or not found:
+        return dict.fromkeys(categories, 0.0)
+    data = COCO()
+    data.dataset = {
+        "images": [{"id": number} for number in images],
+        "annotations": [row | {"id": number} for number, row in enumerate(truth, start=1)],
+        "categories": [{"id": number} for number in categories],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports on itself
+        data.createIndex()
+        evaluation = COCOeval(data, data.loadRes([dict(row) for row in found]), "bbox")
+        evaluation.params.iouThrs = np.array([0.5])
+        evaluation.params.maxDets = [1, 10, 100]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][0, :, :, 0, 2]  # (recall, category)
+    return {
+        int(category): float(column[column > -1].mean())
+        for category, column in zip(evaluation.params.catIds, precision.T, strict=True)
+        if (column > -1).any()
+    }
+
+
+def rows_of(image: int, boxes: np.ndarray, categories: Sequence[int]) -> list[Row]:
+    """Boxes (N, 4) xyxy of an image as COCO has them, without what truth or results add."""
+    corners = boxes.astype(float)
+    sides = corners[:, 2:] - corners[:, :2]
+    return [
+        {"image_id": image, "category_id": int(category), "bbox": [*corner, *side]}
+        | {"area": side[0] * side[1], "iscrowd": 0}
+        for corner, side, category in zip(
+            corners[:, :2].tolist(), sides.tolist(), categories, strict=True
+        )
+    ]
+
+
+@torch.inference_mode()
+def found_in_pairs(trainee: Trainee, detector: OneStage, pairs: Iterable[Pair]) -> float:
+    """The mean over classes of the average precision at IoU 0.5, 0 to 1.
+
+    Args:
+        trainee: evaluates.
+        detector: its own.
+        pairs: both views are looked at.
+    """
+    truth: list[Row] = []
+    found: list[Row] = []
+    count = 0
+    for pair in pairs:
+        seen = trainee.look(Batch.of([pair]).to(trainee.device))
+        for views in (seen.key, seen.reference):
+            count += 1
+            (own,) = views.instances
+            truth += rows_of(count, own.boxes.cpu().numpy(), (own.labels + 1).tolist())
+            ignored = own.ignored_boxes.cpu().numpy(), (own.ignored_labels + 1).tolist()
+            truth += [row | {"iscrowd": 1} for row in rows_of(count, *ignored)]
+            logits, boxes = detector([views.maps[level] for level in sorted(views.maps)])
+            chosen = choose(logits[0, :, :-1], boxes[0], (seen.size,) * 2, OneStageSettings())
+            shown, scores, labels = (x.cpu().numpy() for x in chosen)
+            rows = rows_of(count, shown, (labels + 1).tolist())
+            found += [
+                row | {"score": score} for row, score in zip(rows, scores.tolist(), strict=True)
+            ]
+    scores_by_class = average_precisions(truth, found, range(1, count + 1))
+    return float(np.mean([*scores_by_class.values()]))
+
+
+ASSOCIATION = "masa-demo"  # appearance alone: what is trained shall decide
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownVideo:
+    """A video and the truth about it.
+
+    Attributes:
+        name: of the sequence.
+        source: its frames.
+        truth: boxes with identities.
+    """
+
+    name: str
+    source: Source
+    truth: MotRows
+
+    def frames(self) -> Iterator[tuple[Frame, Detections]]:
+        """The frames that the truth tells of, with its boxes."""
+        rows = self.truth
+        counted = rows.scores != 0  # the flag of rows that count
+        last = int(rows.frames[counted].max())
+        for frame in self.source.frames():
+            if frame.index > last:
+                return
+            boxes = rows.boxes[counted & (rows.frames == frame.index)].astype(np.float32)
+            yield (
+                frame,
+                Detections(boxes, np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.int64)),
+            )
+
+
+def find_videos(folder: Path) -> list[KnownVideo]:
+    """The sequences in a folder: each a folder with gt/gt.txt and img1, or a video file.
+
+    Raises:
+        SourceError: there are none, or one is incomplete.
+        SettingsError: what scores them is not installed.
+    """
+    require("trackeval")
+    truths = sorted(folder.glob("*/gt/gt.txt"))
+    if not truths:
+        raise SourceError(
+            f"{folder} holds no sequences", fix="give a folder of <sequence>/gt/gt.txt"
+        )
+    found = []
+    for truth in truths:
+        sequence = truth.parents[1]
+        rows = read_truth(truth)
+        if not (rows.scores != 0).any():
+            raise SourceError(f"{truth} has no boxes that count", fix="leave the sequence out")
+        found.append(KnownVideo(sequence.name, open_source(_pictures(sequence)), rows))
+    return found
+
+
+def _pictures(sequence: Path) -> Path:
+    """The folder of frames of a sequence, or its one video."""
+    if (sequence / "img1").is_dir():
+        return sequence / "img1"
+    files = [
+        path
+        for path in sequence.iterdir()
+        if path.is_file() and path.suffix not in {".ini", ".txt"}
+    ]
+    if len(files) != 1:
+        raise SourceError(
+            f"{sequence} has neither img1 nor one video file",
+            fix="put its frames into img1, or its video beside gt",
+        )
+    return files[0]
+
+
+def score_videos(
+    videos: Sequence[KnownVideo], folder: Path, results: Path, adapter: Adapter
+) -> dict[str, float]:
+    """IDF1 and AssA over all videos, 0 to 1.
+
+    Args:
+        videos: of the folder.
+        folder: where their truth is.
+        results: folder for what the tracker finds.
+        adapter: gives the boxes their embeddings.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    for video in videos:
+        tracker = build_tracker(ASSOCIATION, temperature=adapter.temperature)
+        with MotWriter(results / f"{video.name}.txt") as writer:
+            for frame, detections in video.frames():
+                (embeddings,) = adapter.embed([frame], [detections.boxes])
+                tracker.see(frame.image, detections.boxes)
+                time = float(frame.time)
+                writer.write(frame, tracker.update(frame.index, time, detections, embeddings))
+    scores = evaluate(folder, results, protocol="mot").combined
+    return {"IDF1": scores["IDF1"], "AssA": scores["AssA"]}
+
 
 logger = logging.getLogger(__name__)
 _SEED = 0  # of the choice of images and of their views: the same for all runs

@@ -20,12 +20,11 @@ from pathlib import Path
 import torch
 from torchvision.ops import deform_conv2d
 
-from masa_cli.models import fusion
+from masa_cli.models import neck as fusion
+from masa_cli.models.adapter import build_parts
 from masa_cli.models.backbones import build_backbone
-from masa_cli.models.device import PRECISIONS
-from masa_cli.models.folding import ready
-from masa_cli.models.network import build_parts
-from masa_cli.models.roi import box_features
+from masa_cli.models.device import PRECISIONS, ready
+from masa_cli.models.heads import box_features
 from masa_cli.models.variants import VARIANTS
 
 SIZES = {"r50": (576, 1024), "gdino": (768, 1344), "detic": (768, 1344)}

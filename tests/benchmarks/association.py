@@ -14,10 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from masa_cli.association import PRESETS, Tracker
-from masa_cli.hybrid.settings import HybridSettings
-from masa_cli.hybrid.tracker import HybridTracker
 from masa_cli.structures import Detections
+from masa_cli.tracking.hybrid import HybridSettings, HybridTracker
+from masa_cli.tracking.masa import PRESETS, Tracker
 
 REFERENCE = {
     "masa-demo": {10: 6.3, 50: 14.6, 100: 27.0, 300: 301.0},

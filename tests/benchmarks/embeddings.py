@@ -21,13 +21,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from masa_cli.evaluation.identity import identity_scores
-from masa_cli.formats.detections import read_detections
+from masa_cli.evaluation.metrics import identity_scores
+from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import Adapter, build_adapter, build_features, resolve
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, FloatArray, Frame
-from masa_cli.trackers import build_tracker
+from masa_cli.tracking import build_tracker
 
 SETTINGS = list(product(("momentum=0.2", "momentum=0.8"), ("birth_score=0.4", "birth_score=0.6")))
 

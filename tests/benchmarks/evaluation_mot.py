@@ -18,7 +18,7 @@ import numpy as np
 import trackeval
 from trackeval.datasets._base_dataset import _BaseDataset
 
-from masa_cli.evaluation import mot_preprocessing
+from masa_cli.evaluation import motchallenge as mot_preprocessing
 from masa_cli.evaluation.motchallenge import PROTOCOLS, evaluate
 from masa_cli.formats.mot import read_tracks, read_truth
 

@@ -23,20 +23,17 @@ import cv2
 import numpy as np
 import torch
 
-from masa_cli.detectors.everything import ObjectChoice
-from masa_cli.detectors.grid import GridDetector
-from masa_cli.detectors.objects import ObjectDetector
+from masa_cli.detectors.class_agnostic import GridDetector, ObjectDetector
+from masa_cli.detectors.request import ObjectChoice
+from masa_cli.models.adapter import build_parts
 from masa_cli.models.backbones import build_backbone
-from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.folding import ready
-from masa_cli.models.frame_features import FrameFeatures
-from masa_cli.models.network import build_parts
-from masa_cli.models.objects import ObjectFinder, ObjectSettings
-from masa_cli.models.pyramid import Pyramid
-from masa_cli.models.sam_masks import SamMasks
-from masa_cli.models.sam_variants import SAM_PICTURE
-from masa_cli.models.variants import VARIANTS
-from masa_cli.segmenters.sam import SamSegmenter
+from masa_cli.models.device import ready
+from masa_cli.models.features import FrameFeatures, Pyramid
+from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
+from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.sam import SamMasks
+from masa_cli.models.variants import SAM_PICTURE, VARIANTS
+from masa_cli.segmenters.networks import SamSegmenter
 from masa_cli.structures import Frame
 from tests.benchmarks.adapters import memory_mb, with_noise
 

@@ -11,16 +11,14 @@ from pathlib import Path
 
 import torch
 
-from masa_cli.formats.regions import RegionSet, read_regions
-from masa_cli.models.roi import box_features
+from masa_cli.models.heads import box_features
 from masa_cli.models.variants import find_variant
 from masa_cli.training.batches import Batch
-from masa_cli.training.initial import first_weights
-from masa_cli.training.objectives import OBJECTIVES
-from masa_cli.training.recall import recall_at_1
-from masa_cli.training.recipes import find_recipe
-from masa_cli.training.trainee import Trainee
-from masa_cli.training.validation import Validation, split
+from masa_cli.training.loop import Trainee
+from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.recipe import find_recipe
+from masa_cli.training.regions import RegionSet, read_regions
+from masa_cli.training.validation import Validation, recall_at_1, split
 
 STAGES = ("neck", "fusion", "head")
 

@@ -25,14 +25,12 @@ from groundingdino.util.inference import load_image, predict
 from torch import nn
 
 from masa_cli.detectors.grounding_dino import TextDetector
-from masa_cli.detectors.prompt import parse_prompt
-from masa_cli.detectors.text_search import TEXT_MODELS, Choice, TextSearch
-from masa_cli.detectors.tokens import to_captions
+from masa_cli.detectors.prompt import parse_prompt, to_captions
+from masa_cli.detectors.request import TEXT_MODELS, Choice, TextSearch
 from masa_cli.models.backbones import build_backbone
-from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.frame_features import FrameFeatures
+from masa_cli.models.features import FrameFeatures, to_tensor
 from masa_cli.models.grounding_dino import empty_detector
-from masa_cli.models.pictures import to_tensor
+from masa_cli.models.official_checkpoint import load_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Frame
 from tests.groundingdino_py import CONFIGURATIONS, build, published

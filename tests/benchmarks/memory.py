@@ -15,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from masa_cli.job import TrackJob
-from masa_cli.results import Results
-from masa_cli.runner import run
+from masa_cli.jobs.job import Results, TrackJob
+from masa_cli.jobs.run import run
+from masa_cli.progress import Watch
 from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
-from masa_cli.watch import Watch
 
 SHORT, LONG = 2_000, 20_000
 

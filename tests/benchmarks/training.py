@@ -22,19 +22,16 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from masa_cli.formats.regions import RegionSet, read_regions
 from masa_cli.models.variants import find_variant
+from masa_cli.progress import Watch
 from masa_cli.sources.image_folder import read_image
 from masa_cli.training import matching, object_prior
-from masa_cli.training.batches import read_batches
-from masa_cli.training.initial import first_weights
-from masa_cli.training.loop import Trainer
-from masa_cli.training.objectives import OBJECTIVES
+from masa_cli.training.batches import processes, read_batches
+from masa_cli.training.loop import Trainee, Trainer
+from masa_cli.training.objectives import OBJECTIVES, first_weights
 from masa_cli.training.pairs import PairMaker
-from masa_cli.training.processes import processes
-from masa_cli.training.recipes import find_recipe
-from masa_cli.training.trainee import Trainee
-from masa_cli.watch import Watch
+from masa_cli.training.recipe import find_recipe
+from masa_cli.training.regions import RegionSet, read_regions
 
 WARM_UP = 2
 OWN = ("views", "assign", "sample", "proposals")

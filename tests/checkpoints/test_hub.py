@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants, file_download
 
-from masa_cli.checkpoints import find_weights
 from masa_cli.checkpoints.fetch import fetch
+from masa_cli.checkpoints.manifest import find_weights
 from masa_cli.errors import WeightsError
 from tests.checkpoints.file_server import refused_address
 

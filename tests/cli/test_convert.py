@@ -14,7 +14,7 @@ from tests.formats.tracks_of_all_kinds import NAMES, write_all
 
 @pytest.fixture
 def tracks(tmp_path, monkeypatch):
-    from masa_cli.formats.tracks_jsonl import TracksWriter  # noqa: PLC0415
+    from masa_cli.formats.jsonl import TracksWriter
 
     monkeypatch.chdir(tmp_path)
     write_all(TracksWriter(Path("tracks.jsonl"), NAMES))

@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli import __version__
-from masa_cli.checkpoints import load_manifest
+from masa_cli.checkpoints.manifest import load_manifest
+from masa_cli.cli import doctor as packages
 from masa_cli.cli.app import app
+from masa_cli.cli.doctor import examine_packages
 from masa_cli.models.variants import VARIANTS
 
 BROKEN = {
@@ -127,3 +129,62 @@ def test_people_read_of_the_broken_machine(doctor_of_a_broken_machine):
     shown = doctor_of_a_broken_machine()
     assert "torch does not load" in shown
     assert "weights here: none" in shown
+
+
+@pytest.fixture
+def requires(monkeypatch):
+    """Make these the requirements of masa."""
+    return lambda *lines: monkeypatch.setattr(metadata, "requires", lambda name: list(lines))
+
+
+def test_the_real_requirements_are_met():
+    found = {package.name: package for package in examine_packages()}
+    assert found["numpy"].installed == metadata.version("numpy")
+    assert found["numpy"].problem is None
+    assert found["numpy"].extra is None
+    assert found["trackeval"].extra == "eval"
+    assert not {"pytest", "ruff"} & set(found)
+
+
+def test_what_is_missing_says_what_to_install(requires):
+    requires("no-such-package>=1", "no-such-metric>=2; extra == 'eval'")
+    base, extra = examine_packages()
+    assert base.problem == "no-such-package is not installed: pip install masa"
+    assert extra.problem == "no-such-metric is not installed: pip install 'masa[eval]'"
+
+
+def test_a_version_that_is_too_old_says_so(requires):
+    requires("rich>=1000")
+    [package] = examine_packages()
+    installed = metadata.version("rich")
+    assert package.problem == (
+        f"rich {installed} is installed, >=1000 is wanted: pip install -U masa"
+    )
+
+
+def test_what_this_python_does_not_need_is_left_out(requires):
+    requires("tomli>=2; python_version < '3.0'", "rich")
+    assert [package.name for package in examine_packages()] == ["rich"]
+
+
+def test_a_module_from_another_distribution_counts(requires, monkeypatch):
+    """Such as cv2 from opencv-python-headless."""
+    monkeypatch.setitem(packages._COMPILED, "no-such-package", "math")
+    requires("no-such-package>=1")
+    [package] = examine_packages()
+    assert (package.installed, package.problem) == (None, None)
+
+
+def test_masa_that_only_lies_there_has_no_requirements_to_show(monkeypatch):
+    def requires(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    assert examine_packages() == []
+
+
+def test_each_extra_is_known_by_its_name(requires):
+    requires("no-such-table>=1; extra == 'parquet'", "no-such-cluster; extra == 'ray'")
+    found = {package.name: package for package in examine_packages()}
+    assert found["no-such-table"].extra == "parquet"
+    assert "pip install 'masa[ray]'" in found["no-such-cluster"].problem

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from masa_cli.formats.video import VideoWriter
+from masa_cli.render.video import VideoWriter
 from masa_cli.structures import Frame, VideoInfo
 from tests.clips import RATE
 
@@ -79,6 +79,6 @@ def test_other_files_and_names_are_refused_before_anything_is_written(clip):
 
 def test_weights_belong_to_what_a_run_is_resumed_with(clip, published_file, monkeypatch):
     jobs = []
-    monkeypatch.setattr("masa_cli.runner.run", lambda job, *args, **rest: jobs.append(job))
+    monkeypatch.setattr("masa_cli.jobs.run.run", lambda job, *args, **rest: jobs.append(job))
     masa("track", *clip, "--adapter", published_file("r50", ""))
     assert str(published_file("r50", "")) in jobs[0].conditions

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from masa_cli.replay import Keeping
-from masa_cli.trackers import NAMES
+from masa_cli.jobs.replay import Keeping
+from masa_cli.tracking import NAMES
 from tests.clips import write_clip
 
 NUM_FRAMES = 24

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from masa_cli.formats.tracks_jsonl import TracksReader
+from masa_cli.formats.jsonl import TracksReader
 from tests.clips import HEIGHT, WIDTH, image_at
 
 SLOW = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def test_without_weights_it_says_how_to_get_them(frames):
 
 def test_a_part_of_the_frames_can_be_taken(frames, monkeypatch):
     jobs = []
-    monkeypatch.setattr("masa_cli.runner.run", lambda job, *args, **rest: jobs.append(job))
+    monkeypatch.setattr("masa_cli.jobs.run.run", lambda job, *args, **rest: jobs.append(job))
     masa("segment-track", frames, "--fps", "10", "--start", "0.1", "--model", "lite")
     masa("segment-track", frames, "--fps", "10", "--end", "0.1", "--model", "lite")
     masa("segment-track", frames, "--fps", "10", "--every", "2", "--model", "lite")
@@ -60,7 +60,7 @@ def test_a_part_of_the_frames_can_be_taken(frames, monkeypatch):
 
 def test_the_only_weights_that_are_here_are_taken(frames, monkeypatch, tmp_path):
     jobs = []
-    monkeypatch.setattr("masa_cli.runner.run", lambda job, *args, **rest: jobs.append(job))
+    monkeypatch.setattr("masa_cli.jobs.run.run", lambda job, *args, **rest: jobs.append(job))
     (tmp_path / "weights").mkdir()
     file = tmp_path / "weights" / "sam_vith_masa.pth"
     mark = {"detector.backbone.pos_embed": torch.zeros(1, 64, 64, 1280)}

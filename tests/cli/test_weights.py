@@ -4,7 +4,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from masa_cli.checkpoints import load_manifest, manifest
+from masa_cli.checkpoints import manifest
+from masa_cli.checkpoints.manifest import load_manifest
 from masa_cli.cli.app import app
 
 CONTENT = b"words"

@@ -4,7 +4,7 @@ import numpy as np
 
 from masa_cli.detectors import Detector
 from masa_cli.detectors.from_file import FromFile
-from masa_cli.formats.detection_table import DetectionTable
+from masa_cli.formats.tables import DetectionTable
 from masa_cli.structures import Frame
 
 TABLE = DetectionTable.from_rows(

@@ -9,11 +9,10 @@ import torch
 
 from masa_cli.detectors import Detector
 from masa_cli.detectors.grounding_dino import TextDetector
-from masa_cli.detectors.prompt import parse_prompt
-from masa_cli.detectors.text_search import EVERYTHING, Choice, TextSearch
-from masa_cli.detectors.tokens import Caption, to_captions
-from masa_cli.models.frame_features import Features
-from masa_cli.models.text_encoder import Text
+from masa_cli.detectors.prompt import Caption, parse_prompt, to_captions
+from masa_cli.detectors.request import EVERYTHING, Choice, TextSearch
+from masa_cli.models.features import Features
+from masa_cli.models.grounding_dino_layers import Text
 from masa_cli.structures import Frame
 from tests.golden import golden
 from tests.vocabulary import write_vocabulary

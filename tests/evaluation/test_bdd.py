@@ -8,9 +8,8 @@ import pytest
 from pycocotools import mask as coco
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.evaluation.bdd import METRICS, evaluate
-from masa_cli.evaluation.bdd_clear import COUNTS
-from masa_cli.formats.bdd_labels import CLASSES
+from masa_cli.evaluation.bdd import COUNTS, METRICS, evaluate
+from masa_cli.formats.bdd import CLASSES
 
 pytest.importorskip("motmetrics", reason="pip install 'masa[eval]'")
 pytest.importorskip("trackeval", reason="pip install 'masa[eval]'")

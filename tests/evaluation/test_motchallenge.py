@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("trackeval")
-
 from masa_cli.errors import SourceError
 from masa_cli.evaluation.motchallenge import evaluate
+
+pytest.importorskip("trackeval")
+
 
 DATA = Path(__file__).parents[1] / "data" / "eval"
 MOT = json.loads((DATA / "mot" / "expected.json").read_text())["sequences"]

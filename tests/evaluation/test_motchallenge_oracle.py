@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-pytest.importorskip("trackeval")
-
 from masa_cli.evaluation.motchallenge import evaluate
 from tests.evaluation.trackeval_datasets import scores_of
+
+pytest.importorskip("trackeval")
+
 
 # Sums in another order differ in the last bits; anything above is another result.
 EXACT = 1e-9

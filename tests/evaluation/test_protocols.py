@@ -7,8 +7,8 @@ import pytest
 
 from masa_cli.cli.eval import Format
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.evaluation.extras import require
-from masa_cli.evaluation.protocols import PROTOCOLS, EvalSettings, check_settings, evaluate
+from masa_cli.evaluation import PROTOCOLS, EvalSettings, check_settings, evaluate
+from masa_cli.evaluation.report import require
 
 
 def test_the_command_offers_every_protocol():

@@ -5,9 +5,16 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.evaluation.tao import METRICS, evaluate, teta_videos, vote_classes
+from masa_cli.evaluation.tao import (
+    METRICS,
+    THRESHOLDS,
+    evaluate,
+    teta_videos,
+    track_ap,
+    track_numbers,
+    vote_classes,
+)
 from masa_cli.evaluation.teta import ALPHAS
-from masa_cli.evaluation.track_map import THRESHOLDS, track_ap, track_numbers
 from masa_cli.formats.tao import read_annotations, read_results
 
 pytest.importorskip("trackeval", reason="Track mAP needs trackeval: pip install 'masa[eval]'")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SettingsError
-from masa_cli.formats.also import NAMES, check, open_writer, parse_names
+from masa_cli.formats import NAMES, check, open_writer, parse_names
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
 JSON = ("tao", "coco", "bdd", "ytvis")
@@ -94,7 +94,7 @@ def test_shares_of_a_picture_need_its_size(name):
 
 
 def test_parquet_without_pyarrow_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr("masa_cli.formats.also.find_spec", lambda name: None)
+    monkeypatch.setattr("masa_cli.formats.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match="pyarrow, which is not installed"):
         check(("csv", "parquet"), INFO)
 

@@ -10,9 +10,7 @@ from PIL import Image as Pillow
 from pycocotools import mask as coco
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.bdd import BddWriter, read_bdd
-from masa_cli.formats.bdd_bitmask import read_bitmask
-from masa_cli.formats.bdd_labels import CLASSES
+from masa_cli.formats.bdd import CLASSES, BddWriter, read_bdd, read_bitmask
 from masa_cli.structures import Frame, Tracks
 from tests.mask_tracks import square, three_frames
 

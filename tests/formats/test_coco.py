@@ -5,9 +5,8 @@ import orjson
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.coco import read_detections
-from masa_cli.formats.coco_video import CocoWriter
-from masa_cli.formats.mask_json import mask_fields
+from masa_cli.formats.coco import CocoWriter, read_detections
+from masa_cli.masks import mask_fields
 from tests.mask_tracks import CLASSES, INFO, square, three_frames, write_three_frames
 
 IMAGES = [{"id": 10, "file_name": "v/9.jpg"}, {"id": 11, "file_name": "v/10.jpg"}]

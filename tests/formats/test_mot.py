@@ -7,19 +7,27 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.detection_table import DetectionTable
-from masa_cli.formats.mot import MotWriter, read_detections
+from masa_cli.formats.mot import (
+    MotSequence,
+    MotWriter,
+    find_sequence,
+    read_detections,
+    read_seqmap,
+    read_tracks,
+    read_truth,
+)
+from masa_cli.formats.tables import DetectionTable
 from masa_cli.structures import Frame, Tracks
 
 
-def read(folder: Path, text: str) -> DetectionTable:
+def read_boxes(folder: Path, text: str) -> DetectionTable:
     path = folder / "dets.txt"
     path.write_text(text)
     return read_detections(path)
 
 
 def test_a_row_becomes_a_box_of_a_frame_from_0(tmp_path: Path):
-    dets = read(tmp_path, "1,-1,10,20,30.5,40,0.9\n3, -1, 1, 2, 3, 4, 12\n")
+    dets = read_boxes(tmp_path, "1,-1,10,20,30.5,40,0.9\n3, -1, 1, 2, 3, 4, 12\n")
     assert dets.frames.tolist() == [0, 2]
     assert dets.boxes.tolist() == [[10, 20, 40.5, 60], [1, 2, 4, 6]]
     assert dets.scores.tolist() == [np.float32(0.9), 12]
@@ -27,7 +35,7 @@ def test_a_row_becomes_a_box_of_a_frame_from_0(tmp_path: Path):
 
 
 def test_column_8_is_the_class_and_columns_may_differ_by_line(tmp_path: Path):
-    dets = read(
+    dets = read_boxes(
         tmp_path,
         "1,-1,0,0,1,1,.5,7\n1,-1,0,0,1,1,.5\n1,-1,0,0,1,1,.5,3,-1,-1\n1,-1,0,0,1,1,.5,-1,-1\n",
     )
@@ -35,12 +43,12 @@ def test_column_8_is_the_class_and_columns_may_differ_by_line(tmp_path: Path):
 
 
 def test_a_file_without_rows_is_an_empty_table(tmp_path: Path):
-    assert len(read(tmp_path, "")) == 0
-    assert read(tmp_path, "# nothing\n").classes == ("object",)
+    assert len(read_boxes(tmp_path, "")) == 0
+    assert read_boxes(tmp_path, "# nothing\n").classes == ("object",)
 
 
 def test_boxes_without_area_are_counted(tmp_path: Path):
-    assert read(tmp_path, "1,-1,5,5,0,9,1\n1,-1,5,5,9,-1,1\n1,-1,5,5,9,9,1\n").num_empty == 2
+    assert read_boxes(tmp_path, "1,-1,5,5,0,9,1\n1,-1,5,5,9,-1,1\n1,-1,5,5,9,9,1\n").num_empty == 2
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_boxes_without_area_are_counted(tmp_path: Path):
 def test_the_first_bad_line_is_named(tmp_path: Path, line: str, message: str):
     good = "1,-1,0,0,1,1,1\n"
     with pytest.raises(SourceError, match=message):
-        read(tmp_path, f"# comment\n{good}\n{line}\n{good}{line}\n{good}")
+        read_boxes(tmp_path, f"# comment\n{good}\n{line}\n{good}{line}\n{good}")
 
 
 def frame(index: int) -> Frame:
@@ -131,3 +139,157 @@ def test_an_interrupted_file_stays_a_part(tmp_path: Path):
         writer.write(frame(0), tracks((1, 0, 0, 1, 1, 1, 0)))
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["seq.txt.part"]
+
+
+INFO = """[Sequence]
+name=MOT17-02
+imDir=pictures
+frameRate=29.97
+seqLength=600
+imWidth=1920
+imHeight=1080
+imExt=.jpg
+"""
+
+
+def sequence(folder: Path, info: str | None = INFO, images: str | None = "pictures") -> Path:
+    (folder / "det").mkdir()
+    if images:
+        (folder / images).mkdir()
+    if info is not None:
+        (folder / "seqinfo.ini").write_text(info)
+    return folder / "det" / "det.txt"
+
+
+def test_detections_lead_to_their_sequence(tmp_path: Path):
+    assert find_sequence(sequence(tmp_path)) == MotSequence(
+        "MOT17-02", tmp_path / "pictures", Fraction("29.97"), 600, 1920, 1080
+    )
+
+
+def test_detections_beside_seqinfo_lead_to_it(tmp_path: Path):
+    sequence(tmp_path)
+    found = find_sequence(tmp_path / "det.txt")
+    assert found is not None
+    assert found.name == "MOT17-02"
+
+
+def test_frames_that_are_not_there_are_none(tmp_path: Path):
+    found = find_sequence(sequence(tmp_path, images=None))
+    assert found is not None
+    assert (found.images, found.num_frames) == (None, 600)
+
+
+def test_img1_alone_is_a_sequence(tmp_path: Path):
+    found = find_sequence(sequence(tmp_path, info=None, images="img1"))
+    assert found == MotSequence(tmp_path.name, tmp_path / "img1", None, None, None, None)
+
+
+def test_elsewhere_there_is_no_sequence(tmp_path: Path):
+    assert find_sequence(sequence(tmp_path, info=None, images=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ("name=x\n", "no section headers"),
+        ("[Other]\n", "with a section"),
+        ("[Sequence]\nframeRate=fast\n", "expected a framerate above 0, got 'fast'"),
+        ("[Sequence]\nseqLength=0\n", "expected a seqlength above 0, got '0'"),
+    ],
+)
+def test_a_malformed_seqinfo_is_explained(tmp_path: Path, info: str, message: str):
+    with pytest.raises(SourceError, match=message):
+        find_sequence(sequence(tmp_path, info))
+
+
+def file(folder, text):
+    path = folder / "a.txt"
+    path.write_text(text)
+    return path
+
+
+def test_tracks_keep_the_order_and_all_digits_of_the_file(tmp_path):
+    rows = read_tracks(file(tmp_path, "3,7,0.1,0.2,30.3,40.4,0.123456789012\n1,2,1,1,1,1,1\n"))
+    assert rows.frames.tolist() == [2, 0]
+    assert rows.ids.tolist() == [7, 2]
+    assert rows.boxes[0].tolist() == [0.1, 0.2, 0.1 + 30.3, 0.2 + 40.4]
+    assert rows.scores.tolist() == [0.123456789012, 1]
+
+
+def test_tracks_may_have_any_columns_after_the_seventh(tmp_path):
+    text = "1,1,0,0,1,1,1\n1,2,0,0,1,1,1,-1,-1,-1,5,5\n1,3,0,0,1,1,1,1\n"
+    assert read_tracks(file(tmp_path, text)).classes.tolist() == [-1, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("tail", "classes"),
+    [
+        ("", None),
+        (",-1,-1,-1", None),
+        (",4.48,5.5,0", None),  # MOT15: the place in the world
+        (",-1,-1", None),
+        (",3,0.5", [3]),
+        (",13", [13]),
+    ],
+)
+def test_truth_has_classes_where_column_8_is_not_the_world(tmp_path, tail, classes):
+    rows = read_truth(file(tmp_path, f"1,1,0,0,1,1,0{tail}\n"))
+    assert (None if rows.classes is None else rows.classes.tolist()) == classes
+    assert rows.scores.tolist() == [0]
+
+
+def test_an_empty_file_has_no_rows(tmp_path):
+    assert len(read_truth(file(tmp_path, "")).ids) == 0
+    assert read_tracks(file(tmp_path, "")).boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,1,0,0,1,1,1,14,1", "line 2: expected a class from 1 to 13, got 14"),
+        ("1,1,0,0,1,1,1,-1,1", "line 2: expected a whole class number from 1, got -1"),
+        ("1,1,0,0,1,1,1,1", "line 2: expected 9 columns as in the lines before, got 8"),
+        ("1,-1,0,0,1,1,1,1,1", "line 2: expected a whole id from 0, got -1"),
+        ("1,1,0,0,nan,1,1,1,1", "line 2: expected a finite width"),
+        ("0,1,0,0,1,1,1,1,1", "line 2: expected a whole frame number from 1, got 0"),
+    ],
+)
+def test_bad_truth_is_refused_by_line(tmp_path, line, message):
+    with pytest.raises(SourceError, match=message):
+        read_truth(file(tmp_path, f"1,9,0,0,1,1,1,2,1\n{line}\n"))
+
+
+def read_map(folder, text):
+    path = folder / "map.txt"
+    path.write_text(text)
+    return read_seqmap(path)
+
+
+def test_motchallenge_names_sequences_below_a_header(tmp_path):
+    assert read_map(tmp_path, "name\nMOT17-02\nMOT17-04\n\n") == {
+        "MOT17-02": None,
+        "MOT17-04": None,
+    }
+
+
+def test_the_header_may_lack(tmp_path):
+    assert list(read_map(tmp_path, "b\na\n")) == ["b", "a"]
+
+
+def test_kitti_tells_the_last_frame_from_0(tmp_path):
+    assert read_map(tmp_path, "0002 empty 000000 000233\n") == {"0002": 234}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name\n", "names no sequence"),
+        ("a b\n", "line 1: expected the name of a sequence"),
+        ("0002 empty 0 x\n", "line 1: expected the name of a sequence"),
+        ("a\na\n", "line 2: expected each sequence once"),
+    ],
+)
+def test_a_malformed_seqmap_is_explained(tmp_path, text, message):
+    with pytest.raises(SourceError, match=message):
+        read_map(tmp_path, text)

@@ -7,7 +7,7 @@ import pytest
 
 from masa_cli.errors import SourceError
 from masa_cli.formats import coco
-from masa_cli.formats.coco_video import CocoWriter
+from masa_cli.formats.coco import CocoWriter
 from masa_cli.formats.tao import TaoWriter, read_annotations, read_results
 from masa_cli.structures import Frame, Tracks, VideoInfo
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.mask_json import mask_fields
 from masa_cli.formats.ytvis import YtvisWriter, read_tracks
+from masa_cli.masks import mask_fields
 from tests.mask_tracks import CLASSES, INFO, frame, square, three_frames, write_three_frames
 
 

@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from masa_cli.association import AssociationSettings, Tracker
 from masa_cli.models.adapter import build_adapter
-from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.device import choose_placement
-from masa_cli.models.folding import ready
-from masa_cli.models.objects import ObjectFinder
-from masa_cli.models.sam_masks import build_sam_features, build_sam_masks, image_embedding
+from masa_cli.models.device import choose_placement, ready
+from masa_cli.models.object_branch import ObjectFinder
+from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.sam import build_sam_features, build_sam_masks, image_embedding
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame
+from masa_cli.tracking.masa import AssociationSettings, Tracker
 from tests.golden import assert_close, assert_samples_close, golden
 from tests.recipe import recipe_input
 

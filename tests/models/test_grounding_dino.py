@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from groundingdino.util.misc import nested_tensor_from_tensor_list
 from torch import nn
 
-from masa_cli.models.checkpoint_file import load_parts
+from masa_cli.detectors.prompt import to_captions
+from masa_cli.models.backbones import swin_b, swin_t
 from masa_cli.models.grounding_dino import empty_detector
-from masa_cli.models.swin import swin_b
+from masa_cli.models.official_checkpoint import load_parts
 from tests.golden import assert_close, assert_samples_close, golden
+from tests.groundingdino_py import build, published
 from tests.recipe import recipe_input
+from tests.vocabulary import write_vocabulary
 
 SIZE = (192, 256)
 # [CLS], "car .", "person .", "dog .", [SEP]
@@ -93,3 +97,44 @@ def test_building_leaves_torchs_random_numbers_alone():
     torch.manual_seed(3)
     empty_detector((256, 512, 1024), 1e-5)
     assert torch.rand(1) == expected
+
+
+LEAST_SIDE = 1e-3  # as groundingdino-py has it
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    return write_vocabulary(tmp_path_factory.mktemp("words") / "vocab.txt")
+
+
+@pytest.fixture(scope="module")
+def model(vocabulary):
+    return build("gdino-swint", vocabulary)
+
+
+@pytest.fixture(scope="module")
+def swint_networks(model, tmp_path_factory):
+    file = tmp_path_factory.mktemp("gdino") / "groundingdino_swint_ogc.pth"
+    torch.save(published(model), file)
+    detector = empty_detector((192, 384, 768), LEAST_SIDE)
+    swint_networks = {"backbone": swin_t(), "detector": detector}
+    load_parts(file, "gdino-swint", swint_networks)
+    file.unlink()
+    return nn.ModuleDict(swint_networks).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("sizes", [[(200, 264)], [(200, 230), (137, 264)]])
+def test_boxes_and_logits_are_those_of_groundingdino_py(model, swint_networks, vocabulary, sizes):
+    """Pictures of several sizes make one batch there, each with padding of its own."""
+    images = [recipe_input(f"swint/{size}", (3, *size)) for size in sizes]
+    batch = nested_tensor_from_tensor_list(images)
+    phrases = ["person", "a car", "dog"]
+    theirs = model(batch, captions=[". ".join(phrases) + "."] * len(images))
+    (caption,) = to_captions(phrases, vocabulary)
+    text = swint_networks["detector"].text(caption.ids, caption.sentences)
+    padded = tuple(batch.tensors.shape[2:])
+    for place, size in enumerate(sizes):
+        maps = swint_networks["backbone"](batch.tensors[place : place + 1])
+        logits, boxes = swint_networks["detector"](maps, text, padded=padded, filled=size)
+        assert_close(boxes[0], theirs["pred_boxes"][place])
+        assert_close(logits[0], theirs["pred_logits"][place, :, : len(caption.ids)])

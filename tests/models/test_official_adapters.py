@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from masa_cli.models.checkpoint_file import load_parts
-from masa_cli.models.device import choose_placement
-from masa_cli.models.folding import ready
-from masa_cli.models.network import build_parts
-from masa_cli.models.objects import ObjectFinder
-from masa_cli.models.roi import box_features, box_levels
+from masa_cli.models.adapter import build_parts
+from masa_cli.models.device import choose_placement, ready
+from masa_cli.models.heads import box_features, box_levels
+from masa_cli.models.object_branch import ObjectFinder
+from masa_cli.models.official_checkpoint import load_parts
 from masa_cli.models.variants import VARIANTS
 from tests.golden import assert_close, assert_samples_close, golden
 from tests.recipe import recipe_input

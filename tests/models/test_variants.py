@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from masa_cli.errors import SettingsError
+from masa_cli.models.official_keys import RULES
 from masa_cli.models.variants import PREPARATIONS, VARIANTS, find_variant
-from masa_cli.official_keys import RULES
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -19,8 +19,8 @@ def test_an_unknown_name_lists_the_known_ones():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_row_names_parts_that_exist(name):
-    from masa_cli.models.backbones import BACKBONES  # noqa: PLC0415 - imports torch
-    from masa_cli.models.network import FUSIONS, HEADS, NECKS  # noqa: PLC0415
+    from masa_cli.models.adapter import FUSIONS, HEADS, NECKS
+    from masa_cli.models.backbones import BACKBONES
 
     variant = find_variant(name)
     assert variant.backbone in BACKBONES

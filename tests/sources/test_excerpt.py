@@ -3,12 +3,11 @@ from fractions import Fraction
 import pytest
 from PIL import Image
 
-from masa_cli.cli.inputs import excerpt_of
-from masa_cli.cli.values import parse_time
 from masa_cli.errors import SettingsError, SourceError, UsageError
+from masa_cli.jobs.inputs import excerpt_of
+from masa_cli.settings import parse_time
 from masa_cli.sources import open_source
-from masa_cli.sources.excerpt import Excerpt, Span
-from masa_cli.sources.timeline import Timeline
+from masa_cli.sources.excerpt import Excerpt, Span, Timeline
 from tests.sources.encoded import numbered, numbers, times, write_numbered
 
 

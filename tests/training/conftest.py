@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from masa_cli.formats.regions import Regions, RegionSet
+from masa_cli.training.regions import Regions, RegionSet
 
 
 def polygon(middle, radius, num_corners, turn):

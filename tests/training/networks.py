@@ -1,10 +1,9 @@
 """Networks as training begins with them."""
 
 from masa_cli.models.variants import VARIANTS
-from masa_cli.training.initial import first_weights
-from masa_cli.training.objectives import OBJECTIVES
-from masa_cli.training.recipes import find_recipe
-from masa_cli.training.trainee import Trainee
+from masa_cli.training.loop import Trainee
+from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.recipe import find_recipe
 
 
 def objectives_of(variant):

@@ -1,0 +1,1 @@
+"""What tracks tell: lifetimes, crossings, the best views."""

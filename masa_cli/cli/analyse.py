@@ -1,0 +1,352 @@
+"""`masa stats`: how many tracks, how long, when and where."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from masa_cli.cli import options
+from masa_cli.cli import options as source_options
+from masa_cli.cli.values import Fps, TracksFile, times_of
+from masa_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from masa_cli.analysis.crossings import Crossing, Line
+    from masa_cli.analysis.lifetimes import ClassCount
+    from masa_cli.formats.tables import TrackTable
+    from masa_cli.structures import Image
+
+StatsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder to write tracks.csv (a row per track), timeline.png and heatmap.png into; "
+        "pictures need pip install 'masa[eval]'.",
+        show_default=False,
+    ),
+]
+Video = Annotated[
+    Path | None,
+    typer.Option(
+        "--video",
+        help="The video: its size, and its first frame under the heat map.",
+        show_default=False,
+    ),
+]
+
+
+def stats(
+    tracks: TracksFile,
+    output: StatsFolder = None,
+    video: Video = None,
+    fps: Fps = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Count tracks by class and measure how long they last; with -o, per track and as pictures."""
+    from masa_cli.analysis import lifetimes as life
+    from masa_cli.analysis import plots as pictures
+    from masa_cli.cli.console import messages, show_json
+    from masa_cli.formats import Hints, read_tracks
+    from masa_cli.formats.files import make_folder, refuse_existing
+
+    with messages(quiet=quiet or json):
+        names = ("tracks.csv", "timeline.png", "heatmap.png")
+        targets = [output / name for name in names] if output else []
+        if output:
+            pictures.check_matplotlib()
+        if not overwrite:
+            refuse_existing(targets)
+        size, picture = _video_facts(video)
+        table = read_tracks(tracks, hints=Hints(size))
+        times = times_of(table, fps)
+        lives = life.lifetimes(table, times)
+        counts = life.class_counts(table, lives)
+        if output:
+            make_folder(output)
+            contents = (
+                life.as_csv(lives),
+                pictures.timeline(table, times),
+                pictures.heat_map(table, table.size or _extent(table), picture),
+            )
+            for target, data in zip(targets, contents, strict=True):
+                _write_stats(target, data)
+    if json:
+        show_json(
+            {
+                "frames": table.num_frames,
+                "boxes": len(table),
+                "tracks": len(lives),
+                "classes": [asdict(count) for count in counts],
+                "written": [str(target) for target in targets],
+            }
+        )
+    elif not quiet:
+        _show_stats(table, len(lives), counts, targets)
+
+
+def _video_facts(video: Path | None) -> tuple[tuple[int, int] | None, Image | None]:
+    """Size and first frame."""
+    from masa_cli.sources import open_source
+
+    if video is None:
+        return None, None
+    source = open_source(video)
+    picture = next(iter(source.frames())).image
+    return (source.info.width, source.info.height), picture
+
+
+def _extent(table: TrackTable) -> tuple[int, int]:
+    """Of all boxes, where the size of the video is not known; at least one pixel."""
+    if not len(table):
+        return 1, 1
+    width, height = table.tracks.boxes[:, 2:].max(axis=0).tolist()
+    return max(1, min(round(width), 16_384)), max(1, min(round(height), 16_384))
+
+
+def _write_stats(target: Path, data: bytes) -> None:
+    from masa_cli.formats.files import PartFile
+
+    with PartFile(target) as file:
+        file.write(data)
+
+
+def _show_stats(
+    table: TrackTable, num_tracks: int, counts: list[ClassCount], targets: list[Path]
+) -> None:
+    from masa_cli.cli.console import show, show_table
+
+    show(f"{num_tracks} tracks, {len(table)} boxes in {table.num_frames} frames")
+    show("")
+    show_table(
+        ("class", "tracks", "boxes", "median s", "longest s", "most at once"),
+        [
+            (
+                count.label,
+                str(count.tracks),
+                str(count.boxes),
+                f"{count.median_seconds:.1f}",
+                f"{count.longest_seconds:.1f}",
+                str(count.most_at_once),
+            )
+            for count in counts
+        ],
+    )
+    for target in targets:
+        show(str(target))
+
+
+Lines = Annotated[
+    list[str],
+    typer.Option(
+        "--line",
+        metavar="[NAME:]X1,Y1,X2,Y2",
+        help="A line from its first to its second point, in pixels; may be repeated.",
+        show_default=False,
+    ),
+]
+PointOption = Annotated[
+    Literal["foot", "centre"],
+    typer.Option(
+        "--point", help="Which point of the box must cross: the middle of its lower edge, or of it."
+    ),
+]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="A CSV file for every single crossing.", show_default=False
+    ),
+]
+
+
+def count(
+    tracks: TracksFile,
+    line: Lines,
+    point: PointOption = "foot",
+    output: Events = None,
+    fps: Fps = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Count the tracks that cross a line, by class and direction.
+
+    Left and right are those of someone who looks from the line's first point to its second. A point
+    within a twentieth of the box's height of the line is on neither side: boxes that tremble on it
+    do not count.
+    """
+    from masa_cli.analysis.crossings import crossings
+    from masa_cli.cli.console import messages, show_json
+    from masa_cli.formats import read_tracks
+    from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
+
+    lines = parse_lines(line)
+    with messages(quiet=quiet or json):
+        if output:
+            refuse_inputs([output], [tracks])
+            if not overwrite:
+                refuse_existing([output])
+        table = read_tracks(tracks)
+        found = crossings(table, times_of(table, fps), lines, point)
+        if output:
+            make_folder(output.parent)
+            _write_counts(output, found)
+    rows = _totals(lines, found)
+    if json:
+        keys = ("line", "class", "to_left", "to_right")
+        show_json(
+            {
+                "crossings": len(found),
+                "counts": [dict(zip(keys, row, strict=True)) for row in rows],
+                "written": [str(output)] if output else [],
+            }
+        )
+    elif not quiet:
+        _show_counts(rows, output)
+
+
+def parse_lines(texts: list[str]) -> list[Line]:
+    """Lines with names of their own, by default their number; UsageError for what is none."""
+    from masa_cli.analysis.crossings import Line
+
+    lines: list[Line] = []
+    for number, text in enumerate(texts, start=1):
+        name, colon, numbers = text.rpartition(":")
+        try:
+            x1, y1, x2, y2 = (float(each) for each in numbers.split(","))
+        except ValueError:
+            x1 = y1 = x2 = y2 = math.nan
+        is_line = all(abs(each) < 1e6 for each in (x1, y1, x2, y2)) and (x1, y1) != (x2, y2)
+        if not is_line or (colon and not name):
+            raise UsageError(
+                f'--line expects two different points in pixels, got "{text}"',
+                fix="write it as x1,y1,x2,y2, or name:x1,y1,x2,y2",
+            )
+        lines.append(Line(name or str(number), x1, y1, x2, y2))
+    names = [line.name for line in lines]
+    if len(set(names)) < len(names):
+        raise UsageError("two lines have the same name", fix="give each a name of its own")
+    return lines
+
+
+def _totals(lines: list[Line], found: list[Crossing]) -> list[tuple[str, str, int, int]]:
+    """Line, class, how many to the left and to the right; a line that nobody crosses has a row."""
+    rows = []
+    for line in lines:
+        own = [crossing for crossing in found if crossing.line == line.name]
+        for label in sorted({crossing.label for crossing in own}) or [""]:
+            sides = [crossing.to for crossing in own if crossing.label == label]
+            rows.append((line.name, label, sides.count("left"), sides.count("right")))
+    return rows
+
+
+def _write_counts(output: Path, found: list[Crossing]) -> None:
+    import csv
+    import io
+
+    from masa_cli.formats.files import PartFile
+    from masa_cli.formats.tabular import harmless
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("frame", "time", "id", "label", "line", "to"))
+    writer.writerows(
+        (
+            each.frame,
+            f"{each.time:.4f}",
+            each.id,
+            harmless(each.label),
+            harmless(each.line),
+            each.to,
+        )
+        for each in found
+    )
+    with PartFile(output) as file:
+        file.write(text.getvalue().encode())
+
+
+def _show_counts(rows: list[tuple[str, str, int, int]], output: Path | None) -> None:
+    from masa_cli.cli.console import show, show_table
+
+    show_table(
+        ("line", "class", "to the left", "to the right"),
+        [(line, label, str(left), str(right)) for line, label, left, right in rows],
+        num_left=2,
+    )
+    if output:
+        show(str(output))
+
+
+VideoOrFolder = Annotated[
+    Path, typer.Argument(help="The video file or folder of images.", show_default=False)
+]
+CropsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for the pictures (default: crops, beside the tracks).",
+        show_default=False,
+    ),
+]
+PerTrack = Annotated[
+    int, typer.Option("--per-track", min=1, help="At most so many views of each track.")
+]
+LeastSide = Annotated[
+    float, typer.Option("--min-side", min=1, help="Leave out boxes of a shorter side, pixels.")
+]
+Margin = Annotated[
+    float, typer.Option("--margin", min=0, max=5, help="Share of the box to show around it.")
+]
+
+
+def crops(
+    source: VideoOrFolder,
+    tracks: TracksFile,
+    output: CropsFolder = None,
+    per_track: PerTrack = 5,
+    min_side: LeastSide = 16.0,
+    margin: Margin = 0.1,
+    fps: Fps = None,
+    start: source_options.Start = None,
+    end: source_options.End = None,
+    every: source_options.Every = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Cut the best views of each track out of the video, as <id>/<frame>.jpg and crops.csv.
+
+    Large, whole, unhidden and surely found ones are preferred, spread over the life of the track.
+    """
+    from masa_cli.analysis.crops import ViewSettings, write_crops
+    from masa_cli.cli.console import messages, run_and_report
+    from masa_cli.formats import Hints, read_tracks
+    from masa_cli.formats.files import make_folder, refuse_existing
+    from masa_cli.jobs.inputs import excerpt_of
+    from masa_cli.settings import parse_frame_rate
+    from masa_cli.sources import open_source
+
+    folder = output or tracks.with_name("crops")
+    with messages(quiet=quiet or json):
+        whole = open_source(source, frame_rate=parse_frame_rate(fps))
+        frames = excerpt_of(whole, start, end, every)
+        size = frames.info.width, frames.info.height
+        table = read_tracks(tracks, hints=Hints(size))
+        if not overwrite:
+            refuse_existing([folder])
+        make_folder(folder.parent)
+        run_and_report(
+            lambda watch: write_crops(
+                frames, table, folder, ViewSettings(per_track, min_side, margin), watch
+            ),
+            frames.info.num_frames,
+            quiet=quiet,
+            json=json,
+        )

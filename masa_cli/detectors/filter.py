@@ -1,0 +1,192 @@
+"""Which of the detector's boxes are tracked at all: by class, score, size and place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from masa_cli.boxes import area, centres
+from masa_cli.detectors import Detector
+from masa_cli.errors import SettingsError, SourceError, shortened
+from masa_cli.formats.files import explained
+from masa_cli.formats.tables import LARGEST
+from masa_cli.structures import BoolArray, Detections, FloatArray, Frame
+
+Placement = Literal["centre", "foot", "overlap"]
+Polygon = tuple[tuple[float, float], ...]
+
+_OVERLAP = 0.5  # share of a box that must be within a region, where overlap decides
+_GRID = 24  # points across a box in each direction, with which its share is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is wanted of the boxes that are found; by default all.
+
+    Attributes:
+        least_scores: by class, the least score of its boxes; only these classes are wanted. Empty:
+            all classes.
+        min_area: square pixels.
+        inside: polygons, pixels; a box must be in one of them. None: no such condition.
+        outside: polygons; a box must be in none of them.
+        placement: what of the box counts: its centre, the middle of its lower edge, or whether more
+            than half of it is inside.
+    """
+
+    least_scores: Mapping[str, float] = field(default_factory=dict)
+    min_area: float = 0.0
+    inside: tuple[Polygon, ...] | None = None
+    outside: tuple[Polygon, ...] = ()
+    placement: Placement = "centre"
+
+    def check(self, classes: Sequence[str]) -> None:
+        """Raise SettingsError for a wanted class that the detector does not know."""
+        unknown = [name for name in self.least_scores if name not in classes]
+        if unknown:
+            raise SettingsError(
+                f'there is no class "{unknown[0]}" among what is detected',
+                fix=f"name some of: {', '.join(classes)}",
+            )
+
+    def of(self, found: Detections, classes: Sequence[str]) -> Detections:
+        """The boxes that are wanted, in the order given.
+
+        Args:
+            found: boxes of one frame.
+            classes: names that labels index.
+        """
+        kept = area(found.boxes) >= self.min_area
+        if self.least_scores:
+            # In the precision of scores: 0.7 is not below 0.7.
+            least = np.array([self.least_scores.get(name, np.inf) for name in classes], np.float32)
+            kept &= found.scores >= least[found.labels] if len(found) else False
+        if self.inside is not None:
+            kept &= self._within(found.boxes, self.inside)
+        if self.outside:
+            kept &= ~self._within(found.boxes, self.outside)
+        return found[kept]
+
+    def _within(self, boxes: FloatArray, polygons: tuple[Polygon, ...]) -> BoolArray:
+        """(N,) which boxes are in one of the polygons."""
+        if self.placement == "overlap":
+            steps = (np.arange(_GRID) + 0.5) / _GRID
+            across, down = (grid.ravel() for grid in np.meshgrid(steps, steps))
+            first, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
+            points: FloatArray = first + size * np.stack([across, down], axis=1)
+            within = within_any(points.reshape(-1, 2), polygons).reshape(len(boxes), -1)
+            mostly: BoolArray = within.mean(axis=1) > _OVERLAP
+            return mostly
+        places = centres(boxes)
+        if self.placement == "foot":
+            places[:, 1] = boxes[:, 3]
+        return within_any(places, polygons)
+
+
+def within_any(
+    points: FloatArray | NDArray[np.float64], polygons: tuple[Polygon, ...]
+) -> BoolArray:
+    """(N,) which points, (N, 2) x and y, are in one of the polygons (by the even-odd rule)."""
+    inside = np.zeros(len(points), np.bool_)
+    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
+    for polygon in polygons:
+        odd = np.zeros(len(points), np.bool_)
+        for (x1, y1), (x2, y2) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
+            if y1 == y2:
+                continue  # a ray to the right never crosses a level edge
+            spans = (y1 <= y) != (y2 <= y)
+            odd ^= spans & (x < x1 + (y - y1) * ((x2 - x1) / (y2 - y1)))
+        inside |= odd
+    return inside
+
+
+class Selected:
+    """What another detector finds, less what is not wanted; classes keep their numbers.
+
+    Args:
+        detector: does the work.
+        selection: what is wanted.
+    """
+
+    def __init__(self, detector: Detector, selection: Selection) -> None:
+        self._detector, self._selection = detector, selection
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the detector's classes."""
+        return self._detector.classes
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """The wanted boxes of each frame."""
+        return [self._selection.of(found, self.classes) for found in self._detector.detect(frames)]
+
+
+_FIX = "write a list of points, [[x, y], [x, y], [x, y]], a list of such lists, or GeoJSON"
+_DEEPEST = 8
+
+
+def read_polygons(path: Path) -> tuple[Polygon, ...]:
+    """The polygons of a file, at least one.
+
+    Raises:
+        SourceError: it is no JSON of polygons, or a polygon has holes or less than three points.
+    """
+    with explained(path):
+        data = path.read_bytes()
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise SourceError(
+            f"{path} line {error.lineno} column {error.colno} is not JSON: {error.msg}", fix=_FIX
+        ) from None
+    polygons = _polygons(content, path, 0)
+    if not polygons:
+        raise SourceError(f"{path} has no polygon", fix=_FIX)
+    return tuple(polygons)
+
+
+def _polygons(content: Any, path: Path, depth: int) -> list[Polygon]:  # noqa: ANN401 - JSON
+    if isinstance(content, dict) and depth < _DEEPEST:
+        return _geo(content, path, depth)
+    if not isinstance(content, list):
+        raise SourceError(f"{path}: expected points, got {shortened(str(content))}", fix=_FIX)
+    if all(_is_point(each) for each in content):
+        if len(content) < 3:
+            raise SourceError(
+                f"{path}: a polygon has {len(content)} points, at least 3 are needed", fix=_FIX
+            )
+        return [tuple((float(x), float(y)) for x, y in content)]
+    if depth >= _DEEPEST or any(_is_point(each) for each in content):
+        raise SourceError(f"{path}: expected points, got {shortened(str(content))}", fix=_FIX)
+    return [polygon for each in content for polygon in _polygons(each, path, depth + 1)]
+
+
+def _geo(content: dict[str, Any], path: Path, depth: int) -> list[Polygon]:
+    kind, rings = content.get("type"), content.get("coordinates")
+    if kind == "FeatureCollection" and isinstance(content.get("features"), list):
+        return [
+            polygon
+            for feature in content["features"]
+            for polygon in _polygons(feature, path, depth + 1)
+        ]
+    if kind == "Feature":
+        return _polygons(content.get("geometry"), path, depth + 1)
+    polygons = {"Polygon": [rings], "MultiPolygon": rings}.get(str(kind))
+    if not isinstance(polygons, list) or not all(isinstance(each, list) for each in polygons):
+        raise SourceError(f"{path}: GeoJSON of type {shortened(str(kind))}", fix=_FIX)
+    if any(len(each) != 1 for each in polygons):
+        raise SourceError(f"{path}: a polygon has holes", fix="draw it as several without")
+    return [polygon for each in polygons for polygon in _polygons(each[0], path, depth + 1)]
+
+
+def _is_point(each: object) -> bool:
+    return (
+        isinstance(each, list)
+        and len(each) == 2
+        and all(type(number) in (int, float) and abs(number) < LARGEST for number in each)
+    )

@@ -1,0 +1,345 @@
+"""All tracks of a file at once, as columns: what every reader of tracks gives."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masa_cli.boxes import wholly_outside
+from masa_cli.errors import SourceError
+from masa_cli.formats.files import TextFile
+from masa_cli.structures import (
+    BoolArray,
+    Detections,
+    FloatArray,
+    Frame,
+    IntArray,
+    MaskArray,
+    Tracks,
+)
+
+# Four days at 30 frames/s. A frame number beyond is damage, and would keep writers busy for ever.
+MOST_FRAMES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackTable:
+    """The tracks of a whole video, sorted by frame.
+
+    Attributes:
+        frames: (M,) int64 from 0, never decreasing.
+        tracks: (M,) rows.
+        classes: names that labels index.
+        num_frames: of the video, as far as the file tells: at least one more than the last frame.
+        times: (num_frames,) seconds, or None where the file does not tell.
+        size: width and height of the video, pixels, or None.
+    """
+
+    frames: IntArray
+    tracks: Tracks
+    classes: tuple[str, ...]
+    num_frames: int
+    times: NDArray[np.float64] | None = None
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames.shape != (len(self.tracks),) or np.any(np.diff(self.frames) < 0):
+            raise ValueError(f"frames must be ({len(self.tracks)},) and sorted, got {self.frames}")
+        if len(self.frames) and self.frames[-1] >= self.num_frames:
+            raise ValueError(f"frame {self.frames[-1]} is past the last of {self.num_frames}")
+        if self.times is not None and self.times.shape != (self.num_frames,):
+            raise ValueError(f"times must be ({self.num_frames},), got {self.times.shape}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @staticmethod
+    def from_rows(
+        path: Path,
+        frames: IntArray,
+        tracks: Tracks,
+        classes: tuple[str, ...],
+        *,
+        num_frames: int = 0,
+        times: NDArray[np.float64] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> TrackTable:
+        """Sort rows of any order by frame, equal frames as they come.
+
+        Args:
+            path: the file, for errors.
+            frames: (M,) from 0.
+            tracks: (M,) rows.
+            classes: names that labels index.
+            num_frames: more than the rows tell of, where the file knows; else 0.
+            times: see the attribute.
+            size: see the attribute; where there are masks, theirs.
+
+        Raises:
+            SourceError: an identity is twice in a frame, or below 1; a frame is beyond MOST_FRAMES;
+                masks are of different sizes.
+        """
+        check_frame(path, int(frames.max(initial=0)))
+        order = np.argsort(frames, kind="stable")
+        frames, tracks = frames[order], tracks[order]
+        if np.any(tracks.ids < 1):
+            row = int(np.argmax(tracks.ids < 1))
+            raise SourceError(
+                f"{path} frame {frames[row]}: expected ids from 1, got {tracks.ids[row]}",
+                fix="give tracks; detections without identities cannot be converted",
+            )
+        pairs = np.lexsort((tracks.ids, frames))
+        again = (np.diff(frames[pairs]) == 0) & (np.diff(tracks.ids[pairs]) == 0)
+        if again.any():
+            row = int(pairs[1:][again][0])
+            raise SourceError(
+                f"{path} frame {frames[row]}: id {tracks.ids[row]} is there twice",
+                fix="keep one of the two",
+            )
+        size = _size_of_masks(path, tracks.masks) or size
+        last = int(frames[-1]) + 1 if len(frames) else 0
+        return TrackTable(
+            frames, tracks, classes, max(min(num_frames, MOST_FRAMES), last), times, size
+        )
+
+    def of_frames(self, time_base: Fraction) -> Iterator[tuple[Frame, Tracks]]:
+        """Every frame, without its picture, and its tracks.
+
+        Args:
+            time_base: seconds from frame to frame, where the file tells no times.
+        """
+        edges = np.searchsorted(self.frames, np.arange(self.num_frames + 1))
+        for index in range(self.num_frames):
+            time = index * time_base if self.times is None else Fraction(self.times[index])
+            rows = slice(int(edges[index]), int(edges[index + 1]))
+            yield Frame.without_image(index, time), self.tracks[rows]
+
+
+def check_frame(path: Path, frame: int) -> None:
+    """Raise SourceError for a frame number that no video reaches."""
+    if frame >= MOST_FRAMES:
+        raise SourceError(
+            f"{path}: frame {frame} is beyond {MOST_FRAMES}, the most there can be",
+            fix="check the frame numbers",
+        )
+
+
+def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
+    """Width and height of the pictures that masks are of, if there are masks."""
+    sizes = {mask.size[::-1] for mask in masks if mask is not None}
+    if len(sizes) > 1:
+        (first_width, first_height), (width, height) = sorted(sizes)[:2]
+        raise SourceError(
+            f"{path} has masks of {first_width} x {first_height} and of {width} x {height} pixels",
+            fix="give masks of one video, all at its full size",
+        )
+    return sizes.pop() if sizes else None
+
+
+def numbered(names: list[str]) -> tuple[IntArray, tuple[str, ...]]:
+    """(M,) labels for the name of each row, and the names, numbered as they appear."""
+    classes: dict[str, int] = {}
+    labels = [classes.setdefault(name, len(classes)) for name in names]
+    return np.array(labels, np.int64), tuple(classes)
+
+
+# Readers refuse numbers of this size and above: float32 would tell pixels apart no finer than 64.
+LARGEST = 1e9
+
+# The class of boxes in files that name none.
+NAMELESS = "object"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionTable:
+    """The detections of a whole video, sorted by frame.
+
+    Attributes:
+        frames: (M,) int64 from 0, never decreasing.
+        boxes: (M, 4) float32 xyxy in source pixels.
+        scores: (M,) float32.
+        labels: (M,) int64, indices into `classes`.
+        classes: names of the classes.
+        masks: (M,) of Mask or None. All are None, where it is left out.
+        num_empty: boxes without area that were in the file and are not here.
+    """
+
+    frames: IntArray
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    classes: tuple[str, ...]
+    masks: MaskArray = None  # type: ignore[assignment] # never None once made
+    num_empty: int = 0
+
+    def __post_init__(self) -> None:
+        if self.masks is None:
+            object.__setattr__(self, "masks", np.full(len(self.boxes), None))
+        if self.frames.shape != (len(self.boxes),) or np.any(np.diff(self.frames) < 0):
+            raise ValueError(f"frames must be ({len(self.boxes)},) and sorted, got {self.frames}")
+        Detections(
+            self.boxes, self.scores, self.labels, self.masks
+        )  # checks the shapes of the others
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @staticmethod
+    def from_rows(
+        frames: IntArray,
+        boxes: FloatArray,
+        scores: FloatArray,
+        labels: IntArray,
+        classes: tuple[str, ...],
+        masks: MaskArray | None = None,
+    ) -> DetectionTable:
+        """Sort rows of any order by frame, equal frames as they come; drop boxes without area."""
+        solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        order = np.flatnonzero(solid)
+        order = order[np.argsort(frames[order], kind="stable")]
+        return DetectionTable(
+            frames[order],
+            boxes[order],
+            scores[order],
+            labels[order],
+            classes,
+            np.full(len(order), None) if masks is None else masks[order],
+            num_empty=len(boxes) - len(order),
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """The least length of the video: one more than the last frame with a box."""
+        return int(self.frames[-1]) + 1 if len(self) else 0
+
+    def of_frame(self, index: int) -> Detections:
+        """The detections of one frame, in the order of the file; none where it has none."""
+        start, stop = np.searchsorted(self.frames, [index, index + 1])
+        rows = slice(start, stop)
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.masks[rows])
+
+    def inside(self, width: int, height: int) -> tuple[DetectionTable, int]:
+        """The boxes that share area with an image of this size, and how many were dropped.
+
+        Boxes partly outside stay as they are.
+        """
+        return self._where(~wholly_outside(self.boxes, width, height))
+
+    def before(self, num_frames: int) -> tuple[DetectionTable, int]:
+        """The boxes of the first `num_frames` frames, and how many were dropped."""
+        return self._where(self.frames < num_frames)
+
+    def scored(self, min_score: float) -> tuple[DetectionTable, int]:
+        """The boxes of at least this score, and how many were dropped."""
+        return self._where(self.scores >= min_score)
+
+    def _where(self, kept: BoolArray) -> tuple[DetectionTable, int]:
+        table = replace(
+            self,
+            frames=self.frames[kept],
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            masks=self.masks[kept],
+        )
+        return table, len(self) - len(table)
+
+
+def read_numbers(
+    text: TextFile,
+    columns: Mapping[str, int],
+    convert: Mapping[str, Callable[[str], float]] | None = None,
+    completed: list[str] | None = None,
+) -> NDArray[np.float64]:
+    """The wanted columns of all lines: (N, len(columns)), in the order of `columns`.
+
+    Args:
+        text: comma separated lines; fields may be quoted.
+        columns: name of each wanted column, for errors, and where it stands, from 0.
+        convert: how to read the columns that hold no numbers, by name.
+        completed: the same lines with what may be missing, read in their place; errors quote what
+            stands in the file.
+
+    Raises:
+        SourceError: a line has too few columns, or something that is no finite number.
+    """
+    converters: dict[int | str, Callable[[str], float]] = {
+        columns[name]: function for name, function in (convert or {}).items()
+    }
+
+    def parse(lines: list[str]) -> NDArray[np.float64]:
+        return np.loadtxt(
+            lines,
+            delimiter=",",
+            comments=None,
+            quotechar='"',
+            encoding="utf-8",
+            converters=converters,
+            usecols=list(columns.values()),
+            ndmin=2,
+        )
+
+    lines = text.lines if completed is None else completed
+    if not lines:
+        return np.empty((0, len(columns)))
+    try:
+        rows = parse(lines)
+    except ValueError:
+        row = _first_failure(lines, parse)
+        fields = next(csv.reader([lines[row]]))
+        numeric = {name: place for name, place in columns.items() if place not in converters}
+        width = max(columns.values()) + 1
+        raise _unreadable(text, row, fields, numeric, width) from None
+    _check_finite(text, rows, list(columns))
+    return rows
+
+
+def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, least: int) -> None:
+    """Raise SourceError unless all numbers, one per line, are whole and at least `least`."""
+    bad = np.flatnonzero((numbers != np.floor(numbers)) | (numbers < least))
+    if len(bad):
+        row = int(bad[0])
+        raise text.wrong(row, f"a whole {name} from {least}", f"{numbers[row]:g}")
+
+
+def _check_finite(text: TextFile, rows: NDArray[np.float64], names: list[str]) -> None:
+    # NaN compares false, so it is caught as well.
+    bad = np.argwhere(~(np.abs(rows) < LARGEST))
+    if len(bad):
+        row, column = (int(place) for place in bad[0])
+        raise text.wrong(
+            row, f"a finite {names[column]} (below {LARGEST:g})", f"{rows[row, column]:g}"
+        )
+
+
+def _first_failure(lines: list[str], parse: Callable[[list[str]], object]) -> int:
+    """The first line that cannot be parsed, in about the time of parsing all of them."""
+    low, high = 0, len(lines)  # lines[:low] are good, lines[:high] are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            parse(lines[low:middle])
+            low = middle
+        except ValueError:
+            high = middle
+    return low
+
+
+def _unreadable(
+    text: TextFile, row: int, fields: list[str], columns: Mapping[str, int], width: int
+) -> SourceError:
+    if len(fields) < width:
+        return text.wrong(row, f"at least {width} columns", str(len(fields)))
+    for name, column in columns.items():
+        try:
+            float(fields[column])
+        except ValueError:
+            place = f"column {column + 1} ({name})"
+            return text.wrong(row, f"a number in {place}", f'"{fields[column].strip()}"')
+    return text.wrong(row, "plain numbers", "something else")

@@ -1,0 +1,356 @@
+"""Tracks as comma separated values under a header, for spreadsheets and scripts.
+
+`frame,time,id,x1,y1,x2,y2,score,label,interpolated`: frames from 0, seconds, pixels. Read again,
+the columns may be in any order with others between; time, label and interpolated may be missing.
+Frames without tracks leave no row.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from masa_cli.errors import SettingsError, SourceError
+from masa_cli.formats.files import HELP, PartFile, TextFile, explained, part_of, unwritable
+from masa_cli.formats.tables import (
+    LARGEST,
+    NAMELESS,
+    DetectionTable,
+    TrackTable,
+    check_whole,
+    numbered,
+    read_numbers,
+)
+from masa_cli.structures import Detections, Frame, Tracks, VideoInfo
+
+HEADER = ("frame", "time", "id", "x1", "y1", "x2", "y2", "score", "label", "interpolated")
+_NEEDED = ("frame", "id", "x1", "y1", "x2", "y2", "score")
+_MARKS = {"": 0.0, "0": 0.0, "false": 0.0, "1": 1.0, "true": 1.0}
+
+
+class CsvWriter:
+    """Writes one row per box.
+
+    Spreadsheets take a name that begins with =, +, - or @ for a formula; such names get an
+    apostrophe in front, which `read_tracks` takes off again.
+
+    Args:
+        path: replaced at a clean close; until then `<path>.part`.
+        classes: names of the labels.
+    """
+
+    def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
+        self._file = PartFile(path)
+        self._names = [harmless(name) for name in classes]
+        self._file.write((",".join(HEADER) + "\n").encode())
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame."""
+        text = io.StringIO()
+        columns = (tracks.ids, tracks.boxes, tracks.scores, tracks.labels, tracks.interpolated)
+        csv.writer(text, lineterminator="\n").writerows(
+            [
+                frame.index,
+                f"{float(frame.time):.9g}",
+                id_,
+                *(f"{number:.9g}" for number in (*box, score)),
+                self._names[label],
+                int(mark),
+            ]
+            for id_, box, score, label, mark in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
+        )
+        self._file.write(text.getvalue().encode())
+
+    def __enter__(self) -> CsvWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.__exit__(kind, error, traceback)
+
+
+def read_csv(path: Path) -> TrackTable:
+    """Read the table.
+
+    Raises:
+        SourceError: a column is missing, or a line is malformed.
+    """
+    text = TextFile.read(path)
+    fields = [name.strip().lower() for name in next(csv.reader(text.lines[:1]), list(HEADER))]
+    missing = [name for name in _NEEDED if name not in fields]
+    if missing:
+        raise SourceError(
+            f"{path} line {text.numbers[0]}: no column {', '.join(missing)} in the header: "
+            f"{', '.join(fields)}",
+            fix=HELP,
+        )
+    text = TextFile(path, text.lines[1:], text.numbers[1:])
+    classes: dict[str, int] = {}
+
+    def number_of(label: str) -> float:
+        return classes.setdefault(_original(label.strip()) or NAMELESS, len(classes))
+
+    def mark_of(text: str) -> float:
+        return _MARKS[text.strip().lower()]  # a KeyError becomes the ValueError of numpy
+
+    converters = {"label": number_of, "interpolated": mark_of}
+    columns = {name: fields.index(name) for name in HEADER if name in fields and name != "time"}
+    rows = read_numbers(
+        text, columns, {name: each for name, each in converters.items() if name in columns}
+    )
+    column = {name: rows[:, place] for place, name in enumerate(columns)}
+    check_whole(text, column["frame"], "frame number", least=0)
+    check_whole(text, column["id"], "id", least=1)
+    none = np.zeros(len(rows))
+    tracks = Tracks(
+        rows[:, [list(columns).index(name) for name in ("x1", "y1", "x2", "y2")]].astype(
+            np.float32
+        ),
+        column["score"].astype(np.float32),
+        column.get("label", none).astype(np.int64),
+        column["id"].astype(np.int64),
+        column.get("interpolated", none) != 0,
+    )
+    frames = column["frame"].astype(np.int64)
+    return TrackTable.from_rows(path, frames, tracks, tuple(classes) or (NAMELESS,))
+
+
+def harmless(name: str) -> str:
+    """A name as no spreadsheet takes for a formula."""
+    return "'" + name if name[:1] in {"=", "+", "-", "@", "'"} else name
+
+
+def _original(name: str) -> str:
+    return name[1:] if name[:1] == "'" and name[1:2] in {"=", "+", "-", "@", "'"} else name
+
+
+NUMBERS = ("frame", "x1", "y1", "x2", "y2", "score")
+LABEL = "label"
+
+
+def recognises(first_line: str) -> bool:
+    """Whether a line has a column named frame."""
+    return "frame" in _fields(first_line)
+
+
+def read_detections(path: Path) -> DetectionTable:
+    """Read the table; classes are numbered as they appear, rows without a label are "object"."""
+    columns, text = _split_header(TextFile.read(path))
+    classes: dict[str, int] = {}
+
+    def number_of(label: str) -> float:
+        return classes.setdefault(label.strip() or NAMELESS, len(classes))
+
+    if LABEL not in columns:
+        number_of(NAMELESS)
+    _check_quotes(text)
+    rows = read_numbers(text, columns, {LABEL: number_of} if LABEL in columns else {})
+    check_whole(text, rows[:, 0], "frame number", least=0)
+    return DetectionTable.from_rows(
+        rows[:, 0].astype(np.int64),
+        rows[:, 1:5].astype(np.float32),
+        rows[:, 5].astype(np.float32),
+        rows[:, 6].astype(np.int64) if LABEL in columns else np.zeros(len(rows), np.int64),
+        tuple(classes),
+    )
+
+
+def write_detections(path: Path, frames: Iterable[Detections], classes: Sequence[str]) -> None:
+    """Write the detections of all frames, in order; `path` is replaced once it is complete."""
+    with PartFile(path) as file:
+        file.write((",".join((*NUMBERS, LABEL)) + "\n").encode())
+        for index, found in enumerate(frames):
+            text = io.StringIO()
+            rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels, strict=True)
+            csv.writer(text, lineterminator="\n").writerows(
+                [index, *(f"{number:.9g}" for number in (*box, score)), classes[label]]
+                for box, score, label in rows
+            )
+            file.write(text.getvalue().encode())
+
+
+def _split_header(text: TextFile) -> tuple[dict[str, int], TextFile]:
+    """Where the wanted columns stand, in the order of NUMBERS and LABEL; and the other lines."""
+    fields = _fields(text.lines[0]) if text.lines else list(NUMBERS)
+    missing = [name for name in NUMBERS if name not in fields]
+    if missing:
+        raise SourceError(
+            f"{text.path} line {text.numbers[0]}: no column {', '.join(missing)} "
+            f"in the header: {', '.join(fields)}",
+            fix=HELP,
+        )
+    columns = {name: fields.index(name) for name in (*NUMBERS, LABEL) if name in fields}
+    return columns, TextFile(text.path, text.lines[1:], text.numbers[1:])
+
+
+def _fields(header: str) -> list[str]:
+    return [name.strip().lower() for name in next(csv.reader([header]), [])]
+
+
+def _check_quotes(text: TextFile) -> None:
+    """An open quote would swallow the lines after it."""
+    for row, line in enumerate(text.lines):
+        if line.count('"') % 2:
+            raise text.wrong(row, "quotes in pairs", str(line.count('"')))
+
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+_ROWS_AT_ONCE = 100_000  # of a row group: what is in memory while writing
+
+
+class ParquetWriter:
+    """Writes a row per box, in groups of some hundred thousand.
+
+    Args:
+        path: replaced at a clean close; until then `<path>.part`.
+        info: the video.
+        classes: names of the labels.
+    """
+
+    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
+        self._arrow = _require("pyarrow")
+        self._path, self._part = path, part_of(path)
+        self._info, self._names = info, np.array(classes, object)
+        self._held: list[tuple[int, float, Tracks]] = []
+        self._num_held = self._num_frames = 0
+        try:
+            self._file = _require("pyarrow.parquet").ParquetWriter(str(self._part), self._schema())
+        except OSError as error:
+            raise unwritable(self._part, str(error)) from error
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame."""
+        self._held.append((frame.index, float(frame.time), tracks))
+        self._num_held += len(tracks)
+        self._num_frames = frame.index + 1
+        if self._num_held >= _ROWS_AT_ONCE:
+            self._write_held()
+
+    def __enter__(self) -> ParquetWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._write_held()
+            self._file.add_key_value_metadata({"frames": str(self._num_frames)})
+            self._file.close()
+            if kind is None:
+                os.replace(self._part, self._path)
+        except OSError as failure:
+            if kind is None:
+                raise unwritable(self._part, str(failure)) from failure
+
+    def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types
+        arrow = self._arrow
+        return arrow.schema(
+            [
+                ("frame", arrow.int64()),
+                ("time", arrow.float64()),
+                ("id", arrow.int64()),
+                *((name, arrow.float32()) for name in (*_CORNERS, "score")),
+                ("label", arrow.string()),
+                ("interpolated", arrow.bool_()),
+            ],
+            metadata={"width": str(self._info.width), "height": str(self._info.height)},
+        )
+
+    def _write_held(self) -> None:
+        counts = [len(tracks) for _, _, tracks in self._held]
+        tracks = Tracks.joined(tracks for _, _, tracks in self._held)
+        columns = {
+            "frame": np.repeat([index for index, _, _ in self._held], counts),
+            "time": np.repeat([time for _, time, _ in self._held], counts),
+            "id": tracks.ids,
+            **dict(zip(_CORNERS, np.ascontiguousarray(tracks.boxes.T), strict=True)),
+            "score": tracks.scores,
+            "label": self._names[tracks.labels] if len(tracks) else np.empty(0, object),
+            "interpolated": tracks.interpolated,
+        }
+        schema = self._file.schema
+        arrays = [self._arrow.array(columns[field.name], type=field.type) for field in schema]
+        try:
+            self._file.write_table(self._arrow.Table.from_arrays(arrays, schema=schema))
+        except OSError as error:
+            raise unwritable(self._part, str(error)) from error
+        self._held.clear()
+        self._num_held = 0
+
+
+def read_parquet(path: Path) -> TrackTable:
+    """Read the table; other columns are ignored, `label` and `interpolated` may be missing.
+
+    Raises:
+        SourceError: it is no Parquet file, or a column is missing or of another kind.
+        SettingsError: pyarrow is not installed.
+    """
+    parquet, arrow = _require("pyarrow.parquet"), _require("pyarrow")
+    with explained(path):
+        path.open("rb").close()
+    try:
+        table = parquet.read_table(str(path))
+        meta = parquet.read_metadata(str(path)).metadata or {}
+        column = {name: _plain(table, name) for name in ("frame", "id", *_CORNERS, "score")}
+        names = table["label"].to_pylist() if "label" in table.column_names else []
+        marks = table["interpolated"].to_pylist() if "interpolated" in table.column_names else []
+        width, height, num_frames = (
+            int(meta.get(key, b"0")) for key in (b"width", b"height", b"frames")
+        )
+    except (arrow.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
+        raise SourceError(
+            f"{path} cannot be read as a Parquet table of tracks: {error}",
+            fix="it needs columns frame, id, x1, y1, x2, y2 and score, all numbers",
+        ) from error
+    labels, classes = numbered([str(name) for name in names or ["object"] * len(table)])
+    tracks = Tracks(
+        np.stack([column[name] for name in _CORNERS], axis=1).astype(np.float32),
+        column["score"].astype(np.float32),
+        labels,
+        column["id"].astype(np.int64),
+        np.array([bool(mark) for mark in marks] or np.zeros(len(table)), np.bool_),
+    )
+    return TrackTable.from_rows(
+        path,
+        column["frame"].astype(np.int64),
+        tracks,
+        classes or ("object",),
+        num_frames=num_frames,
+        size=(width, height) if width and height else None,
+    )
+
+
+def _plain(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """A column of finite numbers; ValueError for anything else."""
+    numbers = np.asarray(table[name].to_numpy(), np.float64)
+    if not np.all(np.abs(numbers) < LARGEST):
+        raise ValueError(f"column {name} has numbers that are not finite or below {LARGEST:g}")
+    if name in {"frame", "id"} and np.any((numbers != np.floor(numbers)) | (numbers < 0)):
+        raise ValueError(f"column {name} has numbers that are not whole and from 0")
+    return numbers
+
+
+def _require(module: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "Parquet needs pyarrow, which is not installed", fix="pip install 'masa[parquet]'"
+        ) from None

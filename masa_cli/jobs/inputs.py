@@ -1,0 +1,331 @@
+"""From what the user names (a video, a detections file, or only the latter) to frames and boxes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from masa_cli.detectors import Detector
+from masa_cli.detectors.from_file import FromFile, OfExcerpt
+from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
+from masa_cli.detectors.request import ClassSearch, TextSearch
+from masa_cli.errors import SettingsError, SourceError, UsageError
+from masa_cli.formats import DetectionFormat, read_detections
+from masa_cli.formats.mot import MotSequence, find_sequence
+from masa_cli.formats.tables import DetectionTable
+from masa_cli.jobs.choose import plan_prompt
+from masa_cli.settings import parse_frame_rate, parse_size, parse_time
+from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources.excerpt import Choosable, Excerpt, Span, Timeline
+from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
+from masa_cli.tracking import UsualChanges, as_fact
+
+logger = logging.getLogger(__name__)
+
+USUAL_FRAME_RATE = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How to open what the user names, as far as it does not tell by itself.
+
+    Attributes:
+        frame_rate: of a folder of images, of raw pictures, or of boxes without pictures.
+        patience: seconds in which a lost connection is tried to be made again.
+        raw: what pictures on standard input are like, if they come without a container.
+    """
+
+    frame_rate: Fraction | None = None
+    patience: float = 60.0
+    raw: RawPictures | None = None
+
+    def open(self, location: str) -> Source:
+        """The video, folder or stream of that name; raises what `open_any` raises."""
+        return open_any(location, frame_rate=self.frame_rate, patience=self.patience, raw=self.raw)
+
+
+def parse_opening(
+    locations: Sequence[str],
+    *,
+    fps: str | None,
+    patience: float,
+    video_size: str | None,
+    pixel_format: str | None,
+) -> Opening:
+    """Arguments are the user's sources and options.
+
+    Raises:
+        UsageError: raw pictures are announced without their size, in an unknown layout, or where
+            something else is read.
+        SettingsError: `fps` is no frame rate.
+    """
+    frame_rate, size = parse_frame_rate(fps), parse_size(video_size, "--video-size")
+    if pixel_format and not size:
+        raise UsageError(
+            "--pixel-format is given, but not the size of the raw pictures",
+            fix="give --video-size 640x480 as well",
+        )
+    if size and list(locations) != ["-"]:
+        raise UsageError(
+            "--video-size and --pixel-format are for raw pictures on standard input, but the "
+            f"source is {', '.join(locations) or 'none'}",
+            fix="leave them out, or pipe raw pictures and give - as the source",
+        )
+    if pixel_format and pixel_format not in PIXEL_FORMATS:
+        raise UsageError(
+            f'--pixel-format: unknown layout "{pixel_format}"',
+            fix=f"choose one of {', '.join(PIXEL_FORMATS)}",
+        )
+    raw = RawPictures(*size, pixel_format or "rgb24") if size else None
+    return Opening(frame_rate, patience, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is tracked.
+
+    Attributes:
+        frames: with pictures, if there are any.
+        table: boxes, none of them wholly outside the image.
+        origin: where the pictures are.
+    """
+
+    frames: Source
+    table: DetectionTable
+    origin: Path | None
+
+
+def open_inputs(
+    source: str | None,
+    dets: Path,
+    table: DetectionTable,
+    opening: Opening,
+) -> Inputs:
+    """The frames that `table`, read from `dets`, belongs to.
+
+    Args:
+        source: the user's video, folder or stream; None to look beside `dets`.
+        dets: the detections file.
+        table: what it holds.
+        opening: how to open the frames.
+
+    Raises:
+        SourceError: the pictures cannot be read, or there is nothing to track.
+        SettingsError: a frame rate is given, but the video has one of its own.
+    """
+    sequence = find_sequence(dets) if source is None else None
+    location = source or (str(sequence.images) if sequence and sequence.images else None)
+    if location is not None:
+        frames = opening.open(location)
+        origin = None if is_live(frames) else Path(location)
+        size = (frames.info.width, frames.info.height)
+        _refuse_other_sizes(dets, table, size)
+        return Inputs(frames, _inside(dets, table, size), origin)
+    logger.warning(
+        "no frames were found beside %s: tracking by motion alone, appearance is not used", dets
+    )
+    timeline = _timeline(dets, table, sequence, opening.frame_rate)
+    if sequence and sequence.width and sequence.height:
+        table = _inside(dets, table, (sequence.width, sequence.height))
+    return Inputs(timeline, table, None)
+
+
+def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -> Source:
+    """The part of a source that the user's options ask for; the whole if they ask for none.
+
+    Raises:
+        UsageError: a time is none, or the end is not after the start.
+        SettingsError: the source is live.
+    """
+    first, last = parse_time(start, "--start"), parse_time(end, "--end")
+    if first is None and last is None and every == 1:
+        return source
+    if last is not None and last <= (first or 0):
+        raise UsageError("--end is not after --start", fix="give a later --end")
+    if not isinstance(source, Choosable):
+        raise SettingsError(
+            "--start, --end and --every choose part of a file, but this source is live",
+            fix="leave them out",
+        )
+    return Excerpt(source, Span(first or Fraction(0), last, every))
+
+
+def warn_of_oddities(dets: Path, table: DetectionTable) -> None:
+    """Say what was dropped while reading, and what the trackers will stumble over."""
+    if table.num_empty:
+        logger.warning("%s: %d boxes without area were dropped", dets, table.num_empty)
+    if len(table) and (table.scores.min() < 0 or table.scores.max() > 1):
+        logger.warning(
+            "%s: scores run from %g to %g, but the thresholds of the association are made for "
+            "0 to 1; change them with --set if tracks are missing or too many",
+            dets,
+            table.scores.min(),
+            table.scores.max(),
+        )
+
+
+def _refuse_other_sizes(dets: Path, table: DetectionTable, size: tuple[int, int]) -> None:
+    """Raise SourceError if a mask is not of the size of the frames, width and height."""
+    for mask in table.masks:
+        if mask is not None and mask.size != (size[1], size[0]):
+            raise SourceError(
+                f"{dets}: masks of {mask.size[1]} x {mask.size[0]} pixels, but the frames have "
+                f"{size[0]} x {size[1]}",
+                fix="give masks made from the same video, at its full size",
+            )
+
+
+def _inside(dets: Path, table: DetectionTable, size: tuple[int, int]) -> DetectionTable:
+    inside, num_outside = table.inside(*size)
+    if num_outside:
+        logger.warning(
+            "%s: %d boxes wholly outside the image of %d x %d were dropped",
+            dets,
+            num_outside,
+            *size,
+        )
+    return inside
+
+
+def _timeline(
+    dets: Path, table: DetectionTable, sequence: MotSequence | None, frame_rate: Fraction | None
+) -> Timeline:
+    num_frames = max(table.num_frames, (sequence and sequence.num_frames) or 0)
+    if not num_frames:
+        raise SourceError(
+            f"{dets} holds no detections and no frames were found beside it: nothing to track",
+            fix="give the video or the folder of frames as well",
+        )
+    stated = sequence.frame_rate if sequence else None
+    return Timeline(
+        sequence.name if sequence else dets.stem,
+        num_frames,
+        frame_rate or stated or USUAL_FRAME_RATE,
+    )
+
+
+_USUAL_OPENING = Opening()
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSource:
+    """Frames and what finds boxes in them.
+
+    Attributes:
+        frames: with pictures, if there are any.
+        origin: where the pictures are.
+        detector: or the plan of one.
+        inputs: files that are read.
+        facts: what the boxes depend on, by name, for --resume.
+        adapter: the one to use unless the user chooses.
+        found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
+        usual: changes to the settings of associations, before the user's.
+        table: the detections, where they are read from a file.
+    """
+
+    frames: Source
+    origin: Path | None
+    detector: Detector | TextSearch | ClassSearch
+    inputs: tuple[Path, ...]
+    facts: tuple[tuple[str, str], ...]
+    adapter: str
+    found_by: str
+    usual: UsualChanges = field(default_factory=dict)
+    table: DetectionTable | None = None
+
+
+def check_one_given(dets: Path | None, prompt: str | None, prompt_file: Path | None) -> None:
+    """Raise UsageError unless exactly one says where boxes come from."""
+    given = [option for option in (dets, prompt, prompt_file) if option is not None]
+    if not given:
+        raise UsageError(
+            "nothing says which objects to track",
+            fix=f"give boxes with --dets FILE, or name them with --prompt: {PROMPT_RULES}",
+        )
+    if len(given) > 1:
+        raise UsageError(
+            "--dets, --prompt and --prompt-file exclude each other", fix="give one of them"
+        )
+
+
+def from_file(
+    source: str | None,
+    dets: Path,
+    *,
+    format: DetectionFormat,
+    images: Path | None,
+    min_score: float | None,
+    opening: Opening = _USUAL_OPENING,
+    part: Callable[[Source], Source] = lambda whole: whole,
+) -> BoxSource:
+    """Boxes from a file of detections; arguments are the user's options, and `part` cuts frames.
+
+    Raises:
+        SourceError, SettingsError: see `read_detections` and `open_inputs`.
+    """
+    least = -math.inf if min_score is None else min_score
+    table, _ = read_detections(dets, format=format, images=images).scored(least)
+    warn_of_oddities(dets, table)
+    inputs = open_inputs(source, dets, table, opening)
+    frames, detector = part(inputs.frames), FromFile(inputs.table)
+    is_part = isinstance(frames, Excerpt)
+    return BoxSource(
+        frames=frames,
+        origin=inputs.origin,
+        detector=OfExcerpt(detector, frames) if isinstance(frames, Excerpt) else detector,
+        inputs=tuple(path for path in (dets, images) if path),
+        facts=(("--min-score", str(least)), ("--dets-format", format)),
+        adapter="raw",
+        found_by="file",
+        table=None if is_part else inputs.table,  # of which only a part is used
+    )
+
+
+def from_prompt(
+    source: str | None,
+    prompt: str | None,
+    prompt_file: Path | None,
+    *,
+    model: str,
+    min_score: float | None,
+    max_overlap: float | None,
+    weights_dir: Path | None,
+    association: str,
+    opening: Opening = _USUAL_OPENING,
+    part: Callable[[Source], Source] = lambda whole: whole,
+) -> BoxSource:
+    """Boxes that a detector finds; arguments are the user's options, and `part` cuts frames.
+
+    Raises:
+        UsageError: the prompt is empty or malformed, or there is no video.
+        MasaError: the video, a file of weights or the prompt's file cannot be read.
+    """
+    wanted = read_prompt(prompt_file) if prompt_file else parse_prompt(prompt or "")
+    if source is None:
+        raise UsageError(
+            "a prompt is looked for in pictures, but no video is given",
+            fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
+        )
+    frames = part(opening.open(source))
+    choice = {"min_score": min_score, "max_overlap": max_overlap}
+    given = {name: value for name, value in choice.items() if value is not None}
+    plan = plan_prompt(wanted, model, given, weights_dir, association)  # says what it takes
+    return BoxSource(
+        frames=frames,
+        origin=None if is_live(frames) else Path(source),
+        detector=plan.search,
+        inputs=tuple(path for path in (*plan.files, prompt_file) if path),
+        facts=(
+            ("--prompt", str(wanted)),
+            ("--detector", plan.model),
+            ("boxes", str(plan.choice)),
+            as_fact(plan.usual),
+        ),
+        adapter=plan.adapter,
+        found_by=plan.found_by,
+        usual=plan.usual,
+    )

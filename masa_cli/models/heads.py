@@ -1,0 +1,223 @@
+"""MASA's track head: what a box shows in, its embedding out (spec 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from masa_cli.models.neck import WIDTH, ConvNorm
+from masa_cli.structures import FloatArray, State
+
+# Frames count alike until there are so many; then the oldest fade. A frame moves the mean by 1/n at
+# most, so embeddings a tracker remembers from a second ago are still centred alike; yet a change of
+# light is followed within a minute.
+MAX_FRAMES = 1000
+
+
+class SceneMean:
+    """Mean over frames of a vector, one frame after the other.
+
+    In float64: steps of a thousandth of a small difference would be lost in float32.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._mean: NDArray[np.float64] = np.zeros(dim)
+        self._num_frames = 0
+
+    def after(self, frame: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Take in one frame's (dim,) vector; the mean including it."""
+        self._num_frames = min(self._num_frames + 1, MAX_FRAMES)
+        self._mean = self._mean + (frame - self._mean) / self._num_frames
+        return self._mean
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return {"mean": self._mean, "num_frames": np.array(self._num_frames)}
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        self._mean = np.array(state["mean"], np.float64)
+        self._num_frames = int(state["num_frames"])
+
+
+GRID = 7  # cells per side
+_FINEST_SIDE = 56  # boxes of less than twice that side, in pixels, are read from the finest level
+
+
+def box_levels(boxes: Tensor, num_levels: int) -> Tensor:
+    """(N,) the level each box is read from: coarser by one with every doubling of its side.
+
+    Args:
+        boxes: (N, 4) xyxy in pixels of the picture.
+        num_levels: the coarsest is the last.
+    """
+    sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    return (sides / _FINEST_SIDE + 1e-6).log2().floor().clamp(0, num_levels - 1).long()
+
+
+def box_features(
+    maps: Mapping[int, Tensor], strides: Sequence[int], boxes: Sequence[Tensor], points: int
+) -> Tensor:
+    """RoIAlign, aligned to half pixels, averaging.
+
+    Args:
+        maps: by level (B, C, H, W); only levels that a box is read from are needed.
+        strides: pixels per cell of each level.
+        boxes: for each of the B pictures (N, 4) xyxy in its pixels.
+        points: read per side of a cell of the grid; 0: one per cell of the map it spans.
+
+    Returns:
+        (sum of N, C, 7, 7) float32, in the order of the boxes; zeros for a box without area.
+    """
+    counts = torch.tensor([len(rows) for rows in boxes])
+    owners = torch.arange(len(boxes)).repeat_interleave(counts)
+    rows = torch.cat(list(boxes))
+    rois = torch.cat([owners[:, None].to(rows), rows], dim=1)  # (N, 5): picture, box
+    levels = box_levels(rows, len(strides))
+    x = next(iter(maps.values()))
+    cells = torch.empty((len(rois), x.shape[1], GRID, GRID), device=x.device)
+    for level in sorted(set(levels.tolist())):
+        here = levels == level
+        x = maps[level].float().contiguous()  # RoIAlign knows float32 on every device
+        cells[here] = roi_align(x, rois[here], GRID, 1 / strides[level], points, aligned=True)
+    return cells
+
+
+class EmbeddingHead(nn.Module):
+    """Convolutions and two layers.
+
+    Args:
+        channels: of the maps.
+        num_convs: convolutions.
+        hidden: numbers between the two layers.
+        unit_length: whether embeddings have length 1; in the published networks they have any.
+    """
+
+    def __init__(
+        self,
+        channels: int = WIDTH,
+        num_convs: int = 4,
+        hidden: int = 1024,
+        *,
+        unit_length: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = 256
+        self._unit_length = unit_length
+        self.convs = nn.ModuleList(
+            ConvNorm(channels, channels, 3, nn.GroupNorm(32, channels)) for _ in range(num_convs)
+        )
+        self.hidden = nn.Linear(channels * GRID * GRID, hidden)
+        self.embedding = nn.Linear(hidden, self.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, 7, 7) to (N, 256)."""
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = F.relu(self.hidden(x.flatten(1)))  # (N, hidden)
+        y: Tensor = self.embedding(x)
+        return F.normalize(y.float(), dim=1) if self._unit_length else y
+
+    def describe(
+        self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
+    ) -> list[FloatArray]:
+        """(N, 256) float32 for each frame, of (sum of N, C, 7, 7) cells and N for each frame."""
+        embeddings = self(cells.to(self.embedding.weight.dtype)).float().cpu().numpy()
+        return np.split(embeddings, np.cumsum(counts)[:-1])
+
+    def state(self) -> State:
+        """Nothing: every frame stands for itself."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to go on from."""
+
+
+class Stripes(nn.Module):
+    """Stripes of boxes, centred by the mean of the frames seen so far, of length 1.
+
+    The mean is remembered (`SceneMean`), so frames must come in order; how they are split into
+    calls changes nothing beyond float noise.
+
+    Args:
+        channels: of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.dim = channels * GRID
+        self._scene = SceneMean(channels)
+
+    def describe(
+        self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
+    ) -> list[FloatArray]:
+        """Embeddings of the boxes of each of B frames.
+
+        Args:
+            cells: (sum of N, C, 7, 7) what the boxes show.
+            maps: level 0 is the (B, C, H, W) map they were read from.
+            counts: N for each frame.
+
+        Returns:
+            (N, dim) float32 for each frame, rows of length 1 (of 0 for a box that looks exactly
+            like the mean of everything).
+        """
+        return [_unit_rows(self._weighed(rows)) for rows in self.stripes(cells, maps, counts)]
+
+    def stripes(
+        self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
+    ) -> list[NDArray[np.float64]]:
+        """(N, C, 7) centred stripes of the boxes of each frame; arguments as for `describe`."""
+        stripes = cells.mean(dim=3).cpu().numpy()  # (sum of N, C, 7)
+        means = maps[0].float().contiguous().mean(dim=(2, 3)).cpu().numpy()  # (B, C)
+        per_frame = np.split(stripes, np.cumsum(counts)[:-1])
+        return [self.centred(mean, rows) for mean, rows in zip(means, per_frame, strict=True)]
+
+    def centred(self, frame: FloatArray, stripes: FloatArray) -> NDArray[np.float64]:
+        """(N, C, 7) stripes minus the mean of all frames up to theirs, whose own is (C,)."""
+        return stripes - self._scene.after(frame)[:, None]
+
+    def _weighed(self, stripes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, C, 7) centred stripes as they are compared."""
+        return stripes
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return self._scene.state()
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        self._scene.restore(state)
+
+
+class WhiteStripes(Stripes):
+    """Stripes whose channels count by how little they change while an object stays the same.
+
+    Args:
+        channels: of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        # (C, C) the inverse square root of the covariance of such changes, the same for all
+        # stripes; symmetric.
+        self.white = nn.Parameter(torch.eye(channels), requires_grad=False)
+
+    def _weighed(self, stripes: NDArray[np.float64]) -> NDArray[np.float64]:
+        white = self.white.detach().float().cpu().numpy().astype(np.float64)
+        weighed: NDArray[np.float64] = np.einsum("dc,ncs->nds", white, stripes)
+        return weighed
+
+
+def _unit_rows(vectors: NDArray[np.float64]) -> FloatArray:
+    """(N, ...) arrays as (N, dim) float32 rows of length 1; zeros stay zeros."""
+    rows = vectors.reshape(len(vectors), -1)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units: FloatArray = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return units

@@ -1,0 +1,182 @@
+"""The detector of `lite`: at every cell of the fused maps classes, an object of any kind, a box.
+
+One stage and no anchors, as in FCOS (arXiv 1904.01355); all levels share their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
+
+from masa_cli.models.variants import Variant
+
+_TOWER_STEPS, _KERNEL = 2, 5
+_MOST_STRIDES = 6.0  # logarithm of the longest side a cell can speak of, strides
+_FIRST_STRIDES = 1.4  # the same before training: boxes are eight strides wide then
+_FIRST_LOGIT = -4.6  # scores of 0.01 before training
+
+
+@dataclass(frozen=True, slots=True)
+class OneStageSettings:
+    """Which boxes are given on."""
+
+    min_score: float = 0.05  # boxes up to it are dropped
+    max_candidates: int = 1000  # boxes that are compared with each other, the best
+    max_overlap: float = 0.6  # IoU above which the weaker of two of one class is dropped
+    max_boxes: int = 300
+
+
+class OneStage(nn.Module):
+    """What there is at each cell.
+
+    Args:
+        variant: whose detector it is.
+        classes: that it tells apart; one more score says that there is any object.
+    """
+
+    def __init__(self, variant: Variant, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.classes, self._strides = tuple(classes), variant.strides
+        self.steps = nn.Sequential(*(_separable(variant.width) for _ in range(_TOWER_STEPS)))
+        self.scores = nn.Conv2d(variant.width, len(self.classes) + 1, 1)
+        self.sides = nn.Conv2d(variant.width, 4, 1)
+
+    def begin(self) -> None:
+        """Start training from: hardly anything anywhere, boxes of a middle size."""
+        for layer, deviation, bias in (
+            (self.scores, 0.01, _FIRST_LOGIT),
+            (self.sides, 0.001, _FIRST_STRIDES),
+        ):
+            nn.init.normal_(layer.weight, std=deviation)
+            nn.init.constant_(layer.bias, bias)  # type: ignore[arg-type]
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What all cells of all levels say, level by level, row by row.
+
+        Args:
+            maps: all fused levels, (B, C, H, W) each.
+
+        Returns:
+            (B, N, K + 1) logits, the last of any object; (B, N, 4) boxes xyxy in pixels of the
+            picture.
+        """
+        logits, boxes = [], []
+        for level, each in enumerate(maps):
+            x = self.steps(each)
+            stride = self._strides[0] * 2**level
+            sides = self.sides(x).float().clamp(max=_MOST_STRIDES).exp() * stride
+            sides = sides.flatten(2).transpose(1, 2)  # (B, H*W, 4)
+            places = cell_middles((x.shape[2], x.shape[3]), stride, x.device)
+            boxes.append(torch.cat([places - sides[..., :2], places + sides[..., 2:]], dim=2))
+            logits.append(self.scores(x).float().flatten(2).transpose(1, 2))
+        return torch.cat(logits, dim=1), torch.cat(boxes, dim=1)
+
+    def cells(self, maps: Sequence[Tensor]) -> Tensor:
+        """(N, 2) the middle of each cell, x, y in pixels of the picture."""
+        return torch.cat(
+            [
+                cell_middles((x.shape[2], x.shape[3]), self._strides[0] * 2**level, x.device)
+                for level, x in enumerate(maps)
+            ]
+        )
+
+
+def _separable(width: int) -> nn.Module:
+    """A wide convolution in two cheap steps, as mobile detectors have it."""
+    return nn.Sequential(
+        nn.Conv2d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width, bias=False),
+        nn.GroupNorm(16, width),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 1, bias=False),
+        nn.GroupNorm(16, width),
+        nn.ReLU(),
+    )
+
+
+def cell_middles(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
+    """(H*W, 2) x, y of the middle of each cell, row by row."""
+    rows, columns = (torch.arange(side, device=device) * stride + stride / 2 for side in size)
+    return torch.cartesian_prod(rows, columns).flip(1)
+
+
+def choose(
+    logits: Tensor, boxes: Tensor, size: tuple[int, int], settings: OneStageSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The boxes of one picture, the best first: (M, 4), scores (M,), columns of `logits` (M,).
+
+    Args:
+        logits: (N, K) of the classes that count.
+        boxes: (N, 4) xyxy.
+        size: height and width of the picture without padding.
+        settings: which boxes count.
+    """
+    scores = logits.sigmoid()
+    rows, labels = (scores > settings.min_score).nonzero().unbind(1)
+    found = scores[rows, labels]
+    found, order = found.sort(descending=True, stable=True)
+    order = order[: settings.max_candidates]
+    rows, labels, found = rows[order], labels[order], found[: settings.max_candidates]
+    shown = clip_boxes_to_image(boxes[rows], size)
+    kept = batched_nms(shown, found, labels, settings.max_overlap)[: settings.max_boxes]
+    return shown[kept], found[kept], labels[kept]
+
+
+PART = "masks"  # in a file of weights
+MARGIN = 0.1  # looked at on each side of a box, of its width and height
+CELLS, FINE = 28, 4  # a box is 28 x 28 cells, its colours and its mask have 4 x 4 points in each
+SIDE = CELLS * FINE
+_MASK_STEPS, _WIDTH, _GROUPS = 4, 48, 8
+_POINTS = 2  # read from the maps per side of a cell
+
+
+class MaskHead(nn.Module):
+    """Which of 112 x 112 parts of a box and its margin show the object.
+
+    Args:
+        variant: whose maps it reads, the backbone's finest and the finest fused one.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        seen = variant.channels[0] + variant.width + 3 * FINE**2
+        self.scale = nn.BatchNorm2d(seen)
+        self.first = nn.Conv2d(2 + seen, _WIDTH, 1)
+        self.steps = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(_GROUPS, _WIDTH), nn.ReLU()
+            )
+            for _ in range(_MASK_STEPS)
+        )
+        self.last = nn.Conv2d(_WIDTH, FINE**2, 1)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(N, C, 28, 28) of `cells_of` to (N, 112, 112) logits."""
+        line = torch.linspace(-1, 1, CELLS, device=cells.device)
+        places = torch.stack(torch.meshgrid(line, line, indexing="xy")).expand(
+            len(cells), -1, -1, -1
+        )
+        x = F.relu(self.first(torch.cat([places, self.scale(cells)], dim=1)))
+        for step in self.steps:
+            x = x + step(x)
+        return F.pixel_shuffle(self.last(x), FINE)[:, 0]
+
+
+def cells_of(maps: Sequence[Tensor], stride: int, boxes: Tensor, colours: Tensor) -> Tensor:
+    """What there is in boxes: (N, C, 28, 28) float32.
+
+    Args:
+        maps: (1, C, H, W) each, of one size.
+        stride: pixels of the picture per cell of these.
+        boxes: (N, 4) xyxy with their margins, pixels of the picture.
+        colours: (N, 3, 112, 112) the same parts of the frame, -1 to 1.
+    """
+    seen = [
+        roi_align(x.float().contiguous(), [boxes], CELLS, 1 / stride, _POINTS, aligned=True)
+        for x in maps
+    ]
+    return torch.cat([*seen, F.pixel_unshuffle(colours, FINE)], dim=1)

@@ -1,0 +1,167 @@
+"""What a run tells about itself while it goes on, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from masa_cli.structures import Frame, Tracks
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Measures the stages of a run, reports each finished frame, carries the wish to stop.
+
+    Attributes:
+        seconds: spent in each stage; stages in threads of their own overlap.
+        stop_requested: set it, and the run stops after the frames in hand.
+        on_pass: called when a pass begins, with its name and the number of frames done before.
+        on_frame: called after each frame with the number of frames done and of tracks in it.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stop_requested = False
+        self.on_pass: Callable[[str, int], None] = lambda name, done: None
+        self.on_frame: Callable[[int, int], None] = lambda done, num_tracks: None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def timed(self, name: str, items: Iterable[T]) -> Generator[T, None, None]:
+        """The same items; the time it takes to make them is added to a stage."""
+        iterator = iter(items)
+        with closing(_Closable(iterator)):
+            while True:
+                with self.stage(name):
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        return
+                yield item
+
+
+class _Closable:
+    """An iterator's `close`, where it has one."""
+
+    def __init__(self, iterator: Iterator[object]) -> None:
+        self._iterator = iterator
+
+    def close(self) -> None:
+        if isinstance(self._iterator, Generator):
+            self._iterator.close()
+
+
+# A run that is quicker needs no warning: its progress can be watched.
+SLOW = 1.0  # seconds per frame
+
+logger = logging.getLogger(__name__)
+
+
+class Forecast:
+    """Says once what a frame costs here and what is left, if frames cost more than a second.
+
+    Args:
+        num_frames: of the whole video, if that is known.
+    """
+
+    def __init__(self, num_frames: int | None) -> None:
+        self._num_frames = num_frames
+        self._before = 0.0
+        self._told = False
+
+    def after(self, done: int, in_batch: int, seconds: float) -> None:
+        """Take note of a batch.
+
+        Args:
+            done: frames of the video that are finished.
+            in_batch: how many of them were in the batch.
+            seconds: spent in networks by this run so far.
+        """
+        each, self._before = (seconds - self._before) / in_batch, seconds
+        if self._told or each < SLOW:
+            return
+        self._told = True
+        left = None if self._num_frames is None else max(0, self._num_frames - done)
+        logger.info(
+            "a frame takes about %s here%s",
+            duration(each),
+            "" if left is None else f": about {duration(each * left)} for the {left} that are left",
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as roughly as one would say it: 8.2 s, 3 min, 2 h 5 min."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a finished run did.
+
+    Attributes:
+        num_frames: of the video.
+        num_boxes: with an identity.
+        num_tracks: different identities.
+        num_masks: boxes with a mask.
+        most_in_frame: boxes in the frame that has most of them.
+        written: files that are complete.
+    """
+
+    num_frames: int
+    num_boxes: int
+    num_tracks: int
+    num_masks: int
+    most_in_frame: int
+    written: tuple[Path, ...]
+
+    @property
+    def boxes_per_frame(self) -> float:
+        """On average."""
+        return self.num_boxes / max(self.num_frames, 1)
+
+
+class Tally:
+    """A sink that counts."""
+
+    def __init__(self) -> None:
+        self._num_frames = 0
+        self._num_boxes = self._num_masks = self._most_in_frame = 0
+        self._ids: set[int] = set()
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Count one frame."""
+        self._num_frames = frame.index + 1
+        self._num_boxes += len(tracks)
+        self._num_masks += int(tracks.has_mask.sum())
+        self._most_in_frame = max(self._most_in_frame, len(tracks))
+        self._ids.update(tracks.ids.tolist())
+
+    def summary(self, written: Sequence[Path]) -> Summary:
+        """The counts so far."""
+        return Summary(
+            self._num_frames,
+            self._num_boxes,
+            len(self._ids),
+            self._num_masks,
+            self._most_in_frame,
+            tuple(written),
+        )

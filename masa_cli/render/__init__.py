@@ -1,0 +1,1 @@
+"""Tracks drawn into their video."""

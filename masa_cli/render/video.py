@@ -1,0 +1,289 @@
+"""Frames into an mp4 that plays everywhere: H.264, each frame at its own exact time, with sound."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from masa_cli.errors import OutputError, SettingsError
+from masa_cli.formats.files import part_of, unwritable
+from masa_cli.progress import Watch
+from masa_cli.render.annotator import Annotator
+from masa_cli.render.soundtrack import Soundtrack
+from masa_cli.structures import Frame, Image, Tracks, VideoInfo
+
+log = logging.getLogger(__name__)
+
+_BT709 = 1  # for matrix, primaries and transfer alike (ITU-T H.273, tables 2 to 4)
+# Macroblock-tree rate control is left off: x264's AVX-512 code for it reads beyond its rows, so the
+# same frames gave one of several files in one run of ten. At the same PSNR it would save a tenth.
+_SETTLED = "mbtree=0"
+_THREADS = 8  # x264 makes other bytes of the same frames with another number of threads
+_AS_A_WHOLE = {"movflags": "+faststart"}
+_IN_FRAGMENTS = {
+    "movflags": "+frag_keyframe+empty_moov+default_base_moof",
+    "flush_packets": "1",  # a fragment that waits in a buffer would be lost by a kill
+}
+_FRAGMENT_SECONDS = 2
+_LIMITED_RANGE = 1  # 16 to 235, what players expect (FFmpeg's AVCOL_RANGE_MPEG)
+
+
+class VideoWriter:
+    """Writes `<path>.part`, which becomes `path` when closed without an exception.
+
+    After an exception the video ends with the last frame written, plays, and stays `<path>.part`.
+    The same frames give the same bytes.
+
+    Args:
+        path: the mp4; replaced if it exists.
+        info: the video the frames come from. An odd width or height grows by one pixel, repeating
+            the last: H.264 stores colour for two pixels at a time.
+        sound_from: a video whose sound is copied, as far as the pictures go.
+        crf: quality of x264; 18 looks lossless, 28 is small.
+        fragmented: write pieces of two seconds that can be played at once, and after a kill.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        info: VideoInfo,
+        *,
+        sound_from: Path | None = None,
+        crf: int = 22,
+        fragmented: bool = False,
+    ) -> None:
+        if info.width < 1 or info.height < 1:
+            raise ValueError(f"frames need pictures to become a video, got {info}")
+        self._path = path
+        self._part = part_of(path)
+        self._info = info
+        self._sound_from = sound_from
+        self._crf = crf
+        self._fragmented = fragmented
+        self._clock = _ticks_per_second(info.time_base)
+        self._usual_ticks = max(1, round(self._clock / info.frame_rate))
+        self._end = Fraction(0)  # of the last frame written, in seconds
+        self._sound: Soundtrack | None = None
+
+    def __enter__(self) -> VideoWriter:
+        with self._explained(), ExitStack() as files:
+            self._container = files.enter_context(self._new_container())
+            self._pictures = self._new_stream()
+            if self._sound_from is not None:
+                self._sound = Soundtrack(
+                    self._sound_from,
+                    self._container,
+                    self._info.time_base,
+                    start=self._info.start,
+                )
+                files.callback(self._sound.close)
+            self._container.start_encoding()
+            self._files = files.pop_all()
+        return self
+
+    def write(self, frame: Frame) -> None:
+        """Append a frame of the size in `info`, later than the one before."""
+        height, width, _ = frame.image.shape
+        if (width, height) != (self._info.width, self._info.height):
+            raise ValueError(f"expected a frame of the size in {self._info}, got {width}x{height}")
+        ticks = frame.time * self._clock
+        if ticks.denominator != 1:
+            raise ValueError(f"{frame.time} s is no multiple of {self._info.time_base} s")
+        picture = VideoFrame.from_ndarray(_even(frame.image), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE
+        )
+        picture.pts = int(ticks)
+        picture.time_base = Fraction(1, self._clock)
+        with self._explained():
+            self._mux(self._pictures.encode(picture))
+            if self._sound is not None:
+                self._sound.write_until(frame.time)
+        self._end = frame.time + Fraction(self._usual_ticks, self._clock)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with self._explained():
+                self._finish()
+                if kind is None:
+                    os.replace(self._part, self._path)
+        except OutputError as failure:
+            if kind is None:
+                raise
+            log.warning("%s", failure.problem)  # what stopped the writing is the error to show
+
+    def _new_container(self) -> OutputContainer:
+        return av.open(
+            str(self._part.absolute()),  # a relative "12:30.mp4" would name a protocol, 12
+            "w",
+            format="mp4",
+            container_options={
+                **(_IN_FRAGMENTS if self._fragmented else _AS_A_WHOLE),
+                "movie_timescale": str(self._clock),  # of a late start; by default milliseconds
+            },
+        )
+
+    def _new_stream(self) -> VideoStream:
+        stream: VideoStream = self._container.add_stream(
+            "libx264",
+            rate=self._info.frame_rate,
+            options={"preset": "veryfast", "crf": str(self._crf), "x264-params": _SETTLED},
+        )
+        if self._fragmented:
+            stream.gop_size = max(1, round(_FRAGMENT_SECONDS * self._info.frame_rate))
+        stream.width = self._info.width + self._info.width % 2
+        stream.height = self._info.height + self._info.height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.thread_type = "AUTO"  # whole frames in parallel; PyAV's default, slices, costs size
+        encoder = stream.codec_context
+        encoder.thread_count = _THREADS
+        encoder.time_base = Fraction(1, self._clock)
+        encoder.colorspace = encoder.color_primaries = encoder.color_trc = _BT709
+        encoder.color_range = _LIMITED_RANGE
+        return stream
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            packet.duration = self._usual_ticks  # counts for the last frame only: it has no next
+            self._container.mux(packet)
+
+    def _finish(self) -> None:
+        """Write what the encoder holds back, the sound up to the end, and the index."""
+        with self._files:
+            self._mux(self._pictures.encode(None))
+            if self._sound is not None:
+                self._sound.write_until(self._end)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            raise unwritable(self._part, error.strerror) from error
+
+
+def _ticks_per_second(time_base: Fraction) -> int:
+    """A clock on which all multiples of `time_base` are whole, fine enough to place the sound."""
+    ticks = time_base.denominator
+    while ticks < 10_000:
+        ticks *= 2
+    return ticks
+
+
+def _even(image: Image) -> Image:
+    """The image, its last column and row repeated where their number is odd."""
+    height, width, _ = image.shape
+    if height % 2 == 0 and width % 2 == 0:
+        return image
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+class AnnotatedVideo:
+    """A sink of tracks; a context manager, as the writer is.
+
+    Args:
+        writer: takes the drawn frames.
+        annotator: draws them.
+        classes: gives the names known so far; reading tracks may add some.
+        watch: measures drawing and encoding.
+    """
+
+    def __init__(
+        self,
+        writer: VideoWriter,
+        annotator: Annotator,
+        classes: Callable[[], Sequence[str]],
+        watch: Watch,
+    ) -> None:
+        self._writer, self._annotator = writer, annotator
+        self._classes, self._watch = classes, watch
+
+    def __enter__(self) -> AnnotatedVideo:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._watch.stage("encode"):
+            self._writer.__exit__(kind, error, traceback)
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Draw and append one frame."""
+        with self._watch.stage("draw"):
+            drawn = self._annotator.draw(frame, tracks, self._classes())
+        with self._watch.stage("encode"):
+            self._writer.write(drawn)
+
+
+_TITLE = "masa (q to stop)"
+_STOP_KEYS = (ord("q"), 27)  # 27: escape
+
+
+class Preview:
+    """A sink that draws; q, escape or closing the window asks to stop. A context manager.
+
+    Args:
+        annotator: draws.
+        classes: names that labels index.
+        watch: is asked to stop.
+
+    Raises:
+        SettingsError: there is no display, or OpenCV is one without windows.
+    """
+
+    def __init__(self, annotator: Annotator, classes: Sequence[str], watch: Watch) -> None:
+        check_display()
+        self._annotator, self._classes, self._watch = annotator, classes, watch
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Show one frame."""
+        drawn = self._annotator.draw(frame, tracks, self._classes)
+        try:
+            cv2.imshow(_TITLE, drawn.image[..., ::-1])
+            key = cv2.waitKey(1) & 0xFF
+            is_closed = cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error as error:
+            raise SettingsError(
+                f"no window can be opened: {error.err}", fix="leave out --preview"
+            ) from error
+        if key in _STOP_KEYS or is_closed:
+            self._watch.stop_requested = True
+
+    def __enter__(self) -> Preview:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        cv2.destroyAllWindows()
+
+
+def check_display() -> None:
+    """Raise SettingsError where no window can be shown; OpenCV itself would end the process."""
+    has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not has_display:
+        raise SettingsError(
+            "there is no display for a window (DISPLAY and WAYLAND_DISPLAY are not set)",
+            fix="leave out --preview, or use a machine with a screen",
+        )

@@ -1,0 +1,194 @@
+"""Masks by the small network that comes with `lite`, on the maps its detector looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from masa_cli.masks import pack
+from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_picture
+from masa_cli.models.lite import MARGIN, PART, SIDE, MaskHead, cells_of
+from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
+from masa_cli.models.variants import find_variant
+from masa_cli.segmenters.upsampling import MaskWindows, WindowSettings, without_specks
+from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
+
+_LEARNED_AT_ONCE = 64  # boxes that are looked at together; each unfolds about 2 MB
+_LEAST_POINT = 1e-3  # pixels; so that boxes without area are no special case
+_TO_POINTS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+
+def build_learned_segmenter(name: str, weights: Path, pyramid: Pyramid) -> LearnedSegmenter:
+    """The segmenter in a file of weights of the variant of that name, on its own maps.
+
+    Raises:
+        WeightsError: there is none in it.
+    """
+    variant = find_variant(name)
+    with torch.device("meta"):
+        head = MaskHead(variant)
+    load_parts(weights, name, {PART: head})
+    device = next(pyramid.features.network.parameters()).device
+    return LearnedSegmenter(pyramid, head.eval().to(device), variant.strides[0])
+
+
+class LearnedSegmenter:
+    """Finds what boxes are drawn around; a mask never leaves its box.
+
+    Args:
+        pyramid: the maps, to be shared with detector and adapter.
+        head: evaluates only, in float32.
+        stride: pixels of the picture per cell of the finest maps.
+        settings: of what becomes of its answers.
+    """
+
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        head: MaskHead,
+        stride: int,
+        settings: WindowSettings | None = None,
+    ) -> None:
+        self._pyramid, self._head, self._stride = pyramid, head, stride
+        self._settings = settings or WindowSettings()
+
+    @torch.inference_mode()
+    def segment(self, frame: Frame, boxes: FloatArray) -> Sequence[Mask | None]:
+        """See `Segmenter`; boxes are cut off at the edges of the frame."""
+        masks: list[Mask | None] = []
+        for start in range(0, len(boxes), _LEARNED_AT_ONCE):
+            some = boxes[start : start + _LEARNED_AT_ONCE]
+            looked_at = with_margins(some)
+            logits = self._head(self.cells(frame, looked_at)).cpu().numpy()
+            for row in range(len(some)):
+                masks.append(self._mask(frame.image, some[row], looked_at[row], logits[row]))
+        return masks
+
+    @torch.inference_mode()
+    def cells(self, frame: Frame, boxes: FloatArray) -> Tensor:
+        """What the network is given of (N, 4) boxes, which have their margins: (N, C, 28, 28)."""
+        seen = self._pyramid.features.of([frame])
+        fused = self._pyramid.of([frame], [0])[0]
+        shown = boxes_in_picture(boxes, frame.image, seen.filled, clips=False)
+        colours = np.stack([points_of(frame.image, box) for box in boxes]).transpose(0, 3, 1, 2)
+        return cells_of(
+            [seen.maps[0], fused],
+            self._stride,
+            torch.from_numpy(shown).to(fused.device),
+            torch.from_numpy(colours).to(fused.device).float() / 127.5 - 1,
+        )
+
+    def _mask(
+        self, image: Image, box: FloatArray, looked_at: FloatArray, logits: FloatArray
+    ) -> Mask | None:
+        height, width = image.shape[:2]
+        limits = np.array([width, height])
+        start = np.clip(np.floor(box[:2]), 0, limits).astype(int)
+        size = np.clip(np.ceil(box[2:]), 0, limits).astype(int) - start
+        if (size <= 0).any():
+            return None
+        points = np.maximum((looked_at[2:] - looked_at[:2]) / SIDE, _LEAST_POINT)
+        matrix = _from_middles(1 / points, (start - looked_at[:2]) / points)
+        pixels: BoolArray = (
+            np.asarray(cv2.warpAffine(logits, matrix, size.tolist(), flags=_TO_POINTS)) > 0
+        )
+        if not pixels.any():
+            return None
+        solid = without_specks(pixels, self._settings.speck_share)
+        return pack(solid, (int(start[0]), int(start[1])), (height, width))
+
+
+def with_margins(boxes: FloatArray) -> FloatArray:
+    """(N, 4) boxes and what is looked at around them."""
+    margins = (boxes[:, 2:] - boxes[:, :2]) * np.float32(MARGIN)
+    return np.concatenate([boxes[:, :2] - margins, boxes[:, 2:] + margins], axis=1)
+
+
+def points_of(image: NDArray[np.uint8], box: FloatArray) -> NDArray[np.uint8]:
+    """(112, 112) or (112, 112, 3) what a box shows; outside the image, that goes on as it ends."""
+    points = np.maximum((box[2:] - box[:2]) / SIDE, _LEAST_POINT)  # pixels of the image
+    # Of large boxes four places are read for each point: fine patterns must not look coarse.
+    finer = 2 if points.max() > 1 else 1
+    part = cv2.warpAffine(
+        image,
+        _from_middles(points / finer, box[:2]),
+        (SIDE * finer, SIDE * finer),
+        flags=_TO_POINTS,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _from_middles(scale: NDArray[np.floating], start: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(2, 3) the matrix from pixels of a target to those of a source, as OpenCV counts them.
+
+    Args:
+        scale: pixels of the source per pixel of the target, x and y.
+        start: where in the source the target's corner is.
+    """
+    shift = start + scale / 2 - 0.5  # OpenCV counts from the middle of the first pixel
+    return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
+
+
+# Boxes the decoder is given at once; it unfolds some 60 MB for each. On a cpu, more are slower.
+_SAM_AT_ONCE = {"cpu": 2, "cuda": 64, "mps": 16}
+
+
+def build_sam_segmenter(name: str, weights: Path, features: FrameFeatures) -> SamSegmenter:
+    """The segmenter on an encoder of the same file, see `sam_masks`."""
+    device = next(features.network.parameters()).device
+    return SamSegmenter(features, build_sam_masks(name, weights, device))
+
+
+class SamSegmenter:
+    """Finds what boxes are drawn around; the encoder looks at a frame once, whoever asks first.
+
+    Args:
+        features: of the image encoder.
+        masks: what is behind it.
+        settings: of what becomes of its logits.
+    """
+
+    def __init__(
+        self, features: FrameFeatures, masks: SamMasks, settings: WindowSettings | None = None
+    ) -> None:
+        self._features, self._masks = features, masks
+        self._settings = settings or WindowSettings()
+        self._windows: MaskWindows | None = None  # for frames of the size seen last
+
+    @torch.inference_mode()
+    def segment(self, frame: Frame, boxes: FloatArray) -> Sequence[Mask | None]:
+        """See `Segmenter`; boxes are cut off at the edges of the frame."""
+        masks: list[Mask | None] = [None] * len(boxes)
+        height, width = frame.image.shape[:2]
+        inside = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+        rows = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+        if not len(rows):
+            return masks
+        seen = self._features.of([frame])
+        embedding = image_embedding(self._features, seen)
+        prompts = torch.from_numpy(
+            boxes_in_picture(inside[rows], frame.image, seen.filled, clips=True)
+        ).to(embedding.device)
+        windows = self._windows_for(seen.padded[0], seen.filled, (height, width))
+        at_once = _SAM_AT_ONCE.get(embedding.device.type, 2)
+        for start in range(0, len(rows), at_once):
+            logits, _ = self._masks(embedding, prompts[start : start + at_once])
+            some = rows[start : start + at_once].tolist()
+            for row, values in zip(some, logits.cpu().numpy(), strict=True):
+                masks[row] = windows.mask(values, inside[row])
+        return masks
+
+    def _windows_for(
+        self, padded: int, filled: tuple[int, int], size: tuple[int, int]
+    ) -> MaskWindows:
+        if self._windows is None or self._windows.key != (filled, size):
+            self._windows = MaskWindows(LOGITS_SIDE, padded, filled, size, self._settings)
+        return self._windows

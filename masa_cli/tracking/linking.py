@@ -1,0 +1,327 @@
+"""The second look: which tracklets of a whole video are one object, decided all at once.
+
+The tracker had to decide with what it had seen so far. Afterwards the looks of both sides of every
+gap and every occlusion are known, so tracklets are joined anew: one assignment of each tracklet's
+end to another's beginning, for the greatest total evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+from masa_cli.boxes import centres
+from masa_cli.structures import FloatArray, IntArray, Trace, Tracks
+
+END_SECONDS = 0.5  # at either end of a tracklet, from which its speed is told
+
+# One frame as the first pass left it: index, seconds, tracks, and what is behind them.
+Line: TypeAlias = tuple[int, float, Tracks, Trace]
+Point: TypeAlias = tuple[float, float, float, float]  # seconds, centre x, centre y, height
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class End:
+    """Where a tracklet begins or ends.
+
+    Attributes:
+        time: seconds.
+        place: (2,) centre of its box, pixels.
+        height: of its box, pixels.
+        velocity: (2,) pixels per second.
+    """
+
+    time: float
+    place: NDArray[np.float64]
+    height: float
+    velocity: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracklet:
+    """A stretch of a track in which its identity is sure.
+
+    Attributes:
+        number: from 1.
+        identity: that the tracker gave it, from 1.
+        first: where it begins.
+        last: where it ends.
+        shot: how many cuts were before it.
+        look: (D,) mean of its clear looks, length 1; 0 if none was clear.
+        scores: of its boxes, the sum for each label.
+    """
+
+    number: int
+    identity: int
+    first: End
+    last: End
+    shot: int
+    look: FloatArray
+    scores: Mapping[int, float]
+
+
+def collect(lines: Iterable[Line], open_looks: Mapping[int, FloatArray]) -> list[Tracklet]:
+    """The tracklets of confirmed tracks, in the order in which they begin.
+
+    What is kept meanwhile grows with the number of tracklets, not with that of boxes.
+
+    Args:
+        lines: all frames.
+        open_looks: looks of the tracklets that were not over with the last frame.
+    """
+    ground = _Ground()
+    growing: dict[int, _Growing] = {}
+    done: list[Tracklet] = []
+
+    def finish(number: int, look: FloatArray) -> None:
+        tracklet = growing.pop(number, None)
+        if tracklet and tracklet.identity:
+            done.append(tracklet.finished(number, look))
+
+    for _, time, tracks, trace in lines:
+        ground.follow(trace)
+        tentative = trace.tentative
+        for rows, numbers, identities in (
+            (tracks, trace.tracklets, tracks.ids),
+            (tentative, tentative.ids, np.zeros(len(tentative), np.int64)),
+        ):
+            points = ground.points(rows, time)
+            columns = (numbers, identities, rows.labels, rows.scores)
+            for number, identity, label, score, point in zip(
+                *(column.tolist() for column in columns), points, strict=True
+            ):
+                if number not in growing:
+                    growing[number] = _Growing(ground.shot)
+                growing[number].add(identity, point)
+                growing[number].scores[label] += score
+        for number, look in zip(trace.ended.tolist(), trace.looks, strict=True):
+            finish(number, look)
+    for number in list(growing):
+        finish(number, open_looks[number])
+    return sorted(done, key=lambda tracklet: (tracklet.first.time, tracklet.number))
+
+
+class _Ground:
+    """Takes places back to the first picture of their shot."""
+
+    def __init__(self) -> None:
+        self.shot = 0
+        self._back = np.eye(3)
+
+    def follow(self, trace: Trace) -> None:
+        if trace.is_cut:
+            self.shot += 1
+            self._back = np.eye(3)
+        else:
+            self._back = self._back @ np.linalg.inv(np.vstack([trace.camera, (0, 0, 1)]))
+
+    def points(self, tracks: Tracks, time: float) -> list[Point]:
+        """Time, centre and height of each box."""
+        places = centres(tracks.boxes) @ self._back[:2, :2].T + self._back[:2, 2]
+        scale = np.sqrt(abs(np.linalg.det(self._back[:2, :2])))
+        heights = (tracks.boxes[:, 3] - tracks.boxes[:, 1]) * scale
+        rows = zip(places.tolist(), heights.tolist(), strict=True)
+        return [(time, x, y, height) for (x, y), height in rows]
+
+
+@dataclass(slots=True, eq=False)
+class _Growing:
+    """A tracklet that is being read: the points at its two ends."""
+
+    shot: int
+    identity: int = 0
+    head: list[Point] = field(default_factory=list)
+    tail: deque[Point] = field(default_factory=deque)
+    scores: Counter[int] = field(default_factory=Counter)
+
+    def add(self, identity: int, point: Point) -> None:
+        self.identity = identity
+        if not self.head or point[0] <= self.head[0][0] + END_SECONDS:
+            self.head.append(point)
+        self.tail.append(point)
+        while self.tail[0][0] < point[0] - END_SECONDS:
+            self.tail.popleft()
+
+    def finished(self, number: int, look: FloatArray) -> Tracklet:
+        first, last = _end(np.array(self.head), 0), _end(np.array(self.tail), -1)
+        return Tracklet(number, self.identity, first, last, self.shot, look, self.scores)
+
+
+def _end(points: NDArray[np.float64], row: int) -> End:
+    """The end at that row of (P, 4) points; the speed is that of the line fitted to all."""
+    times, places = points[:, 0] - points[:, 0].mean(), points[:, 1:3]
+    spread = float(times @ times)
+    # Of less than three boxes, noise would be taken for speed.
+    velocity = times @ (places - places.mean(axis=0)) / spread if len(points) > 2 else np.zeros(2)
+    return End(float(points[row, 0]), places[row], float(points[row, 3]), velocity)
+
+
+_NEVER_JOINED = 1.0  # weight of an end that nothing continues; joining adds its gain to this
+_UNKNOWN_COSINE = 0.5  # of strangers, in a video where no two tracklets exist together
+_LEAST_DISTANCE = 0.1  # of strangers, as in likeness.py
+_SIZE_NOISE = 0.2  # standard deviation of the logarithm of height
+_END_NOISE = 0.1  # of the place of a tracklet's end, box heights
+_DAMPING = 1.0  # seconds in which a speed that was seen fades
+_TURNING = 4.0  # seconds after which a wandering object has turned round
+
+
+@dataclass(frozen=True, slots=True)
+class RelinkSettings:
+    """When two tracklets are one object; nats as in the tracker's settings."""
+
+    seconds: float = 10.0  # longest gap that is bridged
+    least_nats: float = 0.0  # evidence below which nothing is joined
+    trust_nats: float = 8.0  # in favour of what the tracker decided
+    look_nats: float = 10.0  # per unit of likeness
+    neutral_likeness: float = 0.4  # looks that are less alike speak against a pair
+    wander: float = 0.5  # speed of objects that are not seen, box heights per second
+    fill_seconds: float = 0.7  # longest gap in a track that is filled by interpolation
+    one_class: bool = True  # all boxes of an identity get the class that most of them have
+
+
+def joined(
+    tracklets: Sequence[Tracklet], settings: RelinkSettings, frame_size: tuple[int, int]
+) -> dict[int, int]:
+    """The identity of each tracklet by its number, from 1 in the order in which they appear.
+
+    Args:
+        tracklets: in the order in which they begin.
+        settings: weights and thresholds.
+        frame_size: width and height, pixels; 0 if unknown.
+    """
+    successors = _assign(list(_candidates(tracklets, settings, frame_size)), len(tracklets))
+    identities: dict[int, int] = {}
+    num_objects = 0
+    for place, tracklet in enumerate(tracklets):
+        if tracklet.number not in identities:
+            num_objects += 1
+            link = place
+            while link >= 0:
+                identities[tracklets[link].number] = num_objects
+                link = int(successors[link])
+    return identities
+
+
+def _candidates(
+    tracklets: Sequence[Tracklet], settings: RelinkSettings, frame_size: tuple[int, int]
+) -> Iterator[tuple[int, IntArray, NDArray[np.float64]]]:
+    """For each tracklet that may go on: its place, those that may be next, and the gains."""
+    if not tracklets:
+        return
+    begins = _Begins.of(tracklets)
+    distance = _strangers_distance(tracklets, begins)
+    # Even a vague idea of the place is not vaguer than "somewhere in the frame".
+    largest = max(frame_size) ** 2 / 12 or math.inf
+    for place, tracklet in enumerate(tracklets):
+        end = tracklet.last.time
+        start, stop = np.searchsorted(begins.times, [end, end + settings.seconds], side="right")
+        rows = np.arange(start, stop)
+        gains = begins.place_evidence(rows, tracklet, settings.wander, largest)
+        gains += begins.look_evidence(rows, tracklet, settings, distance)
+        gains += settings.trust_nats * (begins.identities[rows] == tracklet.identity)
+        good = gains > settings.least_nats
+        if good.any():
+            yield place, rows[good], gains[good] - settings.least_nats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begins:
+    """The beginnings of all tracklets, a row each."""
+
+    times: NDArray[np.float64]  # (N,) ascending
+    places: NDArray[np.float64]  # (N, 2)
+    velocities: NDArray[np.float64]  # (N, 2)
+    heights: NDArray[np.float64]  # (N,)
+    shots: IntArray  # (N,)
+    identities: IntArray  # (N,)
+    looks: FloatArray  # (N, D)
+
+    @staticmethod
+    def of(tracklets: Sequence[Tracklet]) -> _Begins:
+        """At least one tracklet."""
+        return _Begins(
+            np.array([tracklet.first.time for tracklet in tracklets]),
+            np.stack([tracklet.first.place for tracklet in tracklets]),
+            np.stack([tracklet.first.velocity for tracklet in tracklets]),
+            np.array([tracklet.first.height for tracklet in tracklets]),
+            np.array([tracklet.shot for tracklet in tracklets], np.int64),
+            np.array([tracklet.identity for tracklet in tracklets], np.int64),
+            np.stack([tracklet.look for tracklet in tracklets]),
+        )
+
+    def place_evidence(
+        self, rows: IntArray, before: Tracklet, wander: float, largest: float
+    ) -> NDArray[np.float64]:
+        """(R,) nats of place and size, for going on in these rows.
+
+        Args:
+            rows: (R,) that begin after the end of `before`.
+            before: the tracklet that is to go on.
+            wander: speed of what is not seen, box heights per second.
+            largest: variance of a place of which nothing is known, square pixels.
+        """
+        last = before.last
+        gap = self.times[rows] - last.time
+        height = (self.heights[rows] + last.height) / 2
+        # Both sides are followed into the gap, ever less, until they should meet.
+        reach = (_DAMPING * (1 - np.exp(-gap / _DAMPING)) / 2)[:, None]
+        way = self.places[rows] - reach * self.velocities[rows] - last.place - reach * last.velocity
+        wandered = (wander * height * gap) ** 2 / (1 + gap / _TURNING)
+        variance = np.minimum(2 * (_END_NOISE * height) ** 2 + wandered, largest)
+        size = np.log(self.heights[rows] / last.height) / _SIZE_NOISE
+        surprise = ((way**2).sum(axis=1) / variance + size**2) / 2
+        # In another shot it may be anywhere, of any size.
+        same = self.shots[rows] == before.shot
+        surprise, variance = np.where(same, surprise, 0), np.where(same, variance, largest)
+        evidence: NDArray[np.float64] = -surprise - np.log(2 * math.pi * variance / height**2)
+        return evidence
+
+    def look_evidence(
+        self, rows: IntArray, before: Tracklet, settings: RelinkSettings, distance: float
+    ) -> NDArray[np.float64]:
+        """(R,) nats of the looks; 0 where one of them is unknown."""
+        looks = self.looks[rows]
+        likeness = 1 - (1 - looks @ before.look) / distance
+        known = looks.any(axis=1) & before.look.any()
+        return np.where(known, settings.look_nats * (likeness - settings.neutral_likeness), 0.0)
+
+
+def _strangers_distance(tracklets: Sequence[Tracklet], begins: _Begins) -> float:
+    """One less the mean cosine of tracklets that exist together, so are different objects."""
+    total, count = 0.0, 0
+    for place, tracklet in enumerate(tracklets):
+        stop = int(np.searchsorted(begins.times, tracklet.last.time, side="right"))
+        looks = begins.looks[place + 1 : stop]
+        if tracklet.look.any():
+            total += float((looks @ tracklet.look).sum())  # unknown looks are 0
+            count += int(looks.any(axis=1).sum())
+    return max(1 - (total / count if count else _UNKNOWN_COSINE), _LEAST_DISTANCE)
+
+
+def _assign(
+    candidates: Sequence[tuple[int, IntArray, NDArray[np.float64]]], count: int
+) -> IntArray:
+    """(N,) the successor of each tracklet, -1 for none, for the greatest total gain."""
+    ends = np.arange(count)
+    rows = [ends, *(np.full(len(nexts), place) for place, nexts, _ in candidates)]
+    # Beside the tracklets, a column of its own for every end that nothing continues.
+    columns = [count + ends, *(nexts for _, nexts, _ in candidates)]
+    weights = [
+        np.full(count, _NEVER_JOINED),
+        *(_NEVER_JOINED + gains for _, _, gains in candidates),
+    ]
+    successors = np.full(count, -1, np.int64)
+    if count:
+        places = (np.concatenate(rows), np.concatenate(columns))
+        graph = csr_array((np.concatenate(weights), places), shape=(count, 2 * count))
+        first, second = min_weight_full_bipartite_matching(graph, maximize=True)
+        successors[first] = np.where(second < count, second, -1)
+    return successors

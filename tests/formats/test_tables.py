@@ -1,0 +1,103 @@
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.files import TextFile
+from masa_cli.formats.tables import DetectionTable, check_whole, read_numbers
+
+
+def table(*rows: tuple[float, ...]) -> DetectionTable:
+    """Of rows (frame, x1, y1, x2, y2); the scores tell the rows apart: 0, 1, 2, …"""
+    columns = np.array(rows, np.float32).reshape(-1, 5)
+    count = len(columns)
+    return DetectionTable.from_rows(
+        columns[:, 0].astype(np.int64),
+        columns[:, 1:],
+        np.arange(count, dtype=np.float32),
+        np.zeros(count, np.int64),
+        ("object",),
+    )
+
+
+def test_rows_are_sorted_by_frame_and_keep_their_order_within():
+    # Enough rows that a sort which is not stable would mix them.
+    dets = table(*[(frame, 0, 0, 1, 1) for frame in [2, 0] * 50])
+    assert dets.frames.tolist() == [0] * 50 + [2] * 50
+    assert dets.scores.tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
+
+
+def test_boxes_without_area_are_dropped_and_counted():
+    dets = table((0, 5, 5, 5, 9), (0, 5, 5, 9, 4), (0, 5, 5, 9, 9))
+    assert (len(dets), dets.num_empty) == (1, 2)
+
+
+def test_one_frame_is_found_and_a_frame_without_boxes_is_empty():
+    dets = table((0, 0, 0, 1, 1), (2, 0, 0, 2, 2), (2, 0, 0, 3, 3))
+    assert dets.of_frame(2).boxes.tolist() == [[0, 0, 2, 2], [0, 0, 3, 3]]
+    assert [len(dets.of_frame(index)) for index in (0, 1, 3)] == [1, 0, 0]
+
+
+def test_num_frames_is_the_last_frame_and_one():
+    assert table((7, 0, 0, 1, 1)).num_frames == 8
+    assert table().num_frames == 0
+
+
+def test_only_boxes_wholly_outside_are_dropped():
+    dets = table((0, -5, 0, 1, 1), (0, -5, 0, 0, 1), (0, 9, 9, 20, 20), (0, 10, 0, 20, 9))
+    kept, num_dropped = dets.inside(10, 10)
+    assert kept.boxes.tolist() == [[-5, 0, 1, 1], [9, 9, 20, 20]]
+    assert num_dropped == 2
+
+
+def test_frames_past_the_end_are_dropped_and_what_was_counted_stays():
+    dets = table((0, 0, 0, 1, 1), (3, 0, 0, 1, 1), (4, 0, 0, 0, 1))
+    kept, num_dropped = dets.before(3)
+    assert (kept.frames.tolist(), num_dropped, kept.num_empty) == ([0], 1, 1)
+
+
+def test_unsorted_columns_are_refused():
+    with pytest.raises(ValueError, match="sorted"):
+        DetectionTable(
+            np.array([1, 0]),
+            np.ones((2, 4), np.float32),
+            np.ones(2, np.float32),
+            np.zeros(2, np.int64),
+            ("object",),
+        )
+
+
+def text(*lines: str) -> TextFile:
+    """Lines numbered 11, 12, 13, …"""
+    return TextFile(Path("t.txt"), list(lines), array("q", range(11, 11 + len(lines))))
+
+
+def test_wanted_columns_come_in_the_wanted_order():
+    rows = read_numbers(text("1,x,3", "4,y,6"), {"last": 2, "first": 0})
+    assert rows.tolist() == [[3, 1], [6, 4]]
+
+
+def test_no_lines_are_no_rows():
+    assert read_numbers(text(), {"a": 0, "b": 1}).shape == (0, 2)
+
+
+def test_a_column_without_numbers_is_converted():
+    rows = read_numbers(text('1,"a,b"', "2,c"), {"a": 0, "b": 1}, {"b": len})
+    assert rows.tolist() == [[1, 3], [2, 1]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_the_bad_line_is_found_wherever_it_is(count: int):
+    for bad in range(count):
+        lines = ["1,2"] * count
+        lines[bad:] = ["1,two"] + ["oops"] * (count - bad - 1)
+        with pytest.raises(SourceError, match=rf"t.txt line {11 + bad}: .* in column 2 \(b\)"):
+            read_numbers(text(*lines), {"a": 0, "b": 1})
+
+
+@pytest.mark.parametrize("bad", [2.5, 0.0])
+def test_numbers_that_are_not_whole_or_too_low_are_named(bad: float):
+    with pytest.raises(SourceError, match=f"line 12: expected a whole frame from 1, got {bad:g}"):
+        check_whole(text("1", "?", "2"), np.array([1, bad, 2]), "frame", least=1)

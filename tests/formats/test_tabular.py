@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masa_cli.errors import SourceError
+from masa_cli.formats.tables import DetectionTable
+from masa_cli.formats.tabular import read_detections, write_detections
+from masa_cli.structures import Detections
+
+
+def read(folder: Path, text: str) -> DetectionTable:
+    path = folder / "dets.csv"
+    path.write_bytes(text.encode())
+    return read_detections(path)
+
+
+def test_columns_are_found_by_name_and_frames_count_from_0(tmp_path: Path):
+    dets = read(
+        tmp_path,
+        "\ufeffscore,Label,note,frame,x1,y1,x2,y2\r\n"
+        '.5,"traffic light, red",-,3,1,2,3,4\r\n.6,dog,"a,b",0,5,6,7,8\r\n',
+    )
+    assert dets.frames.tolist() == [0, 3]
+    assert dets.boxes.tolist() == [[5, 6, 7, 8], [1, 2, 3, 4]]
+    assert [dets.classes[label] for label in dets.labels] == ["dog", "traffic light, red"]
+
+
+def test_classes_are_numbered_as_they_appear(tmp_path: Path):
+    head = "frame,x1,y1,x2,y2,score,label\n"
+    labels = ("b", " a", "b", "", '"say ""hi"""')
+    dets = read(tmp_path, head + "".join(f"0,0,0,1,1,1,{label}\n" for label in labels))
+    assert dets.classes == ("b", "a", "object", 'say "hi"')
+    assert dets.labels.tolist() == [0, 1, 0, 2, 3]
+
+
+def test_without_labels_all_are_objects(tmp_path: Path):
+    dets = read(tmp_path, "frame,x1,y1,x2,y2,score\n0,0,0,1,1,1\n")
+    assert (dets.classes, dets.labels.tolist()) == (("object",), [0])
+
+
+@pytest.mark.parametrize("text", ["", "frame,x1,y1,x2,y2,score\n"])
+def test_a_file_without_rows_is_an_empty_table(tmp_path: Path, text: str):
+    assert len(read(tmp_path, text)) == 0
+
+
+def test_missing_columns_are_named(tmp_path: Path):
+    with pytest.raises(SourceError, match="line 2: no column x2, score in the header: frame, x1"):
+        read(tmp_path, "# boxes\nframe,x1,y1,y2\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0,0,0,1,1", "line 3: expected at least 7 columns, got 5"),
+        ("0,a,0,1,1,1,dog", r'line 3: expected a number in column 2 \(x1\), got "a"'),
+        ("0,nan,0,1,1,1,dog", "line 3: expected a finite x1"),
+        ("-1,0,0,1,1,1,dog", "line 3: expected a whole frame number from 0, got -1"),
+        ('0,0,0,1,1,1,"dog', "line 3: expected quotes in pairs, got 1"),
+    ],
+)
+def test_the_first_bad_line_is_named(tmp_path: Path, line: str, message: str):
+    good = "0,0,0,1,1,1,cat\n"
+    with pytest.raises(SourceError, match=message):
+        read(tmp_path, f"frame,x1,y1,x2,y2,score,label\n{good}{line}\n{good}")
+
+
+def test_what_is_written_is_read_back_exactly(tmp_path):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 500, (4, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 90, (4, 2))], axis=1)
+    found = Detections(
+        boxes.astype(np.float32), rng.random(4).astype(np.float32), np.array([1, 0, 1, 2])
+    )
+    classes = ("dog", 'a "big", cat', "bird")
+    path = tmp_path / "dets.csv"
+    write_detections(path, [Detections.empty(), found], classes)
+    back = read_detections(path)
+    assert back.frames.tolist() == [1, 1, 1, 1]
+    assert np.array_equal(back.boxes, found.boxes)
+    assert np.array_equal(back.scores, found.scores)
+    assert [back.classes[label] for label in back.labels] == [classes[i] for i in found.labels]

@@ -1,0 +1,117 @@
+"""Who shares which backbone: counted, with nothing in place of the networks."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.request import Everything
+from masa_cli.formats import read_detections
+from masa_cli.jobs.build import assemble
+from masa_cli.jobs.choose import SegmenterPlan
+from masa_cli.jobs.job import Results, TrackJob
+from masa_cli.segmenters.grabcut import GrabCutSegmenter
+from masa_cli.sources.excerpt import Timeline
+from masa_cli.structures import Frame
+from tests.lite_file import write_lite
+
+FILE = Path("sam_vitb_masa.pth")
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """What was built, in order; each thing remembers what it was built on."""
+    log = []
+
+    def builder(kind):
+        def build(*args, **options):
+            thing = SimpleNamespace(kind=kind, args=args, options=options, temperature=1.0)
+            log.append(thing)
+            return thing
+
+        return build
+
+    for place, kind in {
+        "models.adapter.build_features": "backbone",
+        "models.sam.build_sam_features": "sam backbone",
+        "models.adapter.build_pyramid": "pyramid",
+        "models.adapter.build_adapter": "adapter",
+        "detectors.class_agnostic.build_object_detector": "objects",
+        "detectors.class_agnostic.build_grid_detector": "grid",
+        "segmenters.networks.build_sam_segmenter": "segmenter",
+    }.items():
+        monkeypatch.setattr(f"masa_cli.{place}", builder(kind))
+    monkeypatch.setattr("masa_cli.models.adapter.resolve", lambda name, folder: ("sam-b", FILE))
+    return log
+
+
+@pytest.fixture
+def job(tmp_path):
+    dets = tmp_path / "dets.txt"
+    dets.write_text("1,-1,1,1,5,5,0.9\n")
+    return TrackJob(
+        source=Timeline("street", 1, 25),
+        detector=FromFile(read_detections(dets)),
+        results=Results(tmp_path, "street"),
+        adapter="sam-b",
+    )
+
+
+def kinds(built):
+    return [thing.kind for thing in built]
+
+
+def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
+    search, plan = Everything("sam-b", FILE), SegmenterPlan("sam-b", FILE)
+    networks = assemble(replace(job, detector=search, segmenter=plan))
+    assert kinds(built) == ["backbone", "pyramid", "objects", "segmenter", "adapter"]
+    backbone, pyramid, objects, segmenter, adapter = built
+    assert objects.args[1] is pyramid
+    assert adapter.options["pyramid"] is pyramid
+    assert pyramid.args[1] is segmenter.args[2] is backbone
+    assert networks.detector is objects
+
+
+def test_the_grid_is_on_the_same_backbone(job, built):
+    search, plan = Everything("sam-b", FILE, "grid"), SegmenterPlan("sam-b", FILE)
+    assemble(replace(job, detector=search, segmenter=plan))
+    assert sorted(kinds(built)) == ["adapter", "backbone", "grid", "pyramid", "segmenter"]
+    grid = next(thing for thing in built if thing.kind == "grid")
+    assert grid.args[1] is built[0]
+
+
+def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
+    assemble(replace(job, segmenter=SegmenterPlan("sam-vit-h", Path("sam_vit_h.pth"))))
+    assert kinds(built) == ["sam backbone", "segmenter", "backbone", "pyramid", "adapter"]
+    assert built[1].args[2] is built[0]
+
+
+def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
+    file = write_lite(tmp_path / "own.safetensors", with_masks=True)
+    plan = SegmenterPlan("lite", file)
+    networks = assemble(replace(job, adapter=str(file), segmenter=plan, device="cpu"))
+    looks = []
+    backbone = networks.embedder._pyramid.features
+    backbone.network.register_forward_hook(lambda *_: looks.append(1))
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    frame, boxes = Frame(0, Fraction(0), pixels), np.float32([[10, 10, 60, 80]])
+    networks.embedder.embed([frame], [boxes])
+    assert len(networks.outliner._segmenter.segment(frame, boxes)) == 1
+    assert looks == [1]
+
+
+def test_motion_and_grabcut_need_no_network(job, built):
+    networks = assemble(
+        replace(job, association="motion", segmenter=SegmenterPlan("grabcut"), tightens=True)
+    )
+    assert built == []
+    assert isinstance(networks.outliner._segmenter, GrabCutSegmenter)
+
+
+def test_without_masks_there_is_nothing_to_outline(job, built):
+    assert assemble(replace(job, association="motion")).outliner is None
+    assert assemble(replace(job, association="motion", tightens=True)).outliner is not None

@@ -1,0 +1,123 @@
+"""masa track on part of a video: boxes, pictures and sound of that part."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from masa_cli.cli.app import app
+from tests.clips import boxes_at, write_clip
+from tests.sources.encoded import packets_of_sound, write_numbered
+
+MOTION = ("--association", "motion")
+
+
+def masa(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_clip(tmp_path, 30)
+
+
+def boxes_of(path):
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return [sorted(line["boxes"]) for line in lines], [line["time"] for line in lines]
+
+
+def expected(frames):
+    return [sorted([x, y, x + w, y + h] for x, y, w, h in boxes_at(frame)) for frame in frames]
+
+
+def test_detections_are_those_of_the_same_pictures(clip):
+    video, dets = clip
+    options = ["--start", "0.4", "--end", "1", "--every", "3"]
+    result = masa("track", video, "--dets", dets, *MOTION, *options, "-o", "out")
+    boxes, times = boxes_of("out/tracks.jsonl")
+    assert boxes == expected([10, 13, 16, 19, 22])
+    assert np.allclose(times, [0, 0.12, 0.24, 0.36, 0.48])
+    with av.open("out/street.mp4") as written:
+        assert written.streams.video[0].frames == 5
+        assert float(written.streams.video[0].average_rate) == pytest.approx(25 / 3, rel=0.01)
+    assert "past the last one" not in result.stderr
+
+
+def test_a_part_without_pictures_is_one_of_the_detections(clip, tmp_path):
+    _, dets = clip
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    alone = Path(dets.rename(folder / "d.txt"))
+    masa("track", "--dets", alone, "--start", "0.5", "--end", "0.7", "-o", "out")
+    boxes, _ = boxes_of("out/tracks.jsonl")
+    assert boxes == expected([15, 16, 17, 18, 19, 20])  # 30 frames/s, where nothing tells
+
+
+def test_an_interrupted_part_goes_on_as_the_same_part(clip, monkeypatch):
+    video, dets = clip
+    command = ["track", video, "--dets", dets, *MOTION, "--start", "0.2", "--every", "2"]
+    masa(*command, "-o", "whole")
+
+    from masa_cli.tracking.motion import MotionTracker
+
+    update = MotionTracker.update
+
+    def stopping(self, index, *rest):
+        if index == 7:
+            raise KeyboardInterrupt
+        return update(self, index, *rest)
+
+    monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(MotionTracker, "update", stopping)
+    stopped = CliRunner().invoke(app, [*map(str, command), "-o", "out"])
+    assert stopped.exit_code == 130
+    monkeypatch.setattr(MotionTracker, "update", update)
+    other = CliRunner().invoke(app, [*map(str, command[:-1]), "3", "-o", "out", "--resume"])
+    assert other.exit_code == 1
+    assert "part was" in " ".join(other.stderr.split())
+    masa(*command, "-o", "out", "--resume")
+    for name in ("street.mp4", "street.txt", "tracks.jsonl"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_render_draws_over_the_same_part(clip):
+    video, dets = clip
+    options = ["--start", "0.4", "--end", "1"]
+    masa("track", video, "--dets", dets, *MOTION, *options, "-o", "out")
+    masa("render", video, "out/tracks.jsonl", *options, "-o", "again.mp4")
+    assert Path("again.mp4").read_bytes() == Path("out/street.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("sound", ["aac", "pcm_s16le"])
+def test_sound_begins_with_the_pictures_of_the_part(tmp_path, monkeypatch, sound):
+    monkeypatch.chdir(tmp_path)
+    video = write_numbered(tmp_path / "a.mkv", 30, sound=sound, sound_to=1.2)
+    Path("dets.txt").write_text("1,-1,1,1,20,20,0.9\n")
+    masa("track", video, "--dets", "dets.txt", *MOTION, "--start", "0.4", "--end", "1", "-o", "o")
+    written = packets_of_sound("o/a.mp4")
+    # What is encoded anew begins with the encoder's delay of 1024 samples, as players know.
+    assert -0.022 < written[0][0] < 0.05
+    assert 0.5 < written[-1][0] < 0.62
+    if sound == "aac":  # copied: the very packets that begin at 0.4 s
+        there = {data: at for at, data in packets_of_sound(video)}
+        shifts = [float(there[data] - at) for at, data in written]
+        assert np.allclose(shifts, 0.4, atol=0.003)
+
+
+def test_retrack_knows_the_part_it_was_made_from(clip):
+    video, dets = clip
+    options = ["--start", "0.4", "--every", "2"]
+    masa("track", video, "--dets", dets, *options, "--save-embeddings", "-o", "out")
+    masa("retrack", "out/embeddings.masa", video, *options, "-o", "again")
+    for name in ("street.mp4", "street.txt", "tracks.jsonl"):
+        assert Path("out", name).read_bytes() == Path("again", name).read_bytes()
+    arguments = ["retrack", "out/embeddings.masa", str(video), "-o", "third"]
+    whole = CliRunner().invoke(app, arguments)
+    assert whole.exit_code == 1
+    assert "from 0 s on, not" in " ".join(whole.stderr.split())

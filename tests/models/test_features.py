@@ -1,0 +1,242 @@
+"""From frames to the backbone's input, against the official preprocessing."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from masa_cli.models.features import (
+    FrameFeatures,
+    Pyramid,
+    boxes_in_picture,
+    picture_size,
+    to_tensor,
+)
+from masa_cli.models.variants import PREPARATIONS, VARIANTS, Picture
+from masa_cli.structures import Frame
+from tests.golden import DATA, golden
+
+
+class Doubling(nn.Module):
+    """Counts the pictures of each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append(len(x))
+        return [x * 2, x[:, :, ::2, ::2] * 2]
+
+
+def prepare(images):
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    return nn.functional.pad(x, (0, 2)), tuple(x.shape[2:])
+
+
+def frame(index):
+    return Frame(index, Fraction(index), np.full((4, 6, 3), index, np.uint8))
+
+
+@pytest.fixture
+def network():
+    return Doubling()
+
+
+def values(features):
+    return [x[:, 0, 0, 0].tolist() for x in features.maps]
+
+
+def test_a_frame_is_looked_at_once(network):
+    features = FrameFeatures(network, prepare)
+    frames = [frame(index) for index in range(3)]
+    seen = features.of(frames)
+    assert (seen.padded, seen.filled) == ((4, 8), (4, 6))
+    for some in (frames, frames[1:], [frames[2], frames[0]]):
+        expected = [2.0 * each.index for each in some]
+        assert values(features.of(some)) == [expected, expected]
+    assert network.calls == [3]
+
+
+def test_only_what_is_new_is_looked_at(network):
+    features = FrameFeatures(network, prepare)
+    features.of([frame(0)])
+    assert values(features.of([frame(0), frame(1), frame(2)])) == [[0, 2, 4]] * 2
+    assert network.calls == [1, 2]
+
+
+def test_old_frames_are_forgotten(network):
+    features = FrameFeatures(network, prepare)
+    for index in (0, 1, 0):
+        features.of([frame(index)])
+    assert network.calls == [1, 1, 1]
+
+
+CPU = (torch.device("cpu"), torch.float32)
+MEAN, STD = VARIANTS["r50"].mean, VARIANTS["r50"].std
+SIZES = json.loads((DATA / "preprocess_sizes.json").read_text())
+NAMES = {"u8": True, "f32": False}
+
+
+def blank(height, width):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("case", SIZES, ids=lambda c: f"{c['w']}x{c['h']} {c['scale'][0]}")
+def test_sizes_are_the_official_ones(case):
+    image = blank(case["h"], case["w"])
+    for divisor in (32, 1024):
+        picture = Picture(*case["scale"], divisor=divisor)
+        size = picture_size(image, picture)
+        assert size == (case["new_h"], case["new_w"])
+        x, filled = to_tensor([image], picture, MEAN, STD, *CPU)
+        assert list(x.shape[2:]) == case[f"pad{divisor}"]
+        assert filled == size
+
+
+@pytest.mark.parametrize("case", SIZES, ids=lambda c: f"{c['w']}x{c['h']} {c['scale'][0]}")
+def test_boxes_are_scaled_per_axis_and_not_clipped(case):
+    image, size = blank(case["h"], case["w"]), (case["new_h"], case["new_w"])
+    box = np.array([[-10.5, 20, 3000.25, 40]], np.float32)
+    factors = np.array([*case["scale_factor"]] * 2)
+    scaled = boxes_in_picture(box, image, size, clips=False)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, box * factors, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [(128, 128), (133, 80), (64, 48)])
+@pytest.mark.parametrize("kind", NAMES)
+def test_resized_pixels_are_the_official_ones(kind, scale):
+    """As the demo resizes (numbers with a fraction), and as the benchmarks do (bytes)."""
+    file = golden("preprocess")
+    expected = file[f"{kind}_{scale[0]}x{scale[1]}"]
+    picture = Picture(*scale, divisor=1, rounds=NAMES[kind])
+    image = np.ascontiguousarray(file["img"])
+    pixels = to_tensor([image], picture, (0, 0, 0), (1 / 255,) * 3, *CPU)[0]
+    # OpenCV's versions interpolate with 11 or with 24 bits of a fraction.
+    tolerance = {"u8": 1.01, "f32": 1e-3}[kind]
+    np.testing.assert_allclose(pixels[0].permute(1, 2, 0), expected, atol=tolerance)
+    assert (np.abs(pixels[0].permute(1, 2, 0).numpy() - expected) < 0.01).mean() > 0.99
+
+
+def test_normalised_and_padded_pixels_are_the_official_ones():
+    """The golden picture is BGR; the network is given RGB."""
+    file = golden("preprocess")
+    image = np.ascontiguousarray(file["img"][..., ::-1])
+    picture = next(
+        Picture(*scale, divisor=32)
+        for scale in ((128, 128), (133, 80))
+        if picture_size(image, Picture(*scale, divisor=32)) == (80, 128)
+    )
+    x, _ = to_tensor([image], picture, MEAN, STD, *CPU)
+    np.testing.assert_allclose(x[0], file["norm_pad32"], atol=1e-4)
+
+
+def test_the_padding_is_zero_after_normalisation():
+    x, (height, width) = to_tensor([blank(61, 97)], Picture(128, 128, divisor=32), MEAN, STD, *CPU)
+    assert (x[:, :, height:] == 0).all()
+    assert (x[:, :, :, width:] == 0).all()
+    assert (x[:, :, :height, :width] < -1).all()
+
+
+def test_only_pictures_that_may_grow_grow():
+    picture = VARIANTS["raw"].pictures["demo"]
+    assert picture_size(blank(50, 80), picture) == (50, 80)
+    assert picture_size(blank(50, 80), replace(picture, enlarges=True)) == (960, 1536)
+    assert picture_size(blank(1, 20000), picture) == (1, 1536)
+
+
+def test_boxes_are_clipped_to_the_frame_where_that_is_asked_for():
+    box = np.array([[-10, 5, 300, 40]], np.float32)
+    clipped = boxes_in_picture(box, blank(20, 100), (40, 200), clips=True)
+    np.testing.assert_array_equal(clipped, [[0, 10, 200, 40]])
+
+
+@pytest.mark.parametrize("preparation", PREPARATIONS)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("r50", {"demo": (576, 1024), "tao": (576, 1024), "bdd": (576, 1024)}),
+        ("gdino", {"demo": (768, 1344), "tao": (1024, 1024), "bdd": (1024, 2048)}),
+        ("detic", {"demo": (768, 1344), "tao": (768, 1344), "bdd": (768, 1344)}),
+        ("sam-b", {"demo": (1024, 1024), "tao": (1024, 1024), "bdd": (1024, 1024)}),
+        ("sam-h", {"demo": (1024, 1024), "tao": (1024, 1024), "bdd": (1024, 1024)}),
+        ("raw", {"demo": (720, 1280), "tao": (720, 1280), "bdd": (720, 1280)}),
+    ],
+)
+def test_a_frame_of_bdd_fills_the_network_it_is_prepared_for(name, expected, preparation):
+    """1280x720, through the resizing and padding of the table in spec section 2."""
+    picture = VARIANTS[name].pictures[preparation]
+    x, _ = to_tensor([blank(720, 1280)], picture, MEAN, STD, *CPU)
+    assert x.shape[2:] == expected[preparation]
+    assert picture.rounds == (preparation != "demo" or name == "raw")
+
+
+class Fusion(nn.Module):
+    """The wanted levels as they are; remembers what was wanted, and for how many frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.wanted = []
+
+    def forward(self, maps, levels):
+        self.wanted.append((len(maps[0]), sorted(levels)))
+        return {level: maps[level] for level in levels}
+
+
+class Backbone(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return [x, x * 2, x * 3]
+
+
+def pyramid():
+    fusion, backbone = Fusion(), Backbone()
+
+    def prepare(images):
+        values = torch.tensor([float(image[0, 0, 0]) for image in images])
+        return values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4), (4, 4)
+
+    return Pyramid(FrameFeatures(backbone, prepare), nn.Identity(), fusion), fusion, backbone
+
+
+def noise_frame(index):
+    return Frame(index, Fraction(index), np.full((4, 4, 3), index, np.uint8))
+
+
+def test_levels_that_are_there_are_not_made_again():
+    maps, fusion, backbone = pyramid()
+    maps.of([noise_frame(1)], range(3))
+    again = maps.of([noise_frame(1)], {0, 2})
+    assert fusion.wanted == [(1, [0, 1, 2])]
+    assert backbone.calls == 1
+    assert again[2].mean() == 3
+
+
+def test_levels_that_are_not_there_are_made():
+    maps, fusion, backbone = pyramid()
+    maps.of([noise_frame(1)], {0})
+    assert set(maps.of([noise_frame(1)], {0, 1})) == {0, 1}
+    assert fusion.wanted == [(1, [0]), (1, [0, 1])]
+    assert backbone.calls == 1
+
+
+def test_some_frames_of_a_run_come_in_their_own_order():
+    maps, fusion, _ = pyramid()
+    maps.of([noise_frame(index) for index in (3, 4, 5)], {0})
+    some = maps.of([noise_frame(5), noise_frame(3)], {0})[0]
+    assert some[:, 0, 0, 0].tolist() == [5, 3]
+    assert len(fusion.wanted) == 1
+
+
+def test_frames_before_the_last_run_are_forgotten():
+    maps, fusion, _ = pyramid()
+    for index in (1, 2, 1):
+        maps.of([noise_frame(index)], {0})
+    assert len(fusion.wanted) == 3

@@ -1,0 +1,86 @@
+"""What training exports is found again by everything that loads adapters."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from masa_cli.checkpoints import manifest as packaged
+from masa_cli.errors import WeightsError
+from masa_cli.models.adapter import build_adapter, resolve
+from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.own_checkpoint import describe_trained, save_trained
+from masa_cli.structures import Frame
+from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.validation import adapter_of
+from tests.training.networks import lite
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    file = tmp_path_factory.mktemp("run") / "best.safetensors"
+    parts = first_weights(
+        "lite", list(OBJECTIVES.values()), ("object",), start=None, weights_dir=None, seed=3
+    )
+    save_trained(file, "lite", parts, {"seed": 3})
+    return file
+
+
+def test_a_trained_file_says_what_it_is(trained):
+    assert resolve(str(trained)) == ("lite", trained)
+    assert describe_trained(trained).about == {"seed": 3}
+
+
+def test_the_adapter_of_a_file_is_the_network_that_was_trained(tmp_path):
+    trainee = lite(seed=5).eval()
+    save_trained(tmp_path / "x.safetensors", "lite", dict(trainee.parts), {})
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    boxes = np.array([[10, 10, 60, 90], [0, 0, 160, 120]], np.float32)
+    frame = Frame(0, 0, image)
+    (expected,) = adapter_of(trainee).embed([frame], [boxes])
+    adapter = build_adapter("lite", weights=tmp_path / "x.safetensors", device="cpu")
+    (found,) = adapter.embed([frame], [boxes])
+    assert found.shape == (2, 256)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_half_numbers_come_back_as_float32(tmp_path):
+    part = nn.Linear(3, 2)
+    save_trained(tmp_path / "half.safetensors", "lite", {"x": part}, {}, torch.float16)
+    again = nn.Linear(3, 2)
+    load_parts(tmp_path / "half.safetensors", "lite", {"x": again})
+    assert again.weight.dtype == torch.float32
+    torch.testing.assert_close(again.weight, part.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_lite_by_name_is_the_file_that_comes_with_the_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "FOLDERS", (tmp_path,))
+    with pytest.raises(WeightsError, match="do not come with this installation") as caught:
+        resolve("lite")
+    assert "masa train run" in caught.value.fix
+    (tmp_path / "lite.safetensors").write_bytes(b"its own")
+    assert resolve("lite") == ("lite", tmp_path / "lite.safetensors")
+
+
+def test_files_that_are_none_of_ours_are_refused(trained, tmp_path):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(trained.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="damaged"):
+        resolve(str(cut))
+    other = tmp_path / "other.safetensors"
+    save_trained(other, "no-such", {"x": nn.Linear(1, 1)}, {})
+    with pytest.raises(WeightsError, match="unknown variant"):
+        resolve(str(other))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        resolve(str(tmp_path / "none.safetensors"))
+
+
+@pytest.mark.parametrize("part", [nn.Linear(5, 2), nn.Linear(3, 2, bias=False)])
+def test_weights_of_another_shape_are_refused_and_nothing_is_changed(tmp_path, part):
+    save_trained(tmp_path / "x.safetensors", "lite", {"x": nn.Linear(3, 2)}, {})
+    before = part.weight.clone()
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_parts(tmp_path / "x.safetensors", "lite", {"x": part})
+    assert torch.equal(part.weight, before)
+    with pytest.raises(WeightsError, match="of lite, not of r50"):
+        load_parts(tmp_path / "x.safetensors", "r50", {"x": nn.Linear(3, 2)})
