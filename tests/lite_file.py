@@ -3,9 +3,9 @@
 import torch
 
 from masa_cli.detectors.prompt import load_vocabulary
-from masa_cli.models.heads import WhiteStripes
-from masa_cli.models.lite import PART, MaskHead
-from masa_cli.models.own_checkpoint import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY, save_trained
+from masa_cli.models.heads import WhitenedPartPooling
+from masa_cli.models.lite_heads import PART, MaskHead
+from masa_cli.models.trained_weights import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY, save_trained
 from masa_cli.models.variants import find_variant
 from masa_cli.training.objectives import OBJECTIVES, first_weights
 from masa_cli.training.recipe import find_recipe
@@ -22,7 +22,7 @@ def write_lite(file, *, recipe="lite-detector", with_head=True, with_masks=False
     parts = first_weights("lite", objectives, classes, start=None, weights_dir=None, seed=0)
     about = {CLASSES_KEY: list(classes)} if "detector" in parts else {}
     if with_head and "detector" in parts:
-        parts["head"] = WhiteStripes(32)
+        parts["head"] = WhitenedPartPooling(32)
         parts["head"].white.data = torch.diag(torch.linspace(0.5, 1.5, 32))
         about |= {ADAPTER_KEY: HEAD, ASSOCIATION_KEY: {"hybrid": ALL} if usual is None else usual}
     if with_masks:

@@ -12,7 +12,7 @@ ROOT = Path(masa_cli.__file__).parent
 FLOORS = (
     {"structures", "errors"},
     {"boxes", "masks", "progress", "settings"},
-    {"tracking", "checkpoints"},
+    {"tracking", "weights"},
     {"formats"},
     {"models", "sources"},
     {"detectors", "segmenters", "render"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.own_checkpoint import classes_of, usual_changes, variant_in
+from masa_cli.models.trained_weights import classes_of, default_changes, variant_in
 from masa_cli.structures import Frame, Tracks
 from tests.lite_file import write_lite
 
@@ -66,7 +66,7 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["finish.py", *given])
     finish.main()
     assert out.stat().st_size < 0.6 * trained.stat().st_size
-    assert usual_changes(out) == {"hybrid": ["birth_score=0.4", "gate=9"]}
+    assert default_changes(out) == {"hybrid": ["birth_score=0.4", "gate=9"]}
     assert classes_of(out) == classes_of(trained)
     assert variant_in("lite", out).head == "white-stripes"
     name, weights = resolve(str(out))

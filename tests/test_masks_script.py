@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 from safetensors.torch import load_file
 
 from masa_cli.jobs.choose import SegmenterPlan, masks_in
-from masa_cli.models.own_checkpoint import describe_trained
+from masa_cli.models.trained_weights import describe_trained
 from masa_cli.sources.image_folder import read_image
 from masa_cli.training.regions import read_regions
 from tests.lite_file import write_lite

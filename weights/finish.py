@@ -27,8 +27,8 @@ from masa_cli.detectors.lite import build_class_detector
 from masa_cli.detectors.request import MODEL, Everything, ObjectChoice
 from masa_cli.models.adapter import Adapter, build_features, build_pyramid
 from masa_cli.models.features import Pyramid
-from masa_cli.models.heads import Stripes
-from masa_cli.models.own_checkpoint import (
+from masa_cli.models.heads import PartPooling
+from masa_cli.models.trained_weights import (
     ADAPTER_KEY,
     ASSOCIATION_KEY,
     describe_trained,
@@ -48,10 +48,10 @@ MIN_SCORE = 0.3  # of boxes
 ADAPTER = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
 
 
-class Unweighed(Stripes):
+class Unweighed(PartPooling):
     """Keeps stripes as they are after centring, instead of rows of length 1."""
 
-    describe = Stripes.stripes
+    describe = PartPooling.stripes
 
 
 def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:

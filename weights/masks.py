@@ -29,8 +29,8 @@ from torch import Tensor
 
 from masa_cli.masks import unpack
 from masa_cli.models.adapter import build_features, build_pyramid
-from masa_cli.models.lite import PART, MaskHead
-from masa_cli.models.own_checkpoint import describe_trained, save_tensors
+from masa_cli.models.lite_heads import PART, MaskHead
+from masa_cli.models.trained_weights import describe_trained, save_tensors
 from masa_cli.models.variants import find_variant
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.segmenters.networks import LearnedSegmenter, points_of, with_margins

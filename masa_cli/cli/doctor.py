@@ -15,9 +15,9 @@ import typer
 from packaging.requirements import Requirement
 
 from masa_cli import __version__
-from masa_cli.checkpoints.manifest import WeightsFile, find_row, load_manifest, look_for, needed_for
 from masa_cli.cli import options
 from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
+from masa_cli.weights.manifest import WeightsFile, find_row, load_manifest, look_for, needed_for
 
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON, for machines.")]
 
@@ -27,8 +27,8 @@ def doctor(weights_dir: options.WeightsDir = None, json: Json = False) -> None:
 
     Nothing is downloaded or changed. The exit code is 0 whatever is missing.
     """
-    from masa_cli.checkpoints.manifest import load_manifest
     from masa_cli.cli.console import show_json
+    from masa_cli.weights.manifest import load_manifest
 
     packages = examine_packages()
     commands = examine_commands(packages, weights_dir)
@@ -91,8 +91,8 @@ def _devices() -> list[dict[str, object]]:
 
 def _free(weights_dir: Path | None) -> dict[str, int]:
     """Bytes free where results go unless told otherwise, and where weights lie."""
-    from masa_cli.checkpoints.download import free_bytes
-    from masa_cli.checkpoints.manifest import all_places, folders
+    from masa_cli.weights.download import free_bytes
+    from masa_cli.weights.manifest import all_places, folders
 
     try:
         places = all_places(weights_dir)
@@ -112,8 +112,8 @@ def _codecs() -> dict[str, bool]:
 def _show(
     facts: dict[str, Any], packages: Sequence[Package], commands: Sequence[Readiness]
 ) -> None:
-    from masa_cli.checkpoints.manifest import readable_size
     from masa_cli.cli.console import show, show_table
+    from masa_cli.weights.manifest import readable_size
 
     memory = f", {readable_size(facts['memory'])} of memory" if facts["memory"] else ""
     show(f"masa {facts['masa']}, Python {facts['python']}, {facts['system']}")

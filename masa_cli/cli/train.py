@@ -270,7 +270,7 @@ def run(
     from masa_cli.progress import Watch
     from masa_cli.training.keeper import Listener
     from masa_cli.training.recipe import TrainJob, find_recipe, is_helper
-    from masa_cli.training.run import train
+    from masa_cli.training.training_run import train
 
     refuse_both(resume=resume, overwrite=overwrite)
     job = TrainJob(

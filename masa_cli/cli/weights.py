@@ -10,7 +10,7 @@ import typer
 from masa_cli.cli import options
 
 if TYPE_CHECKING:
-    from masa_cli.checkpoints.manifest import WeightsFile
+    from masa_cli.weights.manifest import WeightsFile
 
 weights = typer.Typer(
     name="weights",
@@ -44,8 +44,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print as JSON, for machines.
 @weights.command(name="list")
 def list_(weights_dir: options.WeightsDir = None, json: Json = False) -> None:
     """List the files, what needs them, and which are here."""
-    from masa_cli.checkpoints.manifest import load_manifest, look_for
     from masa_cli.cli.console import show_json, show_table
+    from masa_cli.weights.manifest import load_manifest, look_for
 
     rows = [(row, look_for(row, weights_dir)) for row in load_manifest().values()]
     if json:
@@ -71,9 +71,9 @@ def pull(
     command goes on where it was. HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the usual
     variables for proxies are respected.
     """
-    from masa_cli.checkpoints.fetch import fetch
-    from masa_cli.checkpoints.manifest import find_row, needed_for
     from masa_cli.cli.console import byte_progress, show
+    from masa_cli.weights.fetch import fetch
+    from masa_cli.weights.manifest import find_row, needed_for
 
     rows = {
         row.name: row
@@ -94,10 +94,10 @@ def verify(
 
     Exit code 1 if one is damaged, another one than it should be, or not here.
     """
-    from masa_cli.checkpoints.manifest import find_row, find_weights, load_manifest, look_for
-    from masa_cli.checkpoints.manifest import verify as compare
     from masa_cli.cli.console import FAILED, byte_progress, say, show
     from masa_cli.errors import WeightsError
+    from masa_cli.weights.manifest import find_row, find_weights, load_manifest, look_for
+    from masa_cli.weights.manifest import verify as compare
 
     rows = [find_row(name) for name in names or []]
     some_wrong = False
@@ -123,8 +123,8 @@ def where(name: Name = None, weights_dir: options.WeightsDir = None) -> None:
     Downloads go into the first folder, or into the last, the hub's cache, if they come from the
     hub and no folder is named.
     """
-    from masa_cli.checkpoints.manifest import all_places, find_weights
     from masa_cli.cli.console import show
+    from masa_cli.weights.manifest import all_places, find_weights
 
     for path in [find_weights(name, weights_dir)] if name else all_places(weights_dir):
         show(str(path))
@@ -138,9 +138,9 @@ def import_(
 
     It is recognised by its name or its content, checked, and copied to where masa looks for it.
     """
-    from masa_cli.checkpoints.fetch import adopt, recognise
-    from masa_cli.checkpoints.manifest import find_row
     from masa_cli.cli.console import show
+    from masa_cli.weights.fetch import adopt, recognise
+    from masa_cli.weights.manifest import find_row
 
     row = find_row(as_) if as_ else recognise(file)
     show(str(adopt(file, row, weights_dir, link=link)))

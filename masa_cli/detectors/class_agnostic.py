@@ -17,7 +17,7 @@ from masa_cli.masks import as_array
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import SamMasks, build_sam_masks, image_embedding
 from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, Frame, Image, Mask

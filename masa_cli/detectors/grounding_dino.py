@@ -13,8 +13,8 @@ from masa_cli.detectors.request import TEXT_MODELS, TextSearch
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures
-from masa_cli.models.grounding_dino import GroundingDino, empty_detector
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.grounding_dino_network import GroundingDino, empty_detector
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame
 

@@ -16,10 +16,10 @@ from masa_cli.detectors.request import MODEL, ClassSearch, Everything
 from masa_cli.errors import WeightsError
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Pyramid
-from masa_cli.models.lite import OneStage, OneStageSettings, choose
+from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
 from masa_cli.models.neck import NUM_LEVELS
-from masa_cli.models.official_checkpoint import load_parts
-from masa_cli.models.own_checkpoint import classes_of
+from masa_cli.models.published_weights import load_parts
+from masa_cli.models.trained_weights import classes_of
 from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, FloatArray, Frame
 

@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 from tokenizers import BertWordPieceTokenizer
 
-from masa_cli.checkpoints.manifest import read_toml
 from masa_cli.errors import SourceError, UsageError, WeightsError
+from masa_cli.weights.manifest import read_toml
 
 PROMPT_RULES = "phrases separated by commas, dots or lines: car, person on a bike:0.4"
 

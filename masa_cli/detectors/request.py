@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from masa_cli.checkpoints.manifest import find_weights
 from masa_cli.detectors.prompt import Caption, Prompt, Vocabulary, to_captions
 from masa_cli.errors import SettingsError
+from masa_cli.weights.manifest import find_weights
 
 _VOCABULARY = "bert-vocab"
 

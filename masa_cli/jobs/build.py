@@ -82,7 +82,7 @@ class _Shared:
     def described(self, name: str, weights: Path | None) -> Pyramid:
         """The maps that a variant describes boxes on."""
         from masa_cli.models.features import Pyramid
-        from masa_cli.models.own_checkpoint import variant_in
+        from masa_cli.models.trained_weights import variant_in
 
         if variant_in(name, weights).reads == "fused":
             return self.pyramid(name, weights)

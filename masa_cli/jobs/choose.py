@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from masa_cli.checkpoints.manifest import find_row, find_weights, look_for, look_for_packaged
 from masa_cli.detectors.prompt import Prompt, load_vocabulary
 from masa_cli.detectors.request import (
     EVERYTHING,
@@ -27,10 +26,11 @@ from masa_cli.detectors.request import (
 from masa_cli.detectors.request import MODEL as LITE
 from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.models.adapter import resolve
-from masa_cli.models.own_checkpoint import classes_of, has_part, usual_changes
+from masa_cli.models.trained_weights import classes_of, default_changes, has_part
 from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
 from masa_cli.tracking import HYBRID, MOTION, UsualChanges
 from masa_cli.tracking.masa import PRESETS
+from masa_cli.weights.manifest import find_row, find_weights, look_for, look_for_packaged
 
 AUTO, GRABCUT, LEARNED = "auto", "grabcut", "lite"
 SEGMENTER_NAMES = (AUTO, LEARNED, GRABCUT, *SAM_VARIANTS)
@@ -94,7 +94,7 @@ def plan_segmenter(
             f'unknown segmenter "{wanted}"',
             fix=f"use one of: {', '.join(SEGMENTER_NAMES)}; or a file with Segment Anything inside",
         )
-    from masa_cli.models.official_checkpoint import recognise_file
+    from masa_cli.models.published_weights import recognise_file
 
     name = recognise_file(file)
     if name == LEARNED:
@@ -129,8 +129,8 @@ def _learned(adapter: str, weights: Path | None) -> SegmenterPlan | None:
 
 def masks_in(file: Path) -> SegmenterPlan | None:
     """The masks of `lite` in a file of weights that masa wrote, if they are there."""
-    from masa_cli.models.lite import PART
-    from masa_cli.models.own_checkpoint import describe_trained, has_part
+    from masa_cli.models.lite_heads import PART
+    from masa_cli.models.trained_weights import describe_trained, has_part
 
     is_own = describe_trained(file).variant == LEARNED and has_part(file, PART)
     return SegmenterPlan(LEARNED, file) if is_own else None
@@ -208,7 +208,7 @@ def plan_everything(
     if model == LITE:
         _check_lite(weights, proposals)
         search = Everything(model, weights, proposals, given.complete(_LITE_SCORE, proposals))
-        return EverythingPlan(search, _outlines(weights), usual_changes(weights))
+        return EverythingPlan(search, _outlines(weights), default_changes(weights))
     search = Everything(model, weights, proposals, choice)
     return EverythingPlan(search, SegmenterPlan(model, weights), _OBJECT_SCORES)
 
@@ -361,7 +361,7 @@ def plan_prompt(
 
 
 def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> PromptPlan:
-    from masa_cli.models.own_checkpoint import has_part, usual_changes
+    from masa_cli.models.trained_weights import default_changes, has_part
 
     file = Path(model) if model.endswith(_TRAINED) else look_for_packaged(model + _TRAINED)
     if file is None:
@@ -372,7 +372,7 @@ def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> Promp
     choice = ClassChoice(**given)
     search = plan_class_search(prompt, load_vocabulary(), file, choice)
     adapter = model if has_part(file, "head") else "raw"  # some are trained to detect alone
-    return PromptPlan(search, model, (file,), choice, adapter, BY_CLASSES, usual_changes(file))
+    return PromptPlan(search, model, (file,), choice, adapter, BY_CLASSES, default_changes(file))
 
 
 def _suitable_detector(prompt: Prompt, folder: Path | None) -> str:

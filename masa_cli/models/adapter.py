@@ -12,17 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from masa_cli.checkpoints.manifest import find_weights, look_for_packaged
 from masa_cli.errors import WeightsError
 from masa_cli.models.backbones import MobileNet, build_backbone, load_packaged
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_picture
-from masa_cli.models.heads import EmbeddingHead, Stripes, WhiteStripes, box_features, box_levels
+from masa_cli.models.heads import (
+    EmbeddingHead,
+    PartPooling,
+    WhitenedPartPooling,
+    box_features,
+    box_levels,
+)
 from masa_cli.models.neck import FPN, CoarseFusion, DeformFusion, DyHead, NoFusion, SimpleFPN
-from masa_cli.models.official_checkpoint import load_parts, recognise_file
-from masa_cli.models.own_checkpoint import SUFFIX, variant_in
+from masa_cli.models.published_weights import load_parts, recognise_file
+from masa_cli.models.trained_weights import SUFFIX, variant_in
 from masa_cli.models.variants import VARIANTS, Variant, find_variant
 from masa_cli.structures import FloatArray, Frame, State
+from masa_cli.weights.manifest import find_weights, look_for_packaged
 
 
 class Head(Protocol):
@@ -75,8 +81,8 @@ FUSIONS: Mapping[str, _Part] = MappingProxyType(
 )
 HEADS: Mapping[str, _Part] = MappingProxyType(
     {
-        "stripes": lambda row: Stripes(row.channels[0]),
-        "white-stripes": lambda row: WhiteStripes(row.channels[0]),
+        "stripes": lambda row: PartPooling(row.channels[0]),
+        "white-stripes": lambda row: WhitenedPartPooling(row.channels[0]),
         "embedding": lambda row: EmbeddingHead(
             row.width, row.head_convs, row.hidden, unit_length=row.unit_length
         ),

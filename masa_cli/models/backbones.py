@@ -23,7 +23,7 @@ from masa_cli.errors import SettingsError
 def build_backbone(name: str) -> nn.Module:
     """(B, 3, H, W) normalised RGB to a list of maps, from fine to coarse.
 
-    Its weights are still to be loaded: `checkpoint_file.load_parts`, or `load_packaged`.
+    Its weights are still to be loaded: `published_weights.load_parts`, or `load_packaged`.
     """
     return BACKBONES[name]()
 

@@ -20,7 +20,7 @@ from masa_cli.structures import FloatArray, State
 MAX_FRAMES = 1000
 
 
-class SceneMean:
+class RunningMean:
     """Mean over frames of a vector, one frame after the other.
 
     In float64: steps of a thousandth of a small difference would be lost in float32.
@@ -139,10 +139,10 @@ class EmbeddingHead(nn.Module):
         """Nothing to go on from."""
 
 
-class Stripes(nn.Module):
-    """Stripes of boxes, centred by the mean of the frames seen so far, of length 1.
+class PartPooling(nn.Module):
+    """PartPooling of boxes, centred by the mean of the frames seen so far, of length 1.
 
-    The mean is remembered (`SceneMean`), so frames must come in order; how they are split into
+    The mean is remembered (`RunningMean`), so frames must come in order; how they are split into
     calls changes nothing beyond float noise.
 
     Args:
@@ -152,7 +152,7 @@ class Stripes(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.dim = channels * GRID
-        self._scene = SceneMean(channels)
+        self._scene = RunningMean(channels)
 
     def describe(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
@@ -196,8 +196,8 @@ class Stripes(nn.Module):
         self._scene.restore(state)
 
 
-class WhiteStripes(Stripes):
-    """Stripes whose channels count by how little they change while an object stays the same.
+class WhitenedPartPooling(PartPooling):
+    """PartPooling whose channels count by how little they change while an object stays the same.
 
     Args:
         channels: of the map.

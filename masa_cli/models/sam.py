@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Features, FrameFeatures
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import SAM_PICTURE, SAM_SIDE, SAM_VARIANTS, VARIANTS
 
 _WIDTH = 256  # channels of the image's embedding

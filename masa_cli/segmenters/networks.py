@@ -13,8 +13,8 @@ from torch import Tensor
 
 from masa_cli.masks import pack
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_picture
-from masa_cli.models.lite import MARGIN, PART, SIDE, MaskHead, cells_of
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.lite_heads import MARGIN, PART, SIDE, MaskHead, cells_of
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
 from masa_cli.models.variants import find_variant
 from masa_cli.segmenters.upsampling import MaskWindows, WindowSettings, without_specks

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from masa_cli.models.lite import OneStage
+from masa_cli.models.lite_heads import OneStage
 from masa_cli.training.batches import Instances
 from masa_cli.training.object_prior import Seen, SeenViews, mean_of_images
 

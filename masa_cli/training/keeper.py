@@ -15,8 +15,8 @@ import torch
 
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.files import part_of, unwritable
-from masa_cli.models.lite import OneStage
-from masa_cli.models.own_checkpoint import CLASSES_KEY, save_trained
+from masa_cli.models.lite_heads import OneStage
+from masa_cli.models.trained_weights import CLASSES_KEY, save_trained
 from masa_cli.training.curves import STEP, Table, TensorBoard, draw_curves
 from masa_cli.training.loop import StepFacts, Trainer
 from masa_cli.training.recipe import TrainJob

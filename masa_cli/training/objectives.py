@@ -16,17 +16,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from masa_cli.checkpoints.manifest import find_weights
 from masa_cli.models.adapter import HEADS, build_parts
 from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.heads import GRID, EmbeddingHead
-from masa_cli.models.lite import OneStage
+from masa_cli.models.lite_heads import OneStage
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import Variant, find_variant
 from masa_cli.training.detection import DetectionSettings, detection_losses
 from masa_cli.training.matching import MatchingSettings, matching_losses
 from masa_cli.training.object_prior import ObjectPriorSettings, Seen, object_prior_losses
+from masa_cli.weights.manifest import find_weights
 
 Losses = Mapping[str, Tensor]
 

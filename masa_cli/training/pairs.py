@@ -17,11 +17,10 @@ from masa_cli.boxes import area, intersection
 from masa_cli.errors import SourceError
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import FloatArray, Image, IntArray
-from masa_cli.training.regions import Regions, RegionSet, box_outline
-from masa_cli.training.views import (
+from masa_cli.training.augmentations import (
+    AugmentationSettings,
     Canvas,
     Matrix,
-    ViewSettings,
     boxes_in_view,
     draw_canvas,
     draw_mixed,
@@ -29,6 +28,7 @@ from masa_cli.training.views import (
     recoloured,
     render,
 )
+from masa_cli.training.regions import Regions, RegionSet, box_outline
 
 _OPAQUE = 128  # of 255; what is less so belongs to no box
 
@@ -104,7 +104,7 @@ def pasted(
     image: Image,
     regions: Regions,
     cutouts: Cutouts,
-    settings: ViewSettings,
+    settings: AugmentationSettings,
     random: np.random.Generator,
 ) -> tuple[Image, Regions]:
     """An image with some more objects in it, and its regions with theirs, those at the end.
@@ -144,7 +144,7 @@ def pasted(
 def _side(
     size: FloatArray,
     before: FloatArray | None,
-    settings: ViewSettings,
+    settings: AugmentationSettings,
     random: np.random.Generator,
 ) -> float:
     """The longer side of an object, pixels."""
@@ -262,7 +262,7 @@ class PairMaker:
     def __init__(
         self,
         regions: RegionSet,
-        settings: ViewSettings,
+        settings: AugmentationSettings,
         seed: int,
         cutouts: Cutouts | None = None,
     ) -> None:
@@ -334,7 +334,9 @@ def _sized(image: Image, regions: Regions) -> Image:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def make_view(layers: list[_Layer], settings: ViewSettings, random: np.random.Generator) -> View:
+def make_view(
+    layers: list[_Layer], settings: AugmentationSettings, random: np.random.Generator
+) -> View:
     """A random view of one image, or of two mixed into each other."""
     canvas = draw_canvas(layers[0].regions.size, settings, random)
     matrices = [canvas.own] + [
@@ -357,7 +359,9 @@ def _view(picture: Image, boxes: FloatArray, ids: IntArray, labels: IntArray) ->
     return View(picture, boxes[known], ids[known], labels[known], boxes[~known], ~labels[~known])
 
 
-def make_mosaic(layers: list[_Layer], settings: ViewSettings, random: np.random.Generator) -> View:
+def make_mosaic(
+    layers: list[_Layer], settings: AugmentationSettings, random: np.random.Generator
+) -> View:
     """A random view of each of four images, side by side."""
     half = settings.size // 2
     quarters = [make_view([layer], replace(settings, size=half), random) for layer in layers]

@@ -17,10 +17,10 @@ from masa_cli import __version__
 from masa_cli.errors import SettingsError
 from masa_cli.models.variants import VARIANTS, find_variant
 from masa_cli.settings import with_changes
+from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.detection import DetectionSettings
 from masa_cli.training.matching import ContrastSettings, MatchingSettings
 from masa_cli.training.object_prior import ObjectPriorSettings
-from masa_cli.training.views import ViewSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Recipe:
     """
 
     objectives: Mapping[str, Any]
-    views: ViewSettings = field(default_factory=ViewSettings)
+    views: AugmentationSettings = field(default_factory=AugmentationSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     run: RunSettings = field(default_factory=RunSettings)
     lets_through: bool = False
@@ -142,7 +142,7 @@ _LITE = Recipe(
             "matching": _LITE_MATCHING,
         }
     ),
-    views=ViewSettings(
+    views=AugmentationSettings(
         size=320,
         min_scale=0.8,
         max_scale=1.25,

@@ -18,13 +18,13 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from masa_cli.checkpoints.manifest import find_weights
 from masa_cli.errors import SourceError
 from masa_cli.masks import first_bad
 from masa_cli.models.sam import build_sam_features, build_sam_masks
 from masa_cli.models.variants import SAM_SIDE
 from masa_cli.structures import FloatArray, Image, IntArray
 from masa_cli.training.prepare import OBJECT, FoundRegion, RegionSource, hull_of, of_labels
+from masa_cli.weights.manifest import find_weights
 
 _FIX = "give COCO json with images and annotations, or a folder of SA-1B's json files"
 

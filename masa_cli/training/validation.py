@@ -24,17 +24,17 @@ from masa_cli.formats.mot import MotRows, MotWriter, read_truth
 from masa_cli.models.adapter import Adapter, build_adapter
 from masa_cli.models.features import FrameFeatures, Pyramid, to_tensor
 from masa_cli.models.heads import EmbeddingHead
-from masa_cli.models.lite import OneStage, OneStageSettings, choose
+from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
 from masa_cli.sources import Source, open_source
 from masa_cli.structures import Detections, FloatArray, Frame
 from masa_cli.tracking import build_tracker
+from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch
 from masa_cli.training.loop import Trainee
 from masa_cli.training.matching import embed
 from masa_cli.training.pairs import Pair, PairMaker
 from masa_cli.training.recipe import RunSettings
 from masa_cli.training.regions import RegionSet
-from masa_cli.training.views import ViewSettings
 
 # For the views of one pair: embeddings of the instances in each, (N, D) and (M, D).
 Embeddings = tuple[FloatArray, FloatArray]
@@ -325,7 +325,7 @@ class Validation:
     def __init__(
         self,
         held_out: RegionSet,
-        views: ViewSettings,
+        views: AugmentationSettings,
         videos: Sequence[KnownVideo],
         folder: Path | None,
         results: Path,

@@ -33,7 +33,7 @@ from masa_cli.evaluation.metrics import Identified, identity_scores
 from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import resolve
-from masa_cli.models.own_checkpoint import variant_in
+from masa_cli.models.trained_weights import variant_in
 from masa_cli.pipeline import looked_at_twice
 from masa_cli.settings import with_changes
 from masa_cli.sources import open_source

@@ -33,7 +33,7 @@ from masa_cli.models.adapter import Adapter
 from masa_cli.models.backbones import build_backbone, load_packaged, packaged_file
 from masa_cli.models.device import choose_placement
 from masa_cli.models.features import FrameFeatures, Pyramid
-from masa_cli.models.heads import SceneMean, Stripes, _unit_rows
+from masa_cli.models.heads import PartPooling, RunningMean, _unit_rows
 from masa_cli.models.variants import VARIANTS
 from masa_cli.sources import open_source
 from masa_cli.tracking import build_tracker
@@ -111,7 +111,7 @@ def fold(network):
 CANDIDATES = {"mobilenet-v2": mobilenet_v2, "efficientnet-lite0": efficientnet_lite0}
 
 
-class Recorder(Stripes):
+class Recorder(PartPooling):
     """A head that keeps what it saw before centring, to centre it in several ways."""
 
     def __init__(self, channels):
@@ -132,7 +132,7 @@ def centred_by_scene():
 
     def centre(frame, stripes):
         nonlocal mean
-        mean = mean or SceneMean(len(frame))
+        mean = mean or RunningMean(len(frame))
         return stripes - mean.after(frame)[:, None]
 
     return centre

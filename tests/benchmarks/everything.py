@@ -30,7 +30,7 @@ from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import ready
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import SamMasks
 from masa_cli.models.variants import SAM_PICTURE, VARIANTS
 from masa_cli.segmenters.networks import SamSegmenter

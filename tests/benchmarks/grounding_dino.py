@@ -29,8 +29,8 @@ from masa_cli.detectors.prompt import parse_prompt, to_captions
 from masa_cli.detectors.request import TEXT_MODELS, Choice, TextSearch
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.features import FrameFeatures, to_tensor
-from masa_cli.models.grounding_dino import empty_detector
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.grounding_dino_network import empty_detector
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Frame
 from tests.groundingdino_py import CONFIGURATIONS, build, published

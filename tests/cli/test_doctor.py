@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli import __version__
-from masa_cli.checkpoints.manifest import load_manifest
 from masa_cli.cli import doctor as packages
 from masa_cli.cli.app import app
 from masa_cli.cli.doctor import examine_packages
 from masa_cli.models.variants import VARIANTS
+from masa_cli.weights.manifest import load_manifest
 
 BROKEN = {
     "torch": 'raise OSError("libcudart.so.13: cannot open shared object file")',

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from masa_cli.checkpoints import manifest as packaged
 from masa_cli.cli.app import app
 from masa_cli.models.backbones import MobileNet
+from masa_cli.weights import manifest as packaged
 from tests.clips import write_clip
 from tests.lite_file import write_lite
 

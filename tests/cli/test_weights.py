@@ -4,9 +4,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from masa_cli.checkpoints import manifest
-from masa_cli.checkpoints.manifest import load_manifest
 from masa_cli.cli.app import app
+from masa_cli.weights import manifest
+from masa_cli.weights.manifest import load_manifest
 
 CONTENT = b"words"
 

@@ -11,7 +11,6 @@ import torch
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
-from masa_cli.checkpoints.manifest import look_for_packaged
 from masa_cli.cli.app import app
 from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.formats.jsonl import TracksReader
@@ -19,6 +18,7 @@ from masa_cli.formats.mots import read_masks
 from masa_cli.jobs.choose import SegmenterPlan, choose_backend, plan_segmenter
 from masa_cli.masks import frames_of
 from masa_cli.sources import open_source
+from masa_cli.weights.manifest import look_for_packaged
 from tests.clips import HEIGHT, WIDTH, write_clip
 from tests.lite_file import write_lite
 

@@ -18,7 +18,7 @@ from masa_cli.models.backbones import (
     swin_b,
 )
 from masa_cli.models.device import ready
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
 from tests.golden import assert_samples_close, golden
 from tests.recipe import published_state_dict, recipe_input

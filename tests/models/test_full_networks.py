@@ -14,7 +14,7 @@ import torch
 from masa_cli.models.adapter import build_adapter
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.object_branch import ObjectFinder
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import build_sam_features, build_sam_masks, image_embedding
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame

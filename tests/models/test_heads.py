@@ -6,27 +6,27 @@ import torch
 
 from masa_cli.errors import WeightsError
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.heads import MAX_FRAMES, SceneMean, Stripes, WhiteStripes
-from masa_cli.models.own_checkpoint import variant_in
+from masa_cli.models.heads import MAX_FRAMES, PartPooling, RunningMean, WhitenedPartPooling
+from masa_cli.models.trained_weights import variant_in
 from tests.lite_file import HEAD, write_lite
 
 
 def test_it_is_the_mean_of_all_frames_with_the_newest():
-    mean = SceneMean(2)
+    mean = RunningMean(2)
     np.testing.assert_array_equal(mean.after(np.array([4, -8], np.float32)), [4, -8])
     np.testing.assert_array_equal(mean.after(np.array([0, 0], np.float32)), [2, -4])
     np.testing.assert_array_equal(mean.after(np.array([5, 2], np.float32)), [3, -2])
 
 
 def test_a_long_video_does_not_stop_it_from_moving():
-    mean = SceneMean(1)
+    mean = RunningMean(1)
     for _ in range(3 * MAX_FRAMES):
         mean.after(np.zeros(1, np.float32))
     assert mean.after(np.ones(1, np.float32))[0] == 1 / MAX_FRAMES
 
 
 def test_a_mean_given_out_stays_as_it_was():
-    mean = SceneMean(1)
+    mean = RunningMean(1)
     first, state = mean.after(np.ones(1, np.float32)), mean.state()
     mean.after(np.zeros(1, np.float32))
     assert first == 1
@@ -36,7 +36,7 @@ def test_a_mean_given_out_stays_as_it_was():
 def test_a_restored_mean_goes_on_bit_for_bit():
     generator = np.random.default_rng(0)
     frames = generator.normal(size=(9, 5)).astype(np.float32)
-    one, another = SceneMean(5), SceneMean(5)
+    one, another = RunningMean(5), RunningMean(5)
     for frame in frames[:6]:
         one.after(frame)
     another.restore(one.state())
@@ -49,18 +49,20 @@ MAPS = {0: torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(1))}
 
 
 def test_nothing_changes_before_anything_is_known():
-    (plain,), (white,) = (kind(3).describe(CELLS, MAPS, [4]) for kind in (Stripes, WhiteStripes))
+    (plain,), (white,) = (
+        kind(3).describe(CELLS, MAPS, [4]) for kind in (PartPooling, WhitenedPartPooling)
+    )
     np.testing.assert_allclose(plain, white, atol=1e-6)
 
 
 def test_a_channel_without_weight_says_nothing():
-    head = WhiteStripes(3)
+    head = WhitenedPartPooling(3)
     head.white.data = torch.diag(torch.tensor([1.0, 2.0, 0.0]))
     (rows,) = head.describe(CELLS, MAPS, [4])
     channels = rows.reshape(4, 3, 7)
     assert (channels[:, 2] == 0).all()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    (plain,) = Stripes(3).describe(CELLS, MAPS, [4])
+    (plain,) = PartPooling(3).describe(CELLS, MAPS, [4])
     shares = channels[:, 1] / plain.reshape(4, 3, 7)[:, 1]
     assert shares == pytest.approx(
         2 / 1 * (channels[:, 0] / plain.reshape(4, 3, 7)[:, 0]), rel=1e-4

@@ -8,7 +8,7 @@ from masa_cli.models.adapter import build_parts
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.heads import box_features, box_levels
 from masa_cli.models.object_branch import ObjectFinder
-from masa_cli.models.official_checkpoint import load_parts
+from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import VARIANTS
 from tests.golden import assert_close, assert_samples_close, golden
 from tests.recipe import recipe_input

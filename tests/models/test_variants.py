@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from masa_cli.errors import SettingsError
-from masa_cli.models.official_keys import RULES
+from masa_cli.models.published_keys import RULES
 from masa_cli.models.variants import PREPARATIONS, VARIANTS, find_variant
 
 

@@ -10,12 +10,11 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from torch import nn
 
-from masa_cli.checkpoints.manifest import look_for_packaged
 from masa_cli.errors import WeightsError
 from masa_cli.masks import areas, frames_of, unpack
 from masa_cli.models.adapter import build_features, build_pyramid
 from masa_cli.models.features import FrameFeatures, Pyramid
-from masa_cli.models.lite import CELLS, FINE, SIDE, MaskHead
+from masa_cli.models.lite_heads import CELLS, FINE, SIDE, MaskHead
 from masa_cli.models.sam import SamMasks
 from masa_cli.models.variants import find_variant
 from masa_cli.segmenters.networks import (
@@ -26,6 +25,7 @@ from masa_cli.segmenters.networks import (
 )
 from masa_cli.segmenters.upsampling import WindowSettings
 from masa_cli.structures import Frame
+from masa_cli.weights.manifest import look_for_packaged
 from tests.lite_file import write_lite
 
 STRIDE = 8

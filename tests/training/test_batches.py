@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from masa_cli.errors import SourceError
+from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch, read_batches
 from masa_cli.training.pairs import PairMaker
-from masa_cli.training.views import ViewSettings
 
-VIEWS = ViewSettings(size=64, mix_chance=0)
+VIEWS = AugmentationSettings(size=64, mix_chance=0)
 
 
 class Deadly:

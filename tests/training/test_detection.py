@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from masa_cli.models.lite import OneStage, OneStageSettings, choose
+from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
 from masa_cli.models.variants import find_variant
+from masa_cli.training.augmentations import boxes_in_view, draw_canvas, framed, render
 from masa_cli.training.batches import Instances
 from masa_cli.training.detection import (
     NOTHING,
@@ -15,7 +16,6 @@ from masa_cli.training.detection import (
 )
 from masa_cli.training.object_prior import Seen, SeenViews
 from masa_cli.training.recipe import find_recipe
-from masa_cli.training.views import boxes_in_view, draw_canvas, framed, render
 
 LITE = find_variant("lite")
 SIZE, CLASSES = 96, ("car", "cat", "dog")

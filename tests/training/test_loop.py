@@ -20,6 +20,7 @@ from masa_cli.errors import Interrupted, OutputError, SettingsError, SourceError
 from masa_cli.models.adapter import build_adapter, build_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.progress import Watch
+from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch
 from masa_cli.training.curves import read_table
 from masa_cli.training.keeper import Listener
@@ -27,9 +28,8 @@ from masa_cli.training.loop import Trainee, build_optimiser
 from masa_cli.training.objectives import begin, first_weights
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.recipe import RECIPES, RunSettings, TrainJob, find_recipe
-from masa_cli.training.run import train
+from masa_cli.training.training_run import train
 from masa_cli.training.validation import split
-from masa_cli.training.views import ViewSettings
 from tests.training.networks import lite, objectives_of
 
 ROOT = Path(__file__).parents[2]
@@ -325,7 +325,7 @@ class Patches(nn.Module):
 
 @pytest.fixture(scope="module")
 def batch(scenes):
-    views = ViewSettings(size=64, min_resize=0.8, max_resize=1.2, mix_chance=0)
+    views = AugmentationSettings(size=64, min_resize=0.8, max_resize=1.2, mix_chance=0)
     return Batch.of([PairMaker(scenes, views, 0).make(number) for number in range(2)])
 
 
@@ -389,7 +389,7 @@ def test_a_few_steps_on_one_batch_make_its_losses_smaller(batch):
 
 def test_losses_of_a_batch_are_the_mean_of_its_pairs(scenes, batch):
     trainee = lite().eval()
-    views = ViewSettings(size=64, min_resize=0.8, max_resize=1.2, mix_chance=0)
+    views = AugmentationSettings(size=64, min_resize=0.8, max_resize=1.2, mix_chance=0)
     alone = [trainee(Batch.of([PairMaker(scenes, views, 0).make(number)])) for number in range(2)]
     together = trainee(batch)
     for name, loss in together.items():

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.training.pairs import PairMaker, find_cutouts, pasted
-from masa_cli.training.recipe import RunSettings
-from masa_cli.training.regions import Regions, RegionSet, read_regions
-from masa_cli.training.validation import split
-from masa_cli.training.views import (
-    ViewSettings,
+from masa_cli.training.augmentations import (
+    AugmentationSettings,
     boxes_in_view,
     draw_canvas,
     draw_mixed,
     moved,
     render,
 )
+from masa_cli.training.pairs import PairMaker, find_cutouts, pasted
+from masa_cli.training.recipe import RunSettings
+from masa_cli.training.regions import Regions, RegionSet, read_regions
+from masa_cli.training.validation import split
 
-MASA = ViewSettings(size=160)
+MASA = AugmentationSettings(size=160)
 SEEDS = range(40)
 
 
@@ -85,7 +85,7 @@ def test_pixels_go_where_the_boxes_go(seed, mixed):
 
 
 def test_no_step_leaves_an_image_as_it_is(scenes):
-    still = ViewSettings(
+    still = AugmentationSettings(
         size=128,
         max_rotation=0,
         min_scale=1,
@@ -199,7 +199,7 @@ def test_regions_to_ignore_move_with_the_image_and_are_no_instances(scenes):
     raise AssertionError("no pair to compare")
 
 
-VIEWS = ViewSettings(
+VIEWS = AugmentationSettings(
     size=160,
     paste_chance=1.0,
     mix_chance=0.0,

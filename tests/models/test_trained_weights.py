@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from masa_cli.checkpoints import manifest as packaged
 from masa_cli.errors import WeightsError
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.official_checkpoint import load_parts
-from masa_cli.models.own_checkpoint import describe_trained, save_trained
+from masa_cli.models.published_weights import load_parts
+from masa_cli.models.trained_weights import describe_trained, save_trained
 from masa_cli.structures import Frame
 from masa_cli.training.objectives import OBJECTIVES, first_weights
 from masa_cli.training.validation import adapter_of
+from masa_cli.weights import manifest as packaged
 from tests.training.networks import lite
 
 

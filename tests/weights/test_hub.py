@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants, file_download
 
-from masa_cli.checkpoints.fetch import fetch
-from masa_cli.checkpoints.manifest import find_weights
 from masa_cli.errors import WeightsError
-from tests.checkpoints.file_server import refused_address
+from masa_cli.weights.fetch import fetch
+from masa_cli.weights.manifest import find_weights
+from tests.weights.file_server import refused_address
 
 PATH = "/org/repo/resolve/main/some.pth"
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from masa_cli.checkpoints.manifest import (
+from masa_cli.errors import SettingsError, WeightsError
+from masa_cli.weights.manifest import (
     WeightsFile,
     find_row,
     find_weights,
@@ -14,7 +15,6 @@ from masa_cli.checkpoints.manifest import (
     readable_size,
     verify,
 )
-from masa_cli.errors import SettingsError, WeightsError
 
 PUBLISHED = ("r50", "gdino", "detic", "sam-b", "sam-h")
 
@@ -127,7 +127,7 @@ def test_without_a_folder_it_is_put_into_the_user_s_cache(tmp_path):
 def test_finding_loads_neither_torch_nor_the_network(tmp_path):
     put(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from masa_cli.checkpoints import find_weights\n"
+        "import sys; from pathlib import Path; from masa_cli.weights import find_weights\n"
         f"find_weights('r50', Path({str(tmp_path)!r}))\n"
         "heavy = {'torch', 'numpy', 'requests', 'huggingface_hub'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"

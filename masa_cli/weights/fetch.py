@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from masa_cli.checkpoints.download import (
+from masa_cli.errors import WeightsError
+from masa_cli.weights.download import (
     WAITS,
     Cut,
     OnProgress,
@@ -15,7 +16,7 @@ from masa_cli.checkpoints.download import (
     make_folder,
     unwritable,
 )
-from masa_cli.checkpoints.manifest import (
+from masa_cli.weights.manifest import (
     WeightsFile,
     by_hand,
     chosen_folder,
@@ -26,7 +27,6 @@ from masa_cli.checkpoints.manifest import (
     sha256_of,
     verify,
 )
-from masa_cli.errors import WeightsError
 
 
 def fetch(
@@ -60,7 +60,7 @@ def fetch(
         return adopt(found, row, chosen)
     try:
         if row.hub:
-            from masa_cli.checkpoints.hub import download_from_hub
+            from masa_cli.weights.hub import download_from_hub
 
             return download_from_hub(row, chosen, verify=verify, waits=waits)
         path = folders(folder)[0] / row.file

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from masa_cli.checkpoints.fetch import adopt, fetch, recognise
-from masa_cli.checkpoints.manifest import find_row, find_weights
 from masa_cli.errors import SettingsError, WeightsError
-from tests.checkpoints.file_server import refused_address
+from masa_cli.weights.fetch import adopt, fetch, recognise
+from masa_cli.weights.manifest import find_row, find_weights
+from tests.weights.file_server import refused_address
 
 PATH = "/a/some.pth"
 

@@ -99,7 +99,7 @@ def variant_in(name: str, file: Path | None) -> Variant:
     return replace(row, **own)
 
 
-def usual_changes(file: Path) -> UsualChanges:
+def default_changes(file: Path) -> UsualChanges:
     """Changes to the settings of associations that its boxes and embeddings need.
 
     Raises:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from masa_cli.models import official_keys
-from masa_cli.models.official_keys import RULES, Rule, patch_merging_order, recognise, translate
+from masa_cli.models import published_keys as keys
+from masa_cli.models.published_keys import RULES, Rule, patch_merging_order, recognise, translate
 from tests.recipe import published_keys
 
 # Names without num_batches_tracked, which are counters.
@@ -54,7 +54,7 @@ def is_taken(rule, name):
 
 def translate_with(rules, *names):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(official_keys, "RULES", {"any": rules})
+        patch.setattr(keys, "RULES", {"any": rules})
         return translate("any", names)
 
 

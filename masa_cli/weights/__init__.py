@@ -1,6 +1,6 @@
 """Published files of weights: what there is, where it lies, how it comes here. No torch."""
 
-from masa_cli.checkpoints.manifest import (
+from masa_cli.weights.manifest import (
     WeightsFile,
     find_row,
     find_weights,

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from masa_cli.checkpoints.download import Cut, download
 from masa_cli.errors import WeightsError
-from tests.checkpoints.file_server import refused_address
+from masa_cli.weights.download import Cut, download
+from tests.weights.file_server import refused_address
 
 PATH = "/a/file.pth"
 PIECE = 65_536  # what arrives is kept in whole pieces

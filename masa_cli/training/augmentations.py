@@ -22,7 +22,7 @@ _BORDER = 114  # grey of everything outside the image, as in YOLOX
 
 
 @dataclass(frozen=True, slots=True)
-class ViewSettings:
+class AugmentationSettings:
     """How far two views of one image differ; the defaults are those of MASA."""
 
     size: int = 1024  # side of a view, pixels
@@ -86,7 +86,7 @@ class Canvas:
 
 
 def draw_canvas(
-    shape: tuple[int, int], settings: ViewSettings, random: np.random.Generator
+    shape: tuple[int, int], settings: AugmentationSettings, random: np.random.Generator
 ) -> Canvas:
     """A random view of an image of that height and width."""
     height, width = shape
@@ -104,7 +104,7 @@ def draw_canvas(
 def draw_mixed(
     shape: tuple[int, int],
     canvas: tuple[int, int],
-    settings: ViewSettings,
+    settings: AugmentationSettings,
     random: np.random.Generator,
 ) -> Matrix:
     """How a second image of that height and width is laid onto a canvas."""
@@ -121,7 +121,7 @@ def draw_mixed(
 
 
 def _draw_affine(
-    shape: tuple[int, int], settings: ViewSettings, random: np.random.Generator
+    shape: tuple[int, int], settings: AugmentationSettings, random: np.random.Generator
 ) -> Matrix:
     """Scaled, rotated, sheared and shifted, about the top left corner."""
     height, width = shape
@@ -174,7 +174,7 @@ def moved(points: FloatArray, matrix: Matrix) -> FloatArray:
 
 
 def boxes_in_view(
-    outlines: tuple[FloatArray, ...], matrix: Matrix, canvas: Canvas, settings: ViewSettings
+    outlines: tuple[FloatArray, ...], matrix: Matrix, canvas: Canvas, settings: AugmentationSettings
 ) -> tuple[FloatArray, BoolArray]:
     """Boxes around regions in a view, and which of them count.
 
@@ -215,7 +215,7 @@ def _common(one: FloatArray, other: FloatArray) -> tuple[FloatArray, float]:
     return np.empty((0, 2), np.float32) if corners is None else corners.reshape(-1, 2), area  # type: ignore[return-value]
 
 
-def recoloured(image: Image, settings: ViewSettings, random: np.random.Generator) -> Image:
+def recoloured(image: Image, settings: AugmentationSettings, random: np.random.Generator) -> Image:
     """Hue, saturation and value moved at random, each only half the time, as YOLOX does."""
     most = np.array([settings.max_hue, settings.max_saturation, settings.max_value])
     hue, saturation, value = random.uniform(-1, 1, 3) * most * random.integers(0, 2, 3)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from masa_cli.errors import WeightsError
-from masa_cli.models.official_keys import OPTIONS, Origin, recognise, translate
-from masa_cli.models.own_checkpoint import describe_trained, is_trained_file, load_trained
+from masa_cli.models.published_keys import OPTIONS, Origin, recognise, translate
+from masa_cli.models.trained_weights import describe_trained, is_trained_file, load_trained
 
 # Files of mmengine hold more than weights: the configuration and records of training, pickled as
 # objects of these packages (methods among them, by way of getattr). We need none of it, so each is
@@ -68,7 +68,7 @@ def load_parts(file: Path, variant: str, parts: Mapping[str, nn.Module]) -> None
 
     Args:
         file: the published file, or one of `trained_file`.
-        variant: a name in `official_keys.RULES`, or that of the trained file.
+        variant: a name in `published_keys.RULES`, or that of the trained file.
         parts: by the first component of our names ("backbone", "neck", ...); each is filled
             whole, and takes all that the file has of it. Parts that are not asked for stay out.
 

@@ -18,9 +18,9 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
-from masa_cli.checkpoints.download import WAITS, Cut, check_space, cut_by, make_folder, unwritable
-from masa_cli.checkpoints.manifest import WeightsFile
 from masa_cli.errors import WeightsError
+from masa_cli.weights.download import WAITS, Cut, check_space, cut_by, make_folder, unwritable
+from masa_cli.weights.manifest import WeightsFile
 
 Verify = Callable[[Path, WeightsFile], object]
 

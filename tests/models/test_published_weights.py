@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from masa_cli.errors import WeightsError
-from masa_cli.models.official_checkpoint import load_parts, read_weights, recognise_file
+from masa_cli.models.published_weights import load_parts, read_weights, recognise_file
 from tests.recipe import published_keys
 
 

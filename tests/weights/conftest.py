@@ -5,8 +5,8 @@ import zipfile
 import pytest
 from huggingface_hub import constants
 
-from masa_cli.checkpoints import manifest
-from tests.checkpoints.file_server import Files, serving
+from masa_cli.weights import manifest
+from tests.weights.file_server import Files, serving
 
 
 @pytest.fixture(autouse=True)
