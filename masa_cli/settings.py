@@ -11,6 +11,9 @@ from masa_cli.errors import SettingsError, UsageError
 
 Settings = TypeVar("Settings", bound=Any)
 
+# Frames per second, where neither the user nor a file tells it.
+DEFAULT_FRAME_RATE = Fraction(30)
+
 
 def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
     """A copy of `settings` with "name=value" applied.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masa_cli.errors import UsageError
-from masa_cli.settings import parse_frame_rate
+from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,12 +55,10 @@ def times_of(table: TrackTable, fps: str | None) -> NDArray[np.float64]:
     """(num_frames,) seconds of each frame: of the tracks, or by the frame rate."""
     import numpy as np
 
-    from masa_cli.jobs.inputs import USUAL_FRAME_RATE
-
     rate = parse_frame_rate(fps)
     if table.times is not None and rate is None:
         return table.times
-    return np.arange(table.num_frames) / float(rate or USUAL_FRAME_RATE)
+    return np.arange(table.num_frames) / float(rate or DEFAULT_FRAME_RATE)
 
 
 def build_selection(

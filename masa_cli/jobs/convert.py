@@ -22,9 +22,8 @@ from masa_cli.formats.jsonl import TracksWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.tables import TrackTable
 from masa_cli.progress import Summary, Tally
+from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.structures import VideoInfo
-
-_USUAL_FRAME_RATE = Fraction(30)
 
 # By the end of its name, what a result is written as.
 _ENDINGS = {
@@ -116,7 +115,7 @@ def convert(
         )
     if facts.num_frames and facts.num_frames > table.num_frames:
         table = with_length(table, facts.num_frames)
-    frame_rate = facts.frame_rate or _USUAL_FRAME_RATE
+    frame_rate = facts.frame_rate or DEFAULT_FRAME_RATE
     width, height = table.size or facts.size or (0, 0)
     name = facts.name or source.name.partition(".")[0] or source.name
     info = VideoInfo(name, width, height, frame_rate, 1 / frame_rate, table.num_frames)

@@ -18,15 +18,13 @@ from masa_cli.formats import DetectionFormat, read_detections
 from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.jobs.choose import plan_prompt
-from masa_cli.settings import parse_frame_rate, parse_size, parse_time
+from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Choosable, Excerpt, Span, Timeline
 from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
 from masa_cli.tracking import UsualChanges, as_fact
 
 logger = logging.getLogger(__name__)
-
-USUAL_FRAME_RATE = Fraction(30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +202,7 @@ def _timeline(
     return Timeline(
         sequence.name if sequence else dets.stem,
         num_frames,
-        frame_rate or stated or USUAL_FRAME_RATE,
+        frame_rate or stated or DEFAULT_FRAME_RATE,
     )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from masa_cli.errors import SettingsError, SourceError
+from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.stream import RawPictures
 from masa_cli.structures import Frame, VideoInfo
 
-_USUAL_FRAME_RATE = Fraction(30)
 _SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt", "rtp"})
 
 
@@ -52,7 +52,7 @@ def open_any(
         SettingsError: `frame_rate` or `raw` is given for something that tells it by itself.
     """
     if raw is not None:
-        return _open_raw(location, raw, frame_rate or _USUAL_FRAME_RATE)
+        return _open_raw(location, raw, frame_rate or DEFAULT_FRAME_RATE)
     scheme = location.partition("://")[0].lower() if "://" in location else ""
     is_camera = location.isascii() and location.isdecimal() and not Path(location).exists()
     if not (scheme in _SCHEMES or is_camera or location == "-"):

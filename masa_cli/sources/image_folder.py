@@ -16,11 +16,11 @@ import numpy as np
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.mot import find_sequence
+from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-_USUAL_FRAME_RATE = Fraction(30)
 _FINEST = 100_000  # the denominator: 29.97002997003 becomes 30000/1001, which a video can count in
 
 
@@ -39,7 +39,7 @@ class ImageFolder:
     def __init__(self, path: Path, frame_rate: Fraction | None = None) -> None:
         self._files = _image_files(path)
         height, width, _ = read_image(self._files[0]).shape
-        frame_rate = frame_rate or _stated_frame_rate(self._files[0]) or _USUAL_FRAME_RATE
+        frame_rate = frame_rate or _stated_frame_rate(self._files[0]) or DEFAULT_FRAME_RATE
         frame_rate = frame_rate.limit_denominator(_FINEST)
         folder = path.resolve()
         self._info = VideoInfo(

@@ -18,6 +18,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from masa_cli.errors import SourceError
+from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.video_file import (
     Upright,
     decoded,
@@ -29,7 +30,6 @@ from masa_cli.sources.video_file import (
 from masa_cli.structures import Frame, Image, VideoInfo
 
 _TICK = Fraction(1, 1000)
-_USUAL_FRAME_RATE = Fraction(30)
 
 
 class CameraDevice:
@@ -59,7 +59,7 @@ class CameraDevice:
             name=f"camera{number}",
             width=width,
             height=height,
-            frame_rate=Fraction(rate).limit_denominator(1001) if rate > 1 else _USUAL_FRAME_RATE,
+            frame_rate=Fraction(rate).limit_denominator(1001) if rate > 1 else DEFAULT_FRAME_RATE,
             time_base=_TICK,
         )
 

@@ -23,6 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from masa_cli.errors import SourceError
+from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
@@ -49,7 +50,6 @@ def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
 
 log = logging.getLogger(__name__)
 
-_USUAL_FRAME_RATE = Fraction(30)
 _USUAL_GAP = Fraction(1, 2)  # seconds by which sound may outlast pictures
 _UNREADABLE = "check that it plays in a video player; if it does, convert it to mp4 (H.264)"
 
@@ -237,7 +237,7 @@ def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction:
 def frame_rate_of(stream: VideoStream) -> Fraction:
     """Frames per second, as far as a stream tells; else 30."""
     rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    return next((exact(rate) for rate in rates if rate and exact(rate) > 0), _USUAL_FRAME_RATE)
+    return next((exact(rate) for rate in rates if rate and exact(rate) > 0), DEFAULT_FRAME_RATE)
 
 
 def _expected_frames(
