@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.settings import DEFAULT_FRAME_RATE
-from masa_cli.sources.stream import RawPictures
 from masa_cli.structures import Frame, VideoInfo
+
+if TYPE_CHECKING:
+    from masa_cli.sources.stream import RawPictures
 
 _SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt", "rtp"})
 
