@@ -159,9 +159,9 @@ def _boxes(
 
 def _tracked(job: TrackJob) -> Generator[TrackedFrame, None, None]:
     from masa_cli.jobs.run import live_frames
-    from masa_cli.progress import Watch
+    from masa_cli.progress import RunProgress
 
-    for frame, tracks in live_frames(job, Watch()):
+    for frame, tracks in live_frames(job, RunProgress()):
         yield TrackedFrame(
             frame.index, float(frame.time), frame.image, tracks, job.detector.classes
         )

@@ -1,46 +1,70 @@
 """The tool on one page.
 
-    frames ─▶ detect ─▶ embed ─▶ associate ─▶ outline ─▶ spool       track(): the first pass
-    spool ─▶ second look ─▶ clean up ─▶ video, MOT, JSON, masks      deliver(): the second pass
-    frames ─▶ detect ─▶ … ─▶ outline ─▶ video, MOT, JSON, masks      stream(): both in one, live
+    source ─Frame─▶ observe ─Observation─▶ associate ─FrameTracks─▶ spool ─▶ refine ─▶ write
 
-The first pass reads the video once and appends to a spool on disk, so memory does not grow with the
-video and a run can be resumed. The second pass reads the spool, and the video again only if
-pictures are wanted.
+`observe` looks at images: it detects, embeds, and sees how the camera moved. Everything behind it
+is told by observations alone, so they can be kept in a file and associated anew. `associate` gives
+boxes identities, as a live run shows them; `add_masks` segments what it kept. `refine` looks at the
+whole video once more; `write` gives every frame to all sinks: video, MOT, JSON, masks.
+
+Of a file the first half fills a spool on disk, so memory does not grow with the video and a run can
+be resumed; the second half reads the spool, and the video again only if images are wanted. What can
+be seen only once goes from `associate` to `write` at once.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from masa_cli.detectors import Detector
 from masa_cli.errors import Interrupted
-from masa_cli.formats.spool import Spool
-from masa_cli.progress import Forecast, Watch
+from masa_cli.progress import RunProgress
 from masa_cli.segmenters import Outliner
 from masa_cli.sources import Source
 from masa_cli.sources.prefetch import prefetch
-from masa_cli.structures import FloatArray, Frame, State, Tracks
-from masa_cli.tracking import Associator
-from masa_cli.tracking.linking import Line, RelinkSettings, collect, joined
-from masa_cli.tracking.postprocess import CleanUpSettings, clean_up, completed, labels_of
+from masa_cli.structures import (
+    EndedTracklets,
+    FloatArray,
+    Frame,
+    FrameTracks,
+    Observation,
+    State,
+    Tracks,
+)
+from masa_cli.tracking import Tracker
+from masa_cli.tracking.camera import CameraMotionEstimator
+from masa_cli.tracking.linking import LinkingSettings, collect_tracklets, link_tracklets
+from masa_cli.tracking.postprocess import (
+    CleanUpSettings,
+    apply_identities,
+    clean_up,
+    majority_labels,
+)
 
 FRAMES_AHEAD = 4  # read while others are worked on; more cost memory and gain nothing
-_IN_NETWORKS = ("detect", "embed", "segment")  # stages that take the time of a slow run
 
 logger = logging.getLogger(__name__)
+
+Observations: TypeAlias = Generator[tuple[Frame, Observation], None, None]
+TrackedFrames: TypeAlias = Generator[tuple[Frame, FrameTracks], None, None]
 
 
 class Embedder(Protocol):
     """Gives boxes the embeddings that tell objects apart."""
+
+    @property
+    def temperature(self) -> float:
+        """That dot products of its embeddings are divided by."""
+        ...
 
     def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """(N, D) float32 per frame, for (N, 4) boxes xyxy in source pixels."""
@@ -51,6 +75,20 @@ class Embedder(Protocol):
         ...
 
 
+class NoEmbeddings:
+    """The embedder of trackers that do not need appearance: embeddings without numbers."""
+
+    temperature = 1.0
+
+    def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        """(N, 0) float32 per frame."""
+        return [np.empty((len(rows), 0), np.float32) for rows in boxes]
+
+    def state(self) -> State:
+        """Nothing."""
+        return {}
+
+
 class Sink(Protocol):
     """Takes the finished tracks of each frame."""
 
@@ -59,206 +97,174 @@ class Sink(Protocol):
         ...
 
 
-def track(
-    source: Source,
-    detector: Detector,
-    embedder: Embedder,
-    tracker: Associator,
-    spool: Spool,
-    *,
-    watch: Watch,
-    outliner: Outliner | None = None,
-    batch_size: int = 1,
-    traced: bool = False,
-) -> None:
-    """The first pass: find the tracks of every frame that is not in the spool yet.
-
-    With an `outliner`, tracks get masks. With `traced`, the spool gets what the second look needs
-    as well.
-
-    Raises:
-        Interrupted: the watch was asked to stop; the spool can be gone on with.
-    """
-
-    def checkpoint(*, complete: bool = False) -> None:
-        states = {"embedder": embedder.state(), "tracker": tracker.state()}
-        spool.save(states, complete=complete)
-
-    forecast = Forecast(source.info.num_frames)
-    watch.on_pass("tracking", spool.next_frame)
-    checkpoint()  # at once: a run that is killed in its first seconds can be gone on with, too
-    frames = watch.timed("decode", source.frames(spool.next_frame))
-    with closing(prefetch(frames, FRAMES_AHEAD + batch_size)) as ahead:
-        for batch in _batches(ahead, batch_size):
-            with watch.stage("detect"):
-                found = detector.detect(batch)
-            with watch.stage("embed"):
-                looks = embedder.embed(batch, [detections.boxes for detections in found])
-            for frame, detections, embeddings in zip(batch, found, looks, strict=True):
-                with watch.stage("see"):
-                    tracker.see(frame.image, detections.boxes)
-                with watch.stage("associate"):
-                    time = float(frame.time)
-                    tracks = tracker.update(frame.index, time, detections, embeddings)
-                trace = tracker.trace if traced else None
-                if outliner:
-                    with watch.stage("segment"):
-                        tracks = outliner.outline(frame, tracks)
-                        trace = trace and outliner.outline_trace(frame, trace)
-                with watch.stage("write tracks"):
-                    spool.write(frame, tracks, trace)
-                watch.on_frame(spool.next_frame, len(tracks))
-            in_networks = sum(watch.seconds.get(name, 0.0) for name in _IN_NETWORKS)
-            forecast.after(spool.next_frame, len(batch), in_networks)
-            if watch.stop_requested or spool.is_due:
-                checkpoint()
-            if watch.stop_requested:
-                raise Interrupted(f"the tracks of {spool.next_frame} frames are kept")
-    checkpoint(complete=True)
-
-
-def tracked(
+def observe(
     frames: Generator[Frame, None, None],
     detector: Detector,
     embedder: Embedder,
-    tracker: Associator,
+    camera: CameraMotionEstimator | None,
     *,
-    watch: Watch,
-    outliner: Outliner | None = None,
-) -> Generator[tuple[Frame, Tracks], None, None]:
-    """Each frame with its tracks as soon as they are known, for what can be seen only once.
+    progress: RunProgress,
+    batch_size: int = 1,
+    after_batch: Callable[[], None] = lambda: None,
+) -> Observations:
+    """What is to be seen in each frame: boxes, their embeddings, the camera's motion.
 
-    Identities are those of a live run: there is no second look. With an `outliner`, tracks get
-    masks.
+    Args:
+        frames: are closed at the end.
+        detector: finds boxes.
+        embedder: gives them embeddings.
+        camera: finds how it moved; None where nobody asks.
+        progress: is told of the stages.
+        batch_size: frames that networks are given at a time.
+        after_batch: called when all frames of a batch have gone through what follows, so that no
+            state is ahead of another.
     """
     with closing(frames):
-        for frame in frames:
-            with watch.stage("detect"):
-                detections = detector.detect([frame])[0]
-            with watch.stage("embed"):
-                looks = embedder.embed([frame], [detections.boxes])[0]
-            with watch.stage("see"):
-                tracker.see(frame.image, detections.boxes)
-            with watch.stage("associate"):
-                tracks = tracker.update(frame.index, float(frame.time), detections, looks)
-            if outliner:
-                with watch.stage("segment"):
-                    tracks = outliner.outline(frame, tracks)
-            yield frame, tracks
+        for batch in _batches(frames, batch_size):
+            with progress.stage("detect"):
+                detected = detector.detect(batch)
+            with progress.stage("embed"):
+                embedded = embedder.embed(batch, [detections.boxes for detections in detected])
+            for frame, detections, embeddings in zip(batch, detected, embedded, strict=True):
+                observation = Observation(
+                    frame.index, float(frame.time), detections, embeddings, frame_size=_size(frame)
+                )
+                if camera:
+                    with progress.stage("camera"):
+                        motion = camera.update(frame.image, detections.boxes)
+                    observation = replace(observation, motion=motion)
+                yield frame, observation
+            progress.after_batch(batch[-1].index + 1, len(batch))
+            after_batch()
 
 
-def stream(
-    frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
-    sinks: Sequence[Sink],
-    *,
-    watch: Watch,
-) -> None:
-    """Both passes in one: each frame goes to all sinks at once; asked to stop, it ends in order."""
-    watch.on_pass("tracking", 0)
-    with closing(frames_and_tracks):
-        for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
-            for sink in sinks:
-                sink.write(frame, tracks)
-            watch.on_frame(done, len(tracks))
-            if watch.stop_requested:
-                return
+def associate(
+    observations: Observations, tracker: Tracker, *, progress: RunProgress
+) -> TrackedFrames:
+    """Each frame with its tracks, as soon as they are known; observations are closed at the end."""
+    with closing(observations):
+        for frame, observation in observations:
+            with progress.stage("associate"):
+                frame_tracks = tracker.update(observation)
+            yield frame, frame_tracks
 
 
-def deliver(
-    frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
-    sinks: Sequence[Sink],
-    *,
-    watch: Watch,
-) -> None:
-    """The second pass: give every frame and its tracks to all sinks, then close their generator.
+def add_masks(
+    tracked: TrackedFrames, outliner: Outliner, *, progress: RunProgress
+) -> TrackedFrames:
+    """The same with masks for all boxes, those that may turn out to be a track among them."""
+    with closing(tracked):
+        for frame, found in tracked:
+            with progress.stage("segment"):
+                tracks = outliner.outline(frame, found.tracks)
+                record = found.record
+                if record:
+                    tentative = outliner.outline(frame, record.tentative)
+                    record = replace(record, tentative=tentative)
+            yield frame, FrameTracks(found.index, found.time, tracks, record)
 
-    Raises:
-        Interrupted: the watch was asked to stop.
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """What is done with the tracks of a whole video, offline.
+
+    Attributes:
+        linking: of tracklets to identities, with gaps interpolated; None: identities stay.
+        min_track_length: identities that are seen in fewer frames are left out.
+        clean_up: as MASA's demo does it: giant boxes out, boxes smoothed, scores averaged.
     """
-    watch.on_pass("writing", 0)
-    with closing(frames_and_tracks):
-        for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
-            for sink in sinks:
-                sink.write(frame, tracks)
-            watch.on_frame(done, len(tracks))
-            if watch.stop_requested:
-                raise Interrupted(f"all tracks are kept, the results up to frame {frame.index}")
+
+    linking: LinkingSettings | None = None
+    min_track_length: int = 1
+    clean_up: bool = False
+
+    @property
+    def changes_tracks(self) -> bool:
+        """Whether the tracks of the first pass are not the final ones."""
+        return self != Refinement()
 
 
-def with_pictures(
-    source: Source, tracks: Iterable[tuple[int, float, Tracks]], *, watch: Watch
+def refine(
+    frames: Iterable[FrameTracks],
+    refinement: Refinement,
+    open_tracklets: EndedTracklets,
+    frame_size: tuple[int, int],
+) -> Iterator[FrameTracks]:
+    """The same frames under their final identities.
+
+    Args:
+        frames: of the first pass; are read several times.
+        refinement: what is to be done.
+        open_tracklets: those that had not ended with the last frame.
+        frame_size: width and height, pixels; 0 where there are no images.
+    """
+
+    def identified() -> Iterator[FrameTracks]:
+        settings = refinement.linking
+        if settings is None:
+            return iter(frames)
+        tracklets = collect_tracklets(frames, open_tracklets)
+        identities = link_tracklets(tracklets, settings, frame_size)
+        labels = majority_labels(tracklets, identities) if settings.one_class else {}
+        return apply_identities(frames, identities, labels, settings.fill_seconds)
+
+    refined = identified()
+    if refinement.min_track_length > 1:
+        refined = _long_enough(identified(), refined, refinement.min_track_length)
+    return _cleaned_up(refined, *frame_size) if refinement.clean_up else refined
+
+
+def with_images(
+    source: Source, tracks: Iterable[FrameTracks], *, progress: RunProgress
 ) -> Generator[tuple[Frame, Tracks], None, None]:
     """All frames of the video, each with its tracks (none, where the tracks have no such frame)."""
-    lines = iter(tracks)
-    index, _, current = next(lines, (-1, 0.0, Tracks.empty()))
-    with closing(prefetch(watch.timed("decode", source.frames()), FRAMES_AHEAD)) as ahead:
+    remaining = iter(tracks)
+    none = FrameTracks(-1, 0.0, Tracks.empty())
+    current = next(remaining, none)
+    with closing(prefetch(progress.timed("decode", source.frames()), FRAMES_AHEAD)) as ahead:
         for frame in ahead:
-            while index < frame.index:
-                line = next(lines, None)
-                if line is None:
+            while current.index < frame.index:
+                following = next(remaining, None)
+                if following is None:
                     break
-                index, _, current = line
-            yield frame, current if index == frame.index else Tracks.empty()
-    if surplus := sum(1 for _ in lines):
+                current = following
+            yield frame, current.tracks if current.index == frame.index else Tracks.empty()
+    if surplus := sum(1 for _ in remaining):
         logger.warning("%d frames of the tracks are past the end of the video", surplus)
 
 
-def without_pictures(
-    tracks: Iterable[tuple[int, float, Tracks]],
+def without_images(
+    tracks: Iterable[FrameTracks],
 ) -> Generator[tuple[Frame, Tracks], None, None]:
     """The frames that the tracks tell of, without their images."""
-    for index, time, current in tracks:
-        yield Frame.without_image(index, Fraction(time)), current
+    for each in tracks:
+        yield Frame.without_image(each.index, Fraction(each.time)), each.tracks
 
 
-def looked_at_twice(
-    lines: Iterable[Line],
-    open_looks: Mapping[int, FloatArray],
-    settings: RelinkSettings,
-    frame_size: tuple[int, int],
-) -> Iterator[tuple[int, float, Tracks]]:
-    """The same frames after the second look: tracklets joined anew, gaps filled, one class each.
+def write(
+    frames_and_tracks: Generator[tuple[Frame, Tracks], None, None],
+    sinks: Sequence[Sink],
+    *,
+    progress: RunProgress,
+) -> None:
+    """Give every frame and its tracks to all sinks, then close their generator.
 
-    Args:
-        lines: of the first pass; are read twice.
-        open_looks: looks of the tracklets that had not ended with the last frame.
-        settings: of the joins and the gaps.
-        frame_size: width and height, pixels.
+    Raises:
+        Interrupted: the user asked to stop.
     """
-    tracklets = collect(lines, open_looks)
-    identities = joined(tracklets, settings, frame_size)
-    labels = labels_of(tracklets, identities) if settings.one_class else {}
-    yield from completed(lines, identities, labels, settings.fill_seconds)
+    with closing(frames_and_tracks):
+        for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
+            for sink in sinks:
+                sink.write(frame, tracks)
+            progress.on_frame(done, len(tracks))
+            if progress.stop_requested:
+                raise Interrupted(f"all tracks are kept, the results up to frame {frame.index}")
 
 
-def lasting(
-    tracks: Callable[[], Iterable[tuple[int, float, Tracks]]], least_frames: int
-) -> Iterator[tuple[int, float, Tracks]]:
-    """The same frames without the identities that are seen in fewer frames; goes through twice."""
-    counts = Counter(chain.from_iterable(current.ids.tolist() for _, _, current in tracks()))
-    kept = np.array([id_ for id_, count in counts.items() if count >= least_frames], np.int64)
-    for index, time, current in tracks():
-        yield index, time, current[np.isin(current.ids, kept)]
-
-
-def cleaned(
-    tracks: Iterable[tuple[int, float, Tracks]], width: int, height: int
-) -> Iterator[tuple[int, float, Tracks]]:
-    """The same frames after whole-video clean-up; all boxes are in memory meanwhile."""
-    lines = list(tracks)
-    columns = Tracks.joined(current for _, _, current in lines)
-    indices = np.array([index for index, _, _ in lines], np.int64)
-    frames, columns = clean_up(
-        np.repeat(indices, [len(current) for _, _, current in lines]),
-        columns,
-        width=width,
-        height=height,
-        settings=CleanUpSettings(),
-    )
-    starts = np.searchsorted(frames, indices)
-    stops = np.searchsorted(frames, indices, side="right")
-    for (index, time, _), start, stop in zip(lines, starts, stops, strict=True):
-        yield index, time, columns[start:stop]
+def _size(frame: Frame) -> tuple[int, int] | None:
+    """Width and height, pixels; None where there is no image."""
+    height, width = frame.image.shape[:2]
+    return (width, height) if frame.image.size else None
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
@@ -266,3 +272,32 @@ def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
     iterator = iter(frames)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _long_enough(
+    counted: Iterable[FrameTracks], frames: Iterable[FrameTracks], min_track_length: int
+) -> Iterator[FrameTracks]:
+    """The same frames without the identities that are seen in fewer of them."""
+    counts = Counter(chain.from_iterable(frame.tracks.ids.tolist() for frame in counted))
+    long = [id_ for id_, count in counts.items() if count >= min_track_length]
+    kept = np.array(long, np.int64)
+    for frame in frames:
+        yield replace(frame, tracks=frame.tracks[np.isin(frame.tracks.ids, kept)])
+
+
+def _cleaned_up(frames: Iterable[FrameTracks], width: int, height: int) -> Iterator[FrameTracks]:
+    """The same frames after whole-video clean-up; all boxes are in memory meanwhile."""
+    whole = list(frames)
+    columns = Tracks.joined(frame.tracks for frame in whole)
+    indices = np.array([frame.index for frame in whole], np.int64)
+    rows, columns = clean_up(
+        np.repeat(indices, [len(frame.tracks) for frame in whole]),
+        columns,
+        width=width,
+        height=height,
+        settings=CleanUpSettings(),
+    )
+    starts = np.searchsorted(rows, indices)
+    stops = np.searchsorted(rows, indices, side="right")
+    for frame, start, stop in zip(whole, starts, stops, strict=True):
+        yield replace(frame, tracks=columns[start:stop])

@@ -14,13 +14,19 @@ from masa_cli.structures import Frame, Tracks
 
 T = TypeVar("T")
 
+SLOW = 1.0  # seconds per frame; a run that is quicker needs no warning: it can be watched
+_IN_NETWORKS = ("detect", "embed", "segment")  # stages that take the time of a slow run
 
-class Watch:
+logger = logging.getLogger(__name__)
+
+
+class RunProgress:
     """Measures the stages of a run, reports each finished frame, carries the wish to stop.
 
     Attributes:
         seconds: spent in each stage; stages in threads of their own overlap.
         stop_requested: set it, and the run stops after the frames in hand.
+        num_frames: how many there will be, if that is known.
         on_pass: called when a pass begins, with its name and the number of frames done before.
         on_frame: called after each frame with the number of frames done and of tracks in it.
     """
@@ -28,8 +34,11 @@ class Watch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.stop_requested = False
+        self.num_frames: int | None = None
         self.on_pass: Callable[[str, int], None] = lambda name, done: None
         self.on_frame: Callable[[int, int], None] = lambda done, num_tracks: None
+        self._in_networks_before = 0.0
+        self._told_how_slow = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -53,6 +62,25 @@ class Watch:
                         return
                 yield item
 
+    def after_batch(self, done: int, in_batch: int) -> None:
+        """Say once what a frame costs here and what is left, if frames cost more than a second.
+
+        Args:
+            done: frames of the video that are finished.
+            in_batch: how many of them were in the last batch.
+        """
+        spent = sum(self.seconds.get(name, 0.0) for name in _IN_NETWORKS)
+        each, self._in_networks_before = (spent - self._in_networks_before) / in_batch, spent
+        if self._told_how_slow or each < SLOW:
+            return
+        self._told_how_slow = True
+        left = None if self.num_frames is None else max(0, self.num_frames - done)
+        logger.info(
+            "a frame takes about %s here%s",
+            duration(each),
+            "" if left is None else f": about {duration(each * left)} for the {left} that are left",
+        )
+
 
 class _Closable:
     """An iterator's `close`, where it has one."""
@@ -63,44 +91,6 @@ class _Closable:
     def close(self) -> None:
         if isinstance(self._iterator, Generator):
             self._iterator.close()
-
-
-# A run that is quicker needs no warning: its progress can be watched.
-SLOW = 1.0  # seconds per frame
-
-logger = logging.getLogger(__name__)
-
-
-class Forecast:
-    """Says once what a frame costs here and what is left, if frames cost more than a second.
-
-    Args:
-        num_frames: of the whole video, if that is known.
-    """
-
-    def __init__(self, num_frames: int | None) -> None:
-        self._num_frames = num_frames
-        self._before = 0.0
-        self._told = False
-
-    def after(self, done: int, in_batch: int, seconds: float) -> None:
-        """Take note of a batch.
-
-        Args:
-            done: frames of the video that are finished.
-            in_batch: how many of them were in the batch.
-            seconds: spent in networks by this run so far.
-        """
-        each, self._before = (seconds - self._before) / in_batch, seconds
-        if self._told or each < SLOW:
-            return
-        self._told = True
-        left = None if self._num_frames is None else max(0, self._num_frames - done)
-        logger.info(
-            "a frame takes about %s here%s",
-            duration(each),
-            "" if left is None else f": about {duration(each * left)} for the {left} that are left",
-        )
 
 
 def duration(seconds: float) -> str:

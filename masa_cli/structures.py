@@ -6,7 +6,7 @@ All are frozen, and checked when made: a wrong shape is found where it is born, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -114,7 +114,7 @@ class Detections:
         return len(self.boxes)
 
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> Detections:
-        return Detections(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Detections(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     def named(self, ids: IntArray) -> Tracks:
         """The same boxes with identities."""
@@ -167,7 +167,7 @@ class Tracks:
         return len(self.boxes)
 
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> Tracks:
-        return Tracks(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Tracks(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     @property
     def has_mask(self) -> BoolArray:
@@ -182,7 +182,7 @@ class Tracks:
     def joined(parts: Iterable[Tracks]) -> Tracks:
         """The rows of several, one after the other."""
         parts = [Tracks.empty(), *parts]
-        names = (field.name for field in fields(Tracks))
+        names = (each.name for each in fields(Tracks))
         return Tracks(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     @staticmethod
@@ -206,30 +206,133 @@ def _check_rows(boxes: FloatArray, **columns: NDArray[Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trace:
-    """The tracklets behind the tracks of one frame.
+class CameraMotion:
+    """Where the points of the frame before lie in this frame.
 
-    A tracklet is a stretch of a track in which it was never lost from sight and never hidden by
-    another: within it, the identity is sure. Tracklets are numbered from 1.
+    Attributes:
+        matrix: (2, 3) float64, a similarity in source pixels: linear part, then shift.
+        is_cut: another scene begins; the matrix is the identity and means nothing.
+    """
+
+    matrix: NDArray[np.float64]
+    is_cut: bool = False
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (2, 3) or self.matrix.dtype != np.float64:
+            raise ValueError(
+                f"matrix must be (2, 3) float64, got {self.matrix.shape} {self.matrix.dtype}"
+            )
+
+    @staticmethod
+    def identity(*, is_cut: bool = False) -> CameraMotion:
+        """The camera stood still, or nothing is known of it."""
+        return CameraMotion(np.eye(2, 3), is_cut)
+
+    @property
+    def linear(self) -> NDArray[np.float64]:
+        """(2, 2) rotation times scale; for velocities and covariances, too."""
+        return self.matrix[:, :2]
+
+    @property
+    def shift(self) -> NDArray[np.float64]:
+        """(2,) x, y in source pixels, of the image's upper left corner."""
+        return self.matrix[:, 2]
+
+    def moves(self) -> bool:
+        """Whether any point lies elsewhere than before."""
+        return not np.array_equal(self.matrix, np.eye(2, 3))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """All that a tracker is given of one frame: the seam between pixels and association.
+
+    Attributes:
+        index: of the frame, from 0; grows from one observation to the next.
+        time: seconds since the start of the video; grows, too.
+        detections: N boxes.
+        embeddings: (N, D) float32, one row per box; D is 0 where appearance is not known.
+        motion: of the camera since the frame before.
+        frame_size: width and height, pixels; None where there are no images.
+    """
+
+    index: int
+    time: float
+    detections: Detections
+    embeddings: FloatArray
+    motion: CameraMotion = field(default_factory=CameraMotion.identity)
+    frame_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 2 or len(self.embeddings) != len(self.detections):
+            raise ValueError(
+                f"embeddings must be ({len(self.detections)}, D), got {self.embeddings.shape}"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndedTracklets:
+    """Tracklets that go on no further.
+
+    Attributes:
+        numbers: (E,) of them.
+        embeddings: (E, D) float32, the mean of those of their unoccluded boxes, length 1; 0 where
+            no box was unoccluded.
+    """
+
+    numbers: IntArray
+    embeddings: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 2 or len(self.embeddings) != len(self.numbers):
+            raise ValueError(
+                f"embeddings must be ({len(self.numbers)}, D), got {self.embeddings.shape}"
+            )
+
+    def __add__(self, other: EndedTracklets) -> EndedTracklets:
+        return EndedTracklets(
+            np.concatenate([self.numbers, other.numbers]),
+            np.concatenate([self.embeddings, other.embeddings]),
+        )
+
+    @staticmethod
+    def none() -> EndedTracklets:
+        """Nothing has ended."""
+        return EndedTracklets(np.empty(0, np.int64), np.empty((0, 0), np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackletRecord:
+    """What offline refinement needs of a frame, beyond the tracks that a live run shows.
+
+    A tracklet is a stretch of a track in which it was never lost and never occluded by another:
+    within it, the identity is sure. Tracklets are numbered from 1.
 
     Attributes:
         tracklets: (N,) the tracklet of each row of the frame's tracks.
         tentative: boxes that may turn out to be a track; their ids are tracklets.
-        ended: (E,) tracklets that go on no further.
-        looks: (E, D) float32, the mean of their clear looks, length 1; 0 if none was clear.
-        camera: (2, 3) float64, from points of the frame before to points of this one.
-        is_cut: this frame shows another scene than the one before.
+        ended: tracklets that were over before this frame, or with it.
+        motion: of the camera since the frame before.
     """
 
     tracklets: IntArray
     tentative: Tracks
-    ended: IntArray
-    looks: FloatArray
-    camera: NDArray[np.float64]
-    is_cut: bool = False
+    ended: EndedTracklets
+    motion: CameraMotion
 
-    def __post_init__(self) -> None:
-        if self.looks.ndim != 2 or len(self.looks) != len(self.ended):
-            raise ValueError(f"looks must be ({len(self.ended)}, D), got {self.looks.shape}")
-        if self.camera.shape != (2, 3):
-            raise ValueError(f"camera must be (2, 3), got {self.camera.shape}")
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameTracks:
+    """The tracks of one frame.
+
+    Attributes:
+        index: of the frame, from 0.
+        time: seconds since the start of the video.
+        tracks: boxes with identities.
+        record: for offline refinement; None where identities are final as they are.
+    """
+
+    index: int
+    time: float
+    tracks: Tracks
+    record: TrackletRecord | None = None

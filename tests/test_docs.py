@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from masa_cli.cli import options
 from masa_cli.cli.app import app
 from masa_cli.models.variants import PREPARATIONS, VARIANTS
-from masa_cli.tracking import NAMES
+from masa_cli.tracking import TRACKERS
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "weights/README.md"
@@ -139,12 +139,12 @@ def test_each_option_has_a_help_text(name):
 
 
 def test_choices_of_options_are_the_names_of_the_tables():
-    assert set(get_args(options.AssociationName)) == set(NAMES)
+    assert set(get_args(options.AssociationName)) == set(TRACKERS)
     assert set(get_args(options.PreparationName)) == set(PREPARATIONS)
 
 
 def test_names_of_the_tables_are_explained():
-    for name in (*NAMES, *VARIANTS):
+    for name in (*TRACKERS, *VARIANTS):
         assert f"`{name}`" in PAGES["docs/association.md"]
 
 

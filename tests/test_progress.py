@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from masa_cli.progress import Forecast, Watch, duration
+from masa_cli.progress import RunProgress, duration
 
 
 @pytest.fixture
@@ -14,35 +14,47 @@ def said(caplog):
     return lambda: caplog.messages
 
 
+def after(progress, done, in_batch, seconds):
+    """A batch, after which so many seconds were spent in networks."""
+    progress.seconds = {"embed": seconds / 2, "detect": seconds / 2, "decode": 99.0}
+    progress.after_batch(done, in_batch)
+
+
+def expecting(num_frames):
+    progress = RunProgress()
+    progress.num_frames = num_frames
+    return progress
+
+
 def test_a_slow_run_says_once_what_a_frame_costs_and_what_is_left(said):
-    forecast = Forecast(100)
-    forecast.after(4, 4, 10.0)
-    forecast.after(8, 4, 30.0)
+    progress = expecting(100)
+    after(progress, 4, 4, 10.0)
+    after(progress, 8, 4, 30.0)
     assert said() == ["a frame takes about 2.5 s here: about 4 min for the 96 that are left"]
 
 
 def test_the_first_slow_batch_counts_alone(said):
     """A first frame without boxes costs nothing, and says nothing of the others."""
-    forecast = Forecast(11)
-    forecast.after(1, 1, 0.0)
-    forecast.after(2, 1, 20.0)
+    progress = expecting(11)
+    after(progress, 1, 1, 0.0)
+    after(progress, 2, 1, 20.0)
     assert said() == ["a frame takes about 20 s here: about 3 min for the 9 that are left"]
 
 
 def test_a_quick_run_says_nothing(said):
-    forecast = Forecast(100)
+    progress = expecting(100)
     for done in range(1, 101):
-        forecast.after(done, 1, done * 0.9)
+        after(progress, done, 1, done * 0.9)
     assert said() == []
 
 
 def test_without_the_number_of_frames_only_the_cost_is_said(said):
-    Forecast(None).after(1, 1, 7.0)
+    after(expecting(None), 1, 1, 7.0)
     assert said() == ["a frame takes about 7.0 s here"]
 
 
 def test_more_frames_than_expected_leave_none(said):
-    Forecast(3).after(4, 4, 8.0)
+    after(expecting(3), 4, 4, 8.0)
     assert said()[0].endswith("about 0.0 s for the 0 that are left")
 
 
@@ -66,7 +78,7 @@ def test_durations_are_said_roughly(seconds, words):
 def test_stages_add_up(monkeypatch):
     clock = iter([0.0, 1.0, 5.0, 7.5])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    watch = Watch()
+    watch = RunProgress()
     for _ in range(2):
         with watch.stage("embed"):
             pass
@@ -74,7 +86,7 @@ def test_stages_add_up(monkeypatch):
 
 
 def test_a_stage_that_fails_is_measured_too():
-    watch = Watch()
+    watch = RunProgress()
     with pytest.raises(KeyError), watch.stage("embed"):
         raise KeyError
     assert watch.seconds["embed"] >= 0
@@ -83,7 +95,7 @@ def test_a_stage_that_fails_is_measured_too():
 def test_timed_items_are_the_same_items(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
-    watch = Watch()
+    watch = RunProgress()
     assert list(watch.timed("decode", iter([1, 2]))) == [1, 2]
     assert watch.seconds == {"decode": 3.0}  # two items, and finding out that there are no more
 
@@ -98,7 +110,7 @@ def test_closing_timed_items_closes_what_makes_them():
         finally:
             closed.append(True)
 
-    timed = Watch().timed("decode", items())
+    timed = RunProgress().timed("decode", items())
     next(timed)
     timed.close()
     assert closed == [True]

@@ -19,7 +19,7 @@ from masa_cli.errors import Interrupted
 from masa_cli.formats.files import PartFolder
 from masa_cli.formats.tables import TrackTable
 from masa_cli.formats.tabular import harmless
-from masa_cli.progress import Summary, Watch
+from masa_cli.progress import RunProgress, Summary
 from masa_cli.sources import Source
 from masa_cli.sources.prefetch import prefetch
 from masa_cli.structures import FloatArray, Frame, IntArray
@@ -108,7 +108,7 @@ _AHEAD = 4  # frames
 
 
 def write_crops(
-    source: Source, table: TrackTable, folder: Path, settings: ViewSettings, watch: Watch
+    source: Source, table: TrackTable, folder: Path, settings: ViewSettings, watch: RunProgress
 ) -> Summary:
     """Cut out the best views of each track: `<folder>/<id>/<frame>.jpg`, listed in `crops.csv`.
 
@@ -155,7 +155,7 @@ def write_crops(
     return Summary(table.num_frames, num_crops, num_tracks, 0, most, (folder,))
 
 
-def _until(source: Source, last: int, watch: Watch) -> Iterator[Frame]:
+def _until(source: Source, last: int, watch: RunProgress) -> Iterator[Frame]:
     """The frames up to one, and no further."""
     if last < 0:
         return

@@ -35,7 +35,7 @@ from typer.core import TyperGroup
 from masa_cli.errors import Interrupted, MasaError, UsageError
 
 if TYPE_CHECKING:
-    from masa_cli.progress import Summary, Watch
+    from masa_cli.progress import RunProgress, Summary
 
 _SLOWEST = 600.0  # seconds over which speed is averaged
 
@@ -95,7 +95,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(watch: Watch, total: int | None, *, quiet: bool) -> Iterator[None]:
+def progress(watch: RunProgress, total: int | None, *, quiet: bool) -> Iterator[None]:
     """Show the frames a watch sees as a live bar; nothing when stderr is no terminal."""
     console = error_console()
     with Progress(
@@ -210,7 +210,7 @@ class Boundary(TyperGroup):
 
 
 @contextmanager
-def stops_on_signals(watch: Watch) -> Iterator[None]:
+def stops_on_signals(watch: RunProgress) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM asks the watch to stop; the second ends the program at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -233,7 +233,7 @@ def _stop_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def run_and_report(
-    work: Callable[[Watch], Summary], num_frames: int | None, *, quiet: bool, json: bool
+    work: Callable[[RunProgress], Summary], num_frames: int | None, *, quiet: bool, json: bool
 ) -> Summary:
     """Do `work`; print a table of files and stages, or the same as JSON.
 
@@ -246,9 +246,9 @@ def run_and_report(
     Raises:
         MasaError, Interrupted: as `work`.
     """
-    from masa_cli.progress import Watch
+    from masa_cli.progress import RunProgress
 
-    watch = Watch()
+    watch = RunProgress()
     start = time.perf_counter()
     with stops_on_signals(watch), progress(watch, num_frames, quiet=quiet or json):
         summary = work(watch)
@@ -260,7 +260,7 @@ def run_and_report(
     return summary
 
 
-def _record(summary: Summary, watch: Watch, seconds: float) -> dict[str, object]:
+def _record(summary: Summary, watch: RunProgress, seconds: float) -> dict[str, object]:
     return {
         "frames": summary.num_frames,
         "boxes": summary.num_boxes,
@@ -274,7 +274,7 @@ def _record(summary: Summary, watch: Watch, seconds: float) -> dict[str, object]
     }
 
 
-def _show(summary: Summary, watch: Watch, seconds: float) -> None:
+def _show(summary: Summary, watch: RunProgress, seconds: float) -> None:
     frames = max(summary.num_frames, 1)
     stages = [
         (name, f"{spent:.2f}", f"{spent / frames * 1e3:.2f}")

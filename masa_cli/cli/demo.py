@@ -70,7 +70,7 @@ def _scores(video: SyntheticVideo, tracks: Path) -> IdentityScores:
     from masa_cli.evaluation.metrics import identity_scores
     from masa_cli.formats.jsonl import TracksReader
 
-    found = [result for _, _, result in TracksReader(tracks)]
+    found = [frame.tracks for frame in TracksReader(tracks)]
     true = [video.ground_truth(index) for index in range(len(found))]
     return identity_scores(
         [(each.boxes, each.ids) for each in true], [(each.boxes, each.ids) for each in found]

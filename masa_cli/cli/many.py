@@ -58,9 +58,9 @@ def track_many(
         Interrupted: the user asked to stop.
     """
     from masa_cli.cli.console import messages, stops_on_signals
-    from masa_cli.progress import Watch
+    from masa_cli.progress import RunProgress
 
-    watch = Watch()
+    watch = RunProgress()
     with messages(quiet=quiet or json), stops_on_signals(watch):
         tasks = _tasks(sources, _options(ctx), dets, output or Path())
         if ctx.params["resume"]:

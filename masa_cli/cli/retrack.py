@@ -79,19 +79,18 @@ def retrack(
     """
     from masa_cli.cli.console import messages, run_and_report
     from masa_cli.formats import parse_names
+    from masa_cli.formats.embeddings import EmbeddingsReader, defaults_in
     from masa_cli.jobs.inputs import excerpt_of
     from masa_cli.jobs.job import Results, TrackJob
-    from masa_cli.jobs.replay import Recording
     from masa_cli.jobs.run import run
     from masa_cli.render.annotator import DrawingSettings
     from masa_cli.settings import parse_frame_rate
     from masa_cli.sources import open_source
-    from masa_cli.tracking import from_facts
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     with messages(quiet=quiet or json):
-        recording = Recording(embeddings)
+        recording = EmbeddingsReader(embeddings)
         kept, info = recording.kept, recording.info
         _warn_of_choice(kept, association)
         whole = open_source(source, frame_rate=parse_frame_rate(fps)) if source else None
@@ -111,11 +110,11 @@ def retrack(
             ),
             origin=source,
             association=association,
-            changes=(*from_facts(kept.facts).get(association, ()), *changes),
+            changes=(*defaults_in(kept.facts).get(association, ()), *changes),
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
-            relink=relink,
+            refine=relink,
             clean_up=clean_up,
-            least_frames=min_track_length,
+            min_track_length=min_track_length,
             mot_classes=mot_classes,
             inputs=tuple(path for path in (embeddings, source) if path),
             recording=recording,
@@ -146,9 +145,9 @@ def _warn_of_choice(kept: Kept, association: str) -> None:
     """A prompt's boxes are chosen differently for MASA's presets: say when they were not."""
     from masa_cli.detectors.request import EVERYTHING, Choice
     from masa_cli.jobs.choose import PROMPT
-    from masa_cli.tracking.masa import PRESETS
+    from masa_cli.tracking import find_tracker
 
-    usual = str(EVERYTHING if association in PRESETS else Choice())
+    usual = str(EVERYTHING if find_tracker(association).takes_all_boxes else Choice())
     was = kept.facts.get("boxes", usual)
     if kept.found_by == PROMPT and was != usual:
         logger.warning(

@@ -163,8 +163,8 @@ def segment_track(
             drawing=DrawingSettings(scores=scores, trail_frames=trails),
             segmenter=plan.outlines,
             tightens=tighten,
-            least_frames=min_track_length,
-            relink=relink,
+            min_track_length=min_track_length,
+            refine=relink,
             clean_up=clean_up,
             inputs=(*([origin] if origin else []), search.weights),
             facts=(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from masa_cli.formats.tables import DetectionTable
     from masa_cli.jobs.job import TrackJob
     from masa_cli.pipeline import Sink
-    from masa_cli.progress import Summary, Watch
+    from masa_cli.progress import RunProgress, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -186,8 +186,8 @@ def track(
             drawing=DrawingSettings(names=names, scores=scores, trail_frames=trails),
             segmenter=outlines,
             tightens=tighten,
-            least_frames=min_track_length,
-            relink=relink,
+            min_track_length=min_track_length,
+            refine=relink,
             clean_up=clean_up,
             mot_classes=mot_classes,
             inputs=(
@@ -230,7 +230,7 @@ def _warn_of_losses(dets: Path, table: DetectionTable, summary: Summary) -> None
 
 def live_work(
     job: TrackJob, *, lines_out: bool, preview: bool, overwrite: bool
-) -> Callable[[Watch], Summary]:
+) -> Callable[[RunProgress], Summary]:
     """The work for `run_and_report`.
 
     Args:
@@ -250,7 +250,7 @@ def live_work(
     if preview:
         check_display()
 
-    def work(watch: Watch) -> Summary:
+    def work(watch: RunProgress) -> Summary:
         sinks: list[Sink] = []
         with ExitStack() as open_sinks:
             if lines_out:
@@ -275,7 +275,7 @@ def refuse_resume(resume: bool) -> None:
         )
 
 
-def _leave(watch: Watch) -> None:
+def _leave(watch: RunProgress) -> None:
     """Nobody reads standard output any more: end the run as if asked to."""
     watch.stop_requested = True
     # Or Python complains at its end that it cannot flush what is left.

@@ -17,7 +17,7 @@ from rich.text import Text
 from masa_cli.cli import options
 from masa_cli.cli.console import error_console, show, show_json, show_table
 from masa_cli.errors import SettingsError
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 
 if TYPE_CHECKING:
     from masa_cli.training.keeper import Listener, TrainSummary
@@ -81,7 +81,7 @@ def prepare(
     --resume.
     """
     from masa_cli.cli.console import messages, progress, show, stops_on_signals
-    from masa_cli.progress import Watch
+    from masa_cli.progress import RunProgress
     from masa_cli.training import prepare as preparation
     from masa_cli.training.region_sources import plan_source
     from masa_cli.training.regions import read_regions
@@ -92,7 +92,7 @@ def prepare(
     source, origin = plan_source(
         regions, format, sam=sam, points=points, weights_dir=weights_dir, device=device
     )
-    watch = Watch()
+    watch = RunProgress()
     with messages(quiet=quiet), stops_on_signals(watch), progress(watch, total, quiet=quiet):
         found = preparation.prepare(
             images,
@@ -267,7 +267,7 @@ def run(
     each batch: torchrun --nproc-per-node 8 -m masa_cli train run ...
     """
     from masa_cli.cli.console import messages, stops_on_signals
-    from masa_cli.progress import Watch
+    from masa_cli.progress import RunProgress
     from masa_cli.training.keeper import Listener
     from masa_cli.training.recipe import TrainJob, find_recipe, is_helper
     from masa_cli.training.training_run import train
@@ -289,7 +289,7 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    watch, listener = Watch(), Listener()
+    watch, listener = RunProgress(), Listener()
     silent = quiet or json or is_helper()
     with (
         messages(quiet=silent),
@@ -372,7 +372,7 @@ def training_progress(listener: Listener, total: int, *, quiet: bool) -> Iterato
         yield
 
 
-def show_summary(summary: TrainSummary, watch: Watch, *, quiet: bool, json: bool) -> None:
+def show_summary(summary: TrainSummary, watch: RunProgress, *, quiet: bool, json: bool) -> None:
     """What a run came to, on stdout; nothing in processes that only helped."""
     if not summary.written:
         return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from masa_cli.formats.jsonl import TracksReader
     from masa_cli.formats.tables import DetectionTable, TrackTable
-    from masa_cli.structures import Frame, Tracks, VideoInfo
+    from masa_cli.structures import Frame, FrameTracks, Tracks, VideoInfo
 
 TrackFormat = Literal[
     "auto",
@@ -92,9 +92,11 @@ class TableReader:
         """Names that labels index."""
         return self._table.classes
 
-    def __iter__(self) -> Iterator[tuple[int, float, Tracks]]:
+    def __iter__(self) -> Iterator[FrameTracks]:
+        from masa_cli.structures import FrameTracks
+
         for frame, tracks in self._table.of_frames(self._time_base):
-            yield frame.index, float(frame.time), tracks
+            yield FrameTracks(frame.index, float(frame.time), tracks)
 
 
 def open_tracks(

@@ -1,4 +1,4 @@
-"""What a tracker was given, kept: boxes, embeddings, the camera's motion; one file for a video.
+"""Observations, kept: boxes, embeddings, the camera's motion; one file for a video.
 
 It is a row of arrays in numpy's own format (.npy), one behind the other, so that it can be appended
 to, cut, and read by anyone with numpy: first the header, JSON as bytes; then for each frame FRAME
@@ -9,9 +9,11 @@ float16: a run that keeps them tracks by them as they are kept.
 from __future__ import annotations
 
 import io
+import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from tokenize import TokenError
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, as_utf8, explained, part_of
-from masa_cli.structures import Detections, FloatArray, VideoInfo
+from masa_cli.structures import CameraMotion, Detections, Frame, Observation, VideoInfo
 
 KIND = "masa embeddings 1"
 FRAME = np.dtype([("index", "<i8"), ("time", "<f8"), ("camera", "<f8", (2, 3)), ("is_cut", "?")])
@@ -54,27 +56,6 @@ class Kept:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KeptFrame:
-    """What is kept of a frame.
-
-    Attributes:
-        index: from 0, without gaps.
-        time: seconds.
-        detections: N boxes.
-        embeddings: (N, D) float32.
-        camera: (2, 3) float64, from points of the frame before to points of this one.
-        is_cut: another scene begins here.
-    """
-
-    index: int
-    time: float
-    detections: Detections
-    embeddings: FloatArray
-    camera: NDArray[np.float64]
-    is_cut: bool
-
-
 class EmbeddingsWriter:
     """Writes `<path>.part`; `finish_embeddings` makes it `path`, once the run is complete.
 
@@ -94,15 +75,24 @@ class EmbeddingsWriter:
         """Bytes written so far: a place to resume at."""
         return self._file.offset
 
-    def write(self, frame: KeptFrame) -> FloatArray:
-        """Append one frame; returns its embeddings as a reader will find them."""
-        found, dim = frame.detections, frame.embeddings.shape[1]
-        rows = np.empty(len(found), _rows_dtype(dim))
+    def write(self, observation: Observation) -> Observation:
+        """Append one frame; returns the observation as a reader will find it."""
+        found, motion = observation.detections, observation.motion
+        rows = np.empty(len(found), _rows_dtype(observation.embeddings.shape[1]))
         rows["box"], rows["score"], rows["label"] = found.boxes, found.scores, found.labels
-        rows["embedding"] = np.clip(frame.embeddings, -_LARGEST, _LARGEST)
-        head = np.array((frame.index, frame.time, frame.camera, frame.is_cut), FRAME)
-        self._file.write(_npy(head) + _npy(rows))
-        return np.ascontiguousarray(rows["embedding"], np.float32)
+        rows["embedding"] = np.clip(observation.embeddings, -_LARGEST, _LARGEST)
+        head = (observation.index, observation.time, motion.matrix, motion.is_cut)
+        self._file.write(_npy(np.array(head, FRAME)) + _npy(rows))
+        kept = np.ascontiguousarray(rows["embedding"], np.float32)
+        return replace(observation, embeddings=kept)
+
+    def tee(
+        self, observations: Generator[tuple[Frame, Observation], None, None]
+    ) -> Generator[tuple[Frame, Observation], None, None]:
+        """Write each observation, and hand on what was written."""
+        with closing(observations):
+            for frame, observation in observations:
+                yield frame, self.write(observation)
 
     def __enter__(self) -> EmbeddingsWriter:
         return self
@@ -151,21 +141,56 @@ class EmbeddingsReader:
                     fix="give the embeddings.masa that masa track --save-embeddings wrote",
                 ) from error
 
-    def __iter__(self) -> Iterator[KeptFrame]:
+    @property
+    def info(self) -> VideoInfo:
+        """Of the video; its images are not here."""
+        return self.kept.info
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that labels index."""
+        return self.kept.classes
+
+    @property
+    def temperature(self) -> float:
+        """Of the adapter that made the embeddings."""
+        return self.kept.temperature
+
+    def frames(self, start: int = 0) -> Generator[Frame, None, None]:
+        """The frames from number `start` on, of which only the times are known."""
+        for frame, _ in self.observations(start):
+            yield frame
+
+    def observations(
+        self, start: int = 0, *, after_each: Callable[[], None] = lambda: None
+    ) -> Generator[tuple[Frame, Observation], None, None]:
+        """Each frame without its image, and what was observed in it, from number `start` on.
+
+        Args:
+            start: frame to begin with.
+            after_each: called when a frame has gone through what follows.
+        """
+        for observation in self:
+            if observation.index >= start:
+                time = Fraction(observation.time)
+                yield Frame.without_image(observation.index, time), observation
+                after_each()
+
+    def __iter__(self) -> Iterator[Observation]:
         index = 0
         with explained(self.path), self.path.open("rb") as file:
             _array(file)
             while True:
                 try:
-                    frame = _frame(file, index, len(self.kept.classes))
+                    observation = _observation(file, index, self.kept)
                 except _BROKEN as error:
                     raise SourceError(
                         f"{self.path} is damaged or cut short after {index} frames: {error}",
                         fix="go on with the interrupted run (masa track --resume), or track again",
                     ) from error
-                if frame is None:
+                if observation is None:
                     return
-                yield frame
+                yield observation
                 index += 1
 
 
@@ -195,7 +220,7 @@ def _array(file: BinaryIO) -> NDArray[Any]:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _frame(file: BinaryIO, index: int, num_classes: int) -> KeptFrame | None:
+def _observation(file: BinaryIO, index: int, kept: Kept) -> Observation | None:
     """The next frame; None at the end."""
     head = _array(file)
     if head.dtype != FRAME or head.shape != ():
@@ -208,7 +233,7 @@ def _frame(file: BinaryIO, index: int, num_classes: int) -> KeptFrame | None:
     dim = rows["embedding"].shape[-1]
     if head["index"] != index or rows.dtype != _rows_dtype(dim) or rows.ndim != 1:
         raise ValueError("something else than the boxes of the next frame")
-    if np.any((rows["label"] < 0) | (rows["label"] >= num_classes)):
+    if np.any((rows["label"] < 0) | (rows["label"] >= len(kept.classes))):
         raise ValueError("a label without a name")
     found = Detections(
         np.ascontiguousarray(rows["box"], np.float32),
@@ -216,8 +241,9 @@ def _frame(file: BinaryIO, index: int, num_classes: int) -> KeptFrame | None:
         rows["label"].astype(np.int64),
     )
     embeddings = np.ascontiguousarray(rows["embedding"], np.float32)
-    camera = np.array(head["camera"], np.float64)
-    return KeptFrame(index, float(head["time"]), found, embeddings, camera, bool(head["is_cut"]))
+    motion = CameraMotion(np.array(head["camera"], np.float64), bool(head["is_cut"]))
+    size = (kept.info.width, kept.info.height) if kept.info.width else None
+    return Observation(index, float(head["time"]), found, embeddings, motion, size)
 
 
 def _header(kept: Kept) -> bytes:
@@ -264,3 +290,30 @@ def _kept(header: NDArray[Any]) -> Kept:
         str(fields["found_by"]),
         {str(name): str(fact) for name, fact in dict(fields["facts"]).items()},
     )
+
+
+_DEFAULTS = "usual settings"  # the name of this fact
+
+
+def defaults_as_fact(changes: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """Name and text under which a run remembers the settings that went with its detector.
+
+    Args:
+        changes: "name=value" texts, by the name of the association.
+    """
+    return _DEFAULTS, json.dumps({name: list(each) for name, each in changes.items()})
+
+
+def defaults_in(facts: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    """Those that a run remembered, perhaps none; what is no such changes is passed over."""
+    try:
+        found = json.loads(facts.get(_DEFAULTS, "{}"))
+    except json.JSONDecodeError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: tuple(map(str, changes))
+        for name, changes in found.items()
+        if isinstance(changes, list)
+    }

@@ -277,6 +277,3 @@ def make_folder(folder: Path) -> None:
             f"only {free / 2**20:.0f} MiB are free where {folder} is",
             fix="make room, or choose another place with -o",
         )
-
-
-_OF_RELINK = "relink."  # how the names of changes to the second look begin

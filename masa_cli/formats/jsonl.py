@@ -37,7 +37,15 @@ from masa_cli.errors import OutputError, SourceError, shortened
 from masa_cli.formats.files import PartFile, data_lines, wrong_line
 from masa_cli.formats.tables import LARGEST, NAMELESS, DetectionTable, TrackTable, check_frame
 from masa_cli.masks import mask_fields, read_masks
-from masa_cli.structures import BoolArray, Detections, Frame, IntArray, MaskArray, Tracks
+from masa_cli.structures import (
+    BoolArray,
+    Detections,
+    Frame,
+    FrameTracks,
+    IntArray,
+    MaskArray,
+    Tracks,
+)
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -171,15 +179,15 @@ def read_table(path: Path) -> TrackTable:
     """All tracks at once; see TracksReader for the order of lines."""
     reader = TracksReader(path)
     lines = list(reader)
-    num_frames = lines[-1][0] + 1 if lines else 0
+    num_frames = lines[-1].index + 1 if lines else 0
     check_frame(path, num_frames - 1)
     times = np.full(num_frames, np.nan)
-    indices = np.array([index for index, _, _ in lines], np.int64)
-    times[indices] = [time for _, time, _ in lines]
+    indices = np.array([line.index for line in lines], np.int64)
+    times[indices] = [line.time for line in lines]
     return TrackTable.from_rows(
         path,
-        np.repeat(indices, [len(tracks) for _, _, tracks in lines]),
-        Tracks.joined(tracks for _, _, tracks in lines),
+        np.repeat(indices, [len(line.tracks) for line in lines]),
+        Tracks.joined(line.tracks for line in lines),
         reader.classes or (NAMELESS,),
         num_frames=num_frames,
         times=None if np.isnan(times).any() else times,
@@ -187,7 +195,7 @@ def read_table(path: Path) -> TrackTable:
 
 
 class TracksReader:
-    """The frames of a tracks.jsonl, read line by line: iterate for (frame index, seconds, Tracks).
+    """The frames of a tracks.jsonl, read line by line: iterate for FrameTracks.
 
     Iterating again starts again. A malformed line raises SourceError when it is reached.
 
@@ -205,14 +213,14 @@ class TracksReader:
         """Names that the labels read so far index; it only grows."""
         return tuple(self._classes)
 
-    def __iter__(self) -> Iterator[tuple[int, float, Tracks]]:
+    def __iter__(self) -> Iterator[FrameTracks]:
         last = -1
         for record in read_records(self._path):
             frame = record.frame()
             if frame <= last:
                 raise record.wrong(f"a frame after {last}", str(frame))
             last = frame
-            yield frame, record.time(), record.tracks(self._classes)
+            yield FrameTracks(frame, record.time(), record.tracks(self._classes))
 
 
 class TracksWriter:

@@ -1,7 +1,7 @@
 """The file between the two passes: tracks as they are found, and what is needed to go on.
 
-`tracks.jsonl.part` grows by one line per frame; `checkpoint.part` beside it is replaced as a whole
-from time to time. A run that ends in any way can go on from the last checkpoint.
+`tracks.jsonl.part` grows by one line per frame; `checkpoint.part` beside it, the resume state, is
+replaced as a whole from time to time. A run that ends in any way can go on from what was saved.
 """
 
 from __future__ import annotations
@@ -23,38 +23,43 @@ from numpy.typing import NDArray
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.jsonl import Record, TracksWriter, read_records
 from masa_cli.masks import mask_fields
-from masa_cli.structures import Frame, State, Trace, Tracks
-from masa_cli.tracking.linking import Line
+from masa_cli.structures import (
+    CameraMotion,
+    EndedTracklets,
+    Frame,
+    FrameTracks,
+    State,
+    TrackletRecord,
+)
 
-KEY = "trace"
+KEY = "record"
+_EMBEDDING = np.dtype("<f2")  # as embeddings are written: three digits suffice to compare them
 
-_LOOKS = np.dtype("<f2")  # as the looks are written: three digits are enough to compare them
 
-
-def trace_fields(trace: Trace, classes: Sequence[str]) -> dict[str, object]:
+def record_fields(record: TrackletRecord, classes: Sequence[str]) -> dict[str, object]:
     """What orjson can write; `classes` are the names that labels index."""
-    tentative = trace.tentative
+    tentative, ended, motion = record.tentative, record.ended, record.motion
     fields: dict[str, object] = {
-        "tracklets": np.ascontiguousarray(trace.tracklets),
+        "tracklets": np.ascontiguousarray(record.tracklets),
         "boxes": np.ascontiguousarray(tentative.boxes),
         "ids": np.ascontiguousarray(tentative.ids),
         "labels": [classes[label] for label in tentative.labels],
         "scores": np.ascontiguousarray(tentative.scores),
-        "ended": np.ascontiguousarray(trace.ended),
-        "looks": base64.b64encode(trace.looks.astype(_LOOKS).tobytes()).decode(),
-        "cut": trace.is_cut,
+        "ended": np.ascontiguousarray(ended.numbers),
+        "embeddings": base64.b64encode(ended.embeddings.astype(_EMBEDDING).tobytes()).decode(),
+        "cut": motion.is_cut,
     }
     if tentative.has_mask.any():
         fields["masks"] = mask_fields(tentative.masks)
-    if not np.array_equal(trace.camera, np.eye(2, 3)):
-        fields["camera"] = np.ascontiguousarray(trace.camera)
+    if motion.moves():
+        fields["camera"] = np.ascontiguousarray(motion.matrix)
     return fields
 
 
-class TracedReader:
-    """The frames of a spool with their traces: iterate for lines; each time starts again.
+class RecordReader:
+    """The frames of a spool with their records: iterate for them; each time starts again.
 
-    Raises OutputError where a line has no trace of ours.
+    Raises OutputError where a line has no record of ours.
 
     Args:
         path: the spool.
@@ -65,45 +70,41 @@ class TracedReader:
         self._path = path
         self._classes = {name: label for label, name in enumerate(classes)}
 
-    def __iter__(self) -> Iterator[Line]:
-        for record in read_records(self._path):
+    def __iter__(self) -> Iterator[FrameTracks]:
+        for line in read_records(self._path):
             try:
-                trace = self._trace(record)
+                record = self._record(line)
             except (KeyError, TypeError, ValueError, binascii.Error) as error:
                 raise OutputError(
-                    f"{self._path} line {record.number}: no trace of this program: {error}",
+                    f"{self._path} line {line.number}: no record of this program: {error}",
                     fix="start again with --overwrite instead of --resume",
                 ) from error
-            yield record.frame(), record.time(), record.tracks(self._classes), trace
+            yield FrameTracks(line.frame(), line.time(), line.tracks(self._classes), record)
 
-    def _trace(self, record: Record) -> Trace:
-        fields = record.fields[KEY]
-        tentative: Tracks = Record(record.path, record.number, record.line, fields).tracks(
-            self._classes
-        )
-        ended = np.array(fields["ended"], np.int64)
-        looks = np.frombuffer(base64.b64decode(fields["looks"], validate=True), _LOOKS).astype(
-            np.float32
-        )
+    def _record(self, line: Record) -> TrackletRecord:
+        fields = line.fields[KEY]
+        tentative = Record(line.path, line.number, line.line, fields).tracks(self._classes)
+        numbers = np.array(fields["ended"], np.int64)
+        data = base64.b64decode(fields["embeddings"], validate=True)
+        embeddings = np.frombuffer(data, _EMBEDDING).astype(np.float32)
+        dim = len(embeddings) // max(len(numbers), 1)
         camera: NDArray[np.float64] = np.array(fields.get("camera", np.eye(2, 3)), np.float64)
-        return Trace(
+        return TrackletRecord(
             tracklets=np.array(fields["tracklets"], np.int64),
             tentative=tentative,
-            ended=ended,
-            looks=looks.reshape(len(ended), -1) if len(ended) else looks.reshape(0, 0),
-            camera=camera,
-            is_cut=bool(fields["cut"]),
+            ended=EndedTracklets(numbers, embeddings.reshape(len(numbers), dim)),
+            motion=CameraMotion(camera, bool(fields["cut"])),
         )
 
 
 # What a run depends on, in words: a run goes on only with the same.
 Conditions = Mapping[str, str]
 
-SECONDS_BETWEEN_CHECKPOINTS = 5.0
+SECONDS_BETWEEN_SAVES = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class ResumeState:
     """Where a run stood.
 
     Attributes:
@@ -142,11 +143,11 @@ class Checkpoint:
             ) from error
 
     @staticmethod
-    def read(path: Path) -> Checkpoint:
+    def read(path: Path) -> ResumeState:
         """Read what `write` wrote.
 
         Raises:
-            OutputError: the file is missing or is no checkpoint.
+            OutputError: the file is missing or is no such state.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -163,13 +164,20 @@ class Checkpoint:
             ) from None
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise OutputError(
-                f"{path} is no checkpoint of this program: {error}",
+                f"{path} is no state of an interrupted run: {error}",
                 fix="start again with --overwrite instead of --resume",
             ) from error
-        return Checkpoint(conditions, next_frame, offset, complete, states)
+        return ResumeState(conditions, next_frame, offset, complete, states)
 
     def check(self, conditions: Conditions) -> None:
         """Raise SettingsError unless a run under these conditions would go on as it began."""
+        theirs, ours = self.conditions.get("masa"), conditions.get("masa")
+        if theirs != ours:
+            raise SettingsError(
+                f"the interrupted run was begun by masa {theirs}, and masa {ours} cannot go on "
+                "with it",
+                fix="finish it with that version, or start again with --overwrite",
+            )
         names = sorted({*self.conditions, *conditions})
         changed = [
             f"{name} was {self.conditions.get(name)}, is {conditions.get(name)}"
@@ -190,42 +198,43 @@ class Spool:
 
     Args:
         tracks: where the tracks will finally be; the spool is `<tracks>.part`.
-        checkpoint: file of checkpoints.
+        resume_state: where that of this run is saved.
         classes: names that labels index.
         conditions: what the run depends on.
-        resume: a checkpoint to go on from, checked.
+        earlier: the state to go on from, checked.
     """
 
     def __init__(
         self,
         tracks: Path,
-        checkpoint: Path,
+        resume_state: Path,
         classes: Sequence[str],
         conditions: Conditions,
-        resume: Checkpoint | None = None,
+        earlier: ResumeState | None = None,
     ) -> None:
-        self.next_frame = resume.next_frame if resume else 0
-        self._checkpoint = checkpoint
+        self.next_frame = earlier.next_frame if earlier else 0
+        self._resume_state = resume_state
         self._classes = classes
         self._conditions = conditions
-        self._writer = TracksWriter(tracks, classes, resume_at=resume.offset if resume else None)
+        self._writer = TracksWriter(tracks, classes, resume_at=earlier.offset if earlier else None)
         self._saved_at = time.monotonic()
 
-    def write(self, frame: Frame, tracks: Tracks, trace: Trace | None = None) -> None:
-        """Append one frame, the one with index `next_frame`; a trace, for the second look."""
-        more = {KEY: trace_fields(trace, self._classes)} if trace else {}
-        self._writer.write(frame, tracks, more)
+    def write(self, frame: Frame, found: FrameTracks, *, with_record: bool = False) -> None:
+        """Append one frame, the one with index `next_frame`; with its record, to be refined."""
+        record = found.record if with_record else None
+        more = {KEY: record_fields(record, self._classes)} if record else {}
+        self._writer.write(frame, found.tracks, more)
         self.next_frame = frame.index + 1
 
     @property
     def is_due(self) -> bool:
-        """Whether the last checkpoint is some seconds old."""
-        return time.monotonic() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS
+        """Whether the last saved state is some seconds old."""
+        return time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
 
     def save(self, states: Mapping[str, State], *, complete: bool = False) -> None:
-        """Write a checkpoint: all frames up to here are done, and this is remembered of them."""
-        Checkpoint(self._conditions, self.next_frame, self._writer.offset, complete, states).write(
-            self._checkpoint
+        """Save the state: all frames up to here are done, and this is remembered of them."""
+        ResumeState(self._conditions, self.next_frame, self._writer.offset, complete, states).write(
+            self._resume_state
         )
         self._saved_at = time.monotonic()
 

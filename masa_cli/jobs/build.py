@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from masa_cli.detectors import Detector
 from masa_cli.detectors.filter import Selected, Selection
 from masa_cli.detectors.request import MODEL, ClassSearch, Everything, TextSearch
+from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.jobs.choose import LEARNED
 from masa_cli.jobs.job import TrackJob
-from masa_cli.jobs.replay import Recording
+from masa_cli.pipeline import Embedder, NoEmbeddings
 from masa_cli.segmenters import Outliner, Segmenter
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.structures import State
-from masa_cli.tracking import MOTION, NoAppearance
+from masa_cli.tracking import find_tracker
 
 if TYPE_CHECKING:
     from masa_cli.models.adapter import Adapter
@@ -23,32 +24,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Assembly:
+class Networks:
     """What looks at the frames of a job."""
 
     detector: Detector
-    embedder: Adapter | NoAppearance | Recording
+    embedder: Embedder
     outliner: Outliner | None
 
 
-def assemble(job: TrackJob, embedder_state: State | None = None) -> Assembly:
+def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networks:
     """All that the job looks with; the state is of the embedder of an interrupted run.
 
     Raises:
         MasaError: a file of weights is not what it was taken for.
     """
-    if job.recording is not None:
-        return Assembly(job.recording, job.recording, None)
     shared = _Shared(job)
     detector = _detector(job, shared)
     if job.selection != Selection():
         detector = Selected(detector, job.selection)
     segmenter = _segmenter(job, shared)
     embedder = _embedder(job, shared)  # after all that may want more of its backbone
-    if embedder_state is not None and not isinstance(embedder, NoAppearance):
+    if embedder_state is not None and not isinstance(embedder, NoEmbeddings):
         embedder.restore(embedder_state)
     outlines = segmenter is not None or job.tightens
-    return Assembly(
+    return Networks(
         detector, embedder, Outliner(segmenter, tightens=job.tightens) if outlines else None
     )
 
@@ -143,12 +142,14 @@ def _detector(job: TrackJob, shared: _Shared) -> Detector:
 
         pyramid = shared.pyramid(search.model, search.weights)
         return build_object_detector(search, pyramid, device=job.device, precision=job.precision)
+    if isinstance(search, EmbeddingsReader):
+        raise TypeError("a recording needs no detector")
     return search
 
 
-def _embedder(job: TrackJob, shared: _Shared) -> Adapter | NoAppearance:
-    if job.association == MOTION:
-        return NoAppearance()
+def _embedder(job: TrackJob, shared: _Shared) -> Adapter | NoEmbeddings:
+    if not find_tracker(job.association).needs_embeddings:
+        return NoEmbeddings()
     from masa_cli.models.adapter import build_adapter, resolve
 
     name, weights = resolve(job.adapter, job.weights_dir)

@@ -28,8 +28,7 @@ from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.models.adapter import resolve
 from masa_cli.models.trained_weights import classes_of, default_changes, has_part
 from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
-from masa_cli.tracking import HYBRID, MOTION, UsualChanges
-from masa_cli.tracking.masa import PRESETS
+from masa_cli.tracking import SettingsChanges, find_tracker
 from masa_cli.weights.manifest import find_row, find_weights, look_for, look_for_packaged
 
 AUTO, GRABCUT, LEARNED = "auto", "grabcut", "lite"
@@ -142,8 +141,8 @@ _LITE_SCORE = 0.1  # of boxes of lite below which most are not worth a mask
 
 # The scores of objects of any class are lower than those of a detector's: MASA's demo takes 0.1 for
 # the beginning of a track.
-_OBJECT_SCORES: UsualChanges = MappingProxyType(
-    {HYBRID: ("birth_score=0.1", "confident_score=0.1", "continue_score=0.02")}
+_OBJECT_SCORES: SettingsChanges = MappingProxyType(
+    {"hybrid": ("birth_score=0.1", "confident_score=0.1", "continue_score=0.02")}
 )
 
 
@@ -176,7 +175,7 @@ class EverythingPlan(NamedTuple):
 
     search: Everything
     outlines: SegmenterPlan
-    usual: UsualChanges
+    usual: SettingsChanges
 
 
 def plan_everything(
@@ -304,10 +303,10 @@ _TRAINED = ".safetensors"
 
 # Grounding-DINO's scores are lower than other detectors': its authors take 0.35 for a find. These
 # settings come before the user's own.
-_USUAL_CHANGES: UsualChanges = MappingProxyType(
+_USUAL_CHANGES: SettingsChanges = MappingProxyType(
     {
-        HYBRID: ("birth_score=0.35", "confident_score=0.3"),
-        MOTION: ("birth_score=0.4", "confident_score=0.3"),
+        "hybrid": ("birth_score=0.35", "confident_score=0.3"),
+        "motion": ("birth_score=0.4", "confident_score=0.3"),
     }
 )
 
@@ -332,7 +331,7 @@ class PromptPlan:
     choice: Choice | ClassChoice
     adapter: str
     found_by: str
-    usual: UsualChanges
+    usual: SettingsChanges
 
 
 def plan_prompt(
@@ -354,7 +353,7 @@ def plan_prompt(
         model = _suitable_detector(prompt, folder)
     if model == CLASSES or model.endswith(_TRAINED):
         return _class_plan(prompt, model, given)
-    choice = replace(EVERYTHING if association in PRESETS else Choice(), **given)
+    choice = replace(EVERYTHING if find_tracker(association).takes_all_boxes else Choice(), **given)
     search = plan_search(prompt, model, choice, folder)
     files = search.weights, search.vocabulary
     return PromptPlan(search, model, files, choice, "gdino", PROMPT, _USUAL_CHANGES)

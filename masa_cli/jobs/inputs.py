@@ -15,6 +15,7 @@ from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
 from masa_cli.detectors.request import ClassSearch, TextSearch
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats import DetectionFormat, read_detections
+from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.jobs.choose import plan_prompt
@@ -22,7 +23,7 @@ from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, 
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Choosable, Excerpt, Span, Timeline
 from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
-from masa_cli.tracking import UsualChanges, as_fact
+from masa_cli.tracking import SettingsChanges
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ class BoxSource:
     facts: tuple[tuple[str, str], ...]
     adapter: str
     found_by: str
-    usual: UsualChanges = field(default_factory=dict)
+    usual: SettingsChanges = field(default_factory=dict)
     table: DetectionTable | None = None
 
 
@@ -321,7 +322,7 @@ def from_prompt(
             ("--prompt", str(wanted)),
             ("--detector", plan.model),
             ("boxes", str(plan.choice)),
-            as_fact(plan.usual),
+            defaults_as_fact(plan.usual),
         ),
         adapter=plan.adapter,
         found_by=plan.found_by,

@@ -15,15 +15,16 @@ from masa_cli.detectors.request import ClassSearch, Everything, TextSearch
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats import NEED_MASKS
 from masa_cli.formats import check as check_formats
+from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs, refuse_long_names
 from masa_cli.jobs.choose import SegmenterPlan
-from masa_cli.jobs.replay import Recording
 from masa_cli.models.variants import find_variant
+from masa_cli.pipeline import Refinement
 from masa_cli.render.annotator import DrawingSettings
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
-from masa_cli.tracking import HYBRID, MOTION, build_tracker
-from masa_cli.tracking.linking import RelinkSettings
+from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, build_tracker, find_tracker
+from masa_cli.tracking.linking import LinkingSettings
 
 # How the names of results in further formats end, where not in <format>.json; yolo is a folder.
 _ENDINGS: Mapping[str, str] = MappingProxyType(
@@ -102,7 +103,7 @@ class Results:
         return self.folder / "tracks.finished.jsonl"
 
     @property
-    def checkpoint(self) -> Path:
+    def resume_state(self) -> Path:
         """What an interrupted run needs to go on."""
         return self.folder / "checkpoint.part"
 
@@ -138,7 +139,7 @@ class Results:
             )
         refuse_long_names(self.wanted())
         refuse_inputs([*self.wanted(), self.spool], inputs)
-        is_interrupted = self.checkpoint.exists() or self.spool.exists()
+        is_interrupted = self.resume_state.exists() or self.spool.exists()
         if is_interrupted and not (overwrite or resume):
             raise OutputError(
                 f"{self.folder} holds an interrupted run",
@@ -148,10 +149,10 @@ class Results:
             refuse_existing(self.wanted())
         make_folder(self.folder)
         if not resume:
-            self.checkpoint.unlink(missing_ok=True)  # of a spool that is about to be replaced
+            self.resume_state.unlink(missing_ok=True)  # of a spool that is about to be replaced
 
 
-_OF_RELINK = "relink."  # how the names of changes to the second look begin
+_OF_LINKING = "linking."  # how the names of changes to the offline refinement begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,8 @@ class TrackJob:
         drawing: what the annotated video shows.
         segmenter: what finds masks, for boxes that have none; None: nothing does.
         tightens: whether boxes are drawn closely around their masks.
-        relink: whether a second look at the whole video is wanted, where it is possible.
-        least_frames: identities seen in fewer frames are left out.
+        refine: whether the whole video is refined offline, where the tracker allows it.
+        min_track_length: identities seen in fewer frames are left out.
         clean_up: whether whole-video clean-up is wanted.
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
@@ -190,7 +191,7 @@ class TrackJob:
     """
 
     source: Source
-    detector: Detector | TextSearch | ClassSearch | Everything
+    detector: Detector | TextSearch | ClassSearch | Everything | EmbeddingsReader
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -205,15 +206,15 @@ class TrackJob:
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
     segmenter: SegmenterPlan | None = None
     tightens: bool = False
-    relink: bool = True
-    least_frames: int = 1
+    refine: bool = True
+    min_track_length: int = 1
     clean_up: bool = False
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     found_by: str = "file"
     selection: Selection = field(default_factory=Selection)
-    recording: Recording | None = None
+    recording: EmbeddingsReader | None = None
 
     @property
     def has_pictures(self) -> bool:
@@ -230,25 +231,25 @@ class TrackJob:
         )
 
     @property
-    def looks_twice(self) -> bool:
-        """Whether there is a second look: the other trackers' identities are final."""
-        return self.relink and self.association == HYBRID
-
-    @property
-    def changes_spool(self) -> bool:
-        """Whether the tracks of the first pass are not the final ones."""
-        return self.looks_twice or self.clean_up or self.least_frames > 1
+    def refinement(self) -> Refinement:
+        """What is done with the tracks of the whole video; SettingsError for wrong changes."""
+        refines = self.refine and find_tracker(self.association).is_refinable
+        return Refinement(
+            linking=self.linking_settings if refines else None,
+            min_track_length=self.min_track_length,
+            clean_up=self.clean_up,
+        )
 
     @property
     def tracker_changes(self) -> tuple[str, ...]:
         """Changes to the settings of the tracker."""
-        return tuple(change for change in self.changes if not change.startswith(_OF_RELINK))
+        return tuple(change for change in self.changes if not change.startswith(_OF_LINKING))
 
     @property
-    def relink_settings(self) -> RelinkSettings:
-        """Of the second look; SettingsError for changes that cannot be made."""
-        own = [change for change in self.changes if change.startswith(_OF_RELINK)]
-        return with_changes(RelinkSettings(), [change.removeprefix(_OF_RELINK) for change in own])
+    def linking_settings(self) -> LinkingSettings:
+        """Of the offline refinement; SettingsError for changes that cannot be made."""
+        own = [change for change in self.changes if change.startswith(_OF_LINKING)]
+        return with_changes(LinkingSettings(), [change.removeprefix(_OF_LINKING) for change in own])
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -270,7 +271,7 @@ class TrackJob:
         info = asdict(self.source.info)
         video = {f"video: {name}": str(value) for name, value in info.items()}
         further = {
-            "second look": str(self.looks_twice),
+            "refine": str(self.refinement),
             "--save-embeddings": str(self.results.wants_embeddings),
             "wanted boxes": str(self.selection),
         }
@@ -281,24 +282,25 @@ class TrackJob:
         build_tracker(self.association, changes=self.tracker_changes)
         check_formats(self.results.also, self.source.info)
         self.selection.check(self.detector.classes)
-        if self.relink_settings != RelinkSettings() and not self.looks_twice:
+        if self.linking_settings != LinkingSettings() and self.refinement.linking is None:
             raise SettingsError(
-                f"there is no second look whose settings --set {_OF_RELINK}... could change",
-                fix=f"leave them out, or use --association {HYBRID} without --no-relink",
+                f"nothing is refined offline, so --set {_OF_LINKING}... changes nothing",
+                fix=f"leave them out, or use --association {DEFAULT} without --no-refine",
             )
         self._check_clean_up()
         if isinstance(self.detector, TextSearch | ClassSearch | Everything):
             self._check_placement()
         self._check_masks()
         self._check_kept()
-        if self.association == MOTION:
+        if not find_tracker(self.association).needs_embeddings:
             return
         if self.recording is not None:
             return
         if not self.has_pictures:
             raise SettingsError(
-                f"association {self.association} compares looks, but there are no pictures",
-                fix="give the video or the folder of frames as well, or use --association motion",
+                f"association {self.association} compares appearance, but there are no images",
+                fix="give the video or the folder of frames as well, or use --association "
+                f"{DEFAULT_WITHOUT_IMAGES}",
             )
         from masa_cli.models.adapter import resolve
 
@@ -322,9 +324,9 @@ class TrackJob:
                 "masks are not kept with embeddings, and would be missing after masa retrack",
                 fix="leave out --save-embeddings, or the masks",
             )
-        if self.association == MOTION:
+        if not find_tracker(self.association).needs_embeddings:
             raise SettingsError(
-                f"association {MOTION} makes no embeddings that could be kept",
+                f"association {self.association} makes no embeddings that could be kept",
                 fix="leave out --save-embeddings, or use another --association",
             )
 

@@ -1,105 +1,163 @@
-"""A job from its settings to its files: both passes, and the second alone."""
+"""A job from its settings to its files: offline in two passes, live in one, and drawing alone."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from masa_cli.errors import Interrupted, SettingsError
 from masa_cli.formats import open_tracks, open_writer
-from masa_cli.formats.embeddings import EmbeddingsWriter, Kept, finish_embeddings
+from masa_cli.formats.embeddings import EmbeddingsReader, EmbeddingsWriter, Kept, finish_embeddings
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
 from masa_cli.formats.jsonl import TracksReader, TracksWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.mots import IdMapWriter
-from masa_cli.formats.spool import Checkpoint, Spool, TracedReader
-from masa_cli.jobs.build import assemble
+from masa_cli.formats.spool import RecordReader, ResumeState, Spool
+from masa_cli.jobs.build import Networks, build_networks
 from masa_cli.jobs.job import TrackJob
-from masa_cli.jobs.replay import Keeping, Replaying, offset_in
 from masa_cli.pipeline import (
     FRAMES_AHEAD,
+    Observations,
     Sink,
-    cleaned,
-    deliver,
-    lasting,
-    looked_at_twice,
-    stream,
-    track,
-    tracked,
-    with_pictures,
-    without_pictures,
+    TrackedFrames,
+    add_masks,
+    associate,
+    observe,
+    refine,
+    with_images,
+    without_images,
+    write,
 )
-from masa_cli.progress import Summary, Tally, Watch
+from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.render.annotator import Annotator, DrawingSettings
 from masa_cli.render.video import AnnotatedVideo, VideoWriter
+from masa_cli.segmenters import Outliner
 from masa_cli.sources import Source, is_live
 from masa_cli.sources.prefetch import live, prefetch
-from masa_cli.structures import Frame, State, Tracks
-from masa_cli.tracking import Associator, build_tracker
-from masa_cli.tracking.hybrid import HybridSettings, HybridTracker
+from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
+from masa_cli.tracking import Tracker, build_tracker
+from masa_cli.tracking.camera import CameraMotionEstimator
 
 logger = logging.getLogger(__name__)
 
 
-def run(job: TrackJob, watch: Watch, *, overwrite: bool = False, resume: bool = False) -> Summary:
+def run(
+    job: TrackJob, progress: RunProgress, *, overwrite: bool = False, resume: bool = False
+) -> Summary:
     """Check, then both passes of a job.
 
     Args:
         job: what to do.
-        watch: is told of the progress, and may ask to stop.
+        progress: is told of it, and may ask to stop.
         overwrite: replace earlier results.
-        resume: go on from the checkpoint of an interrupted run, if there is one.
+        resume: go on with an interrupted run, if there is one.
 
     Raises:
         MasaError: of any stage; what was tracked so far stays in the spool.
-        Interrupted: the watch was asked to stop.
+        Interrupted: the user asked to stop.
     """
-    with watch.stage("load"):
+    with progress.stage("load"):
         job.check()
     results = job.results
     results.prepare(inputs=job.inputs, overwrite=overwrite, resume=resume)
-    checkpoint = _checkpoint(job) if resume else None
-    tally = Tally()
+    earlier = _earlier_run(job) if resume else None
     try:
-        if checkpoint is None or not checkpoint.complete:
-            _first_pass(job, watch, checkpoint)
-        _second_pass(job, tally, watch)
+        if earlier is None or not earlier.complete:
+            _track(job, progress, earlier)
+        summary = _write(job, progress)
     except Interrupted as interruption:
         raise Interrupted(
             f"{interruption.kept} in {results.folder}; add --resume to the command to go on"
         ) from None
     _conclude(job)
+    return summary
+
+
+def run_live(
+    job: TrackJob,
+    progress: RunProgress,
+    *,
+    more_sinks: tuple[Sink, ...] = (),
+    overwrite: bool = False,
+) -> Summary:
+    """Track and write frame by frame; when asked to stop, the results are complete.
+
+    The video is written in fragments: what is there can be played at any time, even after a kill.
+
+    Args:
+        job: what to do. Nothing that needs the whole video is possible.
+        progress: is told of it, and may ask to stop.
+        more_sinks: are given each frame and its tracks, too.
+        overwrite: replace earlier results.
+
+    Raises:
+        MasaError: of any stage; what was written so far stays as `.part`.
+    """
+    with progress.stage("load"):
+        job.check()
+        _check_live(job)
+    results = job.results
+    if results.wanted() or not more_sinks:
+        results.prepare(inputs=job.inputs, overwrite=overwrite)
+    tally = Tally()
+    tracks = results.tracks if results.wants_tracks else None
+    progress.on_pass("tracking", 0)
+    with ExitStack() as files:
+        sinks = [tally, *_sinks(job, progress, files, tracks, is_live=True), *more_sinks]
+        with suppress(Interrupted):  # to stop is how such a run ends
+            write(live_frames(job, progress), sinks, progress=progress)
     return tally.summary(results.wanted())
+
+
+def live_frames(
+    job: TrackJob, progress: RunProgress
+) -> Generator[tuple[Frame, Tracks], None, None]:
+    """Each frame of a job, which is checked, with its tracks; nothing is written.
+
+    The networks are loaded with the first one.
+    """
+    with progress.stage("load"):
+        networks = build_networks(job)
+    tracker = _build_tracker(job, networks.embedder.temperature)
+    frames = _live_frames(job, progress)
+    observations = observe(
+        frames, networks.detector, networks.embedder, _camera(job, tracker), progress=progress
+    )
+    with closing(_tracked(observations, tracker, networks.outliner, progress)) as tracked:
+        for frame, frame_tracks in tracked:
+            yield frame, frame_tracks.tracks
 
 
 def render(
     source: Source,
     tracks: Path,
     output: Path,
-    watch: Watch,
+    progress: RunProgress,
     *,
     origin: Path,
     drawing: DrawingSettings,
     overwrite: bool = False,
 ) -> Summary:
-    """Draw tracks that exist: the second pass alone.
+    """Draw tracks that exist.
 
     Args:
         source: frames of the video.
         tracks: a tracks.jsonl, or its `.part`, or any other format of tracks.
         output: the mp4 to write.
-        watch: is told of the progress, and may ask to stop.
+        progress: is told of it, and may ask to stop.
         origin: file or folder of the source.
         drawing: what the video shows.
         overwrite: replace an earlier video.
 
     Raises:
         MasaError: what is read is wrong, or the video cannot be written.
-        Interrupted: the watch was asked to stop.
+        Interrupted: the user asked to stop.
     """
     refuse_inputs([output], [origin, tracks])
     if not overwrite:
@@ -109,210 +167,263 @@ def render(
     next(iter(reader), None)  # a wrong file is found before anything is written
     make_folder(output.parent)
     tally = Tally()
-    with _annotated_video(source, lambda: reader.classes, output, origin, drawing, watch) as video:
-        deliver(with_pictures(source, reader, watch=watch), [tally, video], watch=watch)
+    progress.on_pass("writing", 0)
+    with _video(source, lambda: reader.classes, output, origin, drawing, progress) as video:
+        write(with_images(source, reader, progress=progress), [tally, video], progress=progress)
     return tally.summary([output])
 
 
-def _checkpoint(job: TrackJob) -> Checkpoint | None:
+# The first pass: from the video to the spool.
+
+
+def _earlier_run(job: TrackJob) -> ResumeState | None:
     """Where the interrupted run stood; None, said aloud, if there is no such run."""
-    if not job.results.checkpoint.exists():
-        logger.warning("nothing to resume in %s: starting from the first frame", job.results.folder)
+    results = job.results
+    if not results.resume_state.exists():
+        logger.warning("nothing to resume in %s: starting from the first frame", results.folder)
         return None
-    checkpoint = Checkpoint.read(job.results.checkpoint)
-    checkpoint.check(job.conditions)
-    if checkpoint.complete:
+    earlier = ResumeState.read(results.resume_state)
+    earlier.check(job.conditions)
+    if earlier.complete:
         logger.info("resuming: all frames are tracked, the results are to be written")
     else:
-        logger.info("resuming at frame %d", checkpoint.next_frame)
-    return checkpoint
+        logger.info("resuming at frame %d", earlier.next_frame)
+    return earlier
 
 
-def _first_pass(job: TrackJob, watch: Watch, checkpoint: Checkpoint | None) -> None:
-    states = checkpoint.states if checkpoint else {}
-    with watch.stage("load"):
-        networks = assemble(job, states.get("embedder"))
-    results = job.results
+def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) -> None:
+    """Find the tracks of every frame that is not in the spool yet.
+
+    Raises:
+        Interrupted: the user asked to stop; the spool can be gone on with.
+    """
+    states = earlier.states if earlier else {}
+    with progress.stage("load"):
+        networks = None if job.recording else build_networks(job, states.get("embedder"))
+    temperature = _temperature(job, networks)
+    tracker = _build_tracker(job, temperature, states.get("tracker"))
+    camera = _camera(job, tracker, states.get("camera"))
+    progress.num_frames = job.source.info.num_frames
+    results, classes = job.results, job.detector.classes
     with ExitStack() as files:
-        tracker = _build_tracker(job, networks.embedder.temperature, states.get("tracker"), files)
         spool = files.enter_context(
-            Spool(
-                results.tracks, results.checkpoint, job.detector.classes, job.conditions, checkpoint
+            Spool(results.tracks, results.resume_state, classes, job.conditions, earlier)
+        )
+        kept = _embeddings_writer(job, temperature, states.get("embeddings"))
+        if kept:
+            files.enter_context(kept)
+
+        def save(*, complete: bool = False) -> None:
+            spool.save(
+                {
+                    "embedder": networks.embedder.state() if networks else {},
+                    "tracker": tracker.state(),
+                    "camera": camera.state() if camera else {},
+                    "embeddings": {"offset": np.array(kept.offset)} if kept else {},
+                    "open tracklets": _as_state(tracker.finish()) if complete else {},
+                },
+                complete=complete,
             )
-        )
-        track(
-            job.recording or job.source,
-            networks.detector,
-            networks.embedder,
-            tracker,
-            spool,
-            watch=watch,
-            outliner=networks.outliner,
-            batch_size=job.batch_size,
-            traced=job.looks_twice,
-        )
+
+        def after_batch() -> None:
+            if progress.stop_requested or spool.is_due:
+                save()
+            if progress.stop_requested:
+                raise Interrupted(f"the tracks of {spool.next_frame} frames are kept")
+
+        progress.on_pass("tracking", spool.next_frame)
+        save()  # at once: a run that is killed in its first seconds can be gone on with, too
+        observations = _observations(job, networks, camera, progress, spool.next_frame, after_batch)
+        if kept:
+            observations = kept.tee(observations)
+        outliner = networks.outliner if networks else None
+        with closing(_tracked(observations, tracker, outliner, progress)) as tracked:
+            for frame, frame_tracks in tracked:
+                with progress.stage("write tracks"):
+                    spool.write(frame, frame_tracks, with_record=job.refinement.linking is not None)
+                progress.on_frame(spool.next_frame, len(frame_tracks.tracks))
+        save(complete=True)
 
 
-def _build_tracker(
-    job: TrackJob, temperature: float, state: State | None, files: ExitStack
-) -> Associator:
-    """The tracker, between what writes down or gives again what it is given, where wanted."""
+def _observations(
+    job: TrackJob,
+    networks: Networks | None,
+    camera: CameraMotionEstimator | None,
+    progress: RunProgress,
+    start: int,
+    after_batch: Callable[[], None],
+) -> Observations:
+    """Of the video, or those that an earlier run kept, from frame number `start` on."""
+    if networks is None:
+        return _recording(job).observations(start, after_each=after_batch)
+    decoded = progress.timed("decode", job.source.frames(start))
+    return observe(
+        prefetch(decoded, FRAMES_AHEAD + job.batch_size),
+        networks.detector,
+        networks.embedder,
+        camera,
+        progress=progress,
+        batch_size=job.batch_size,
+        after_batch=after_batch,
+    )
+
+
+def _tracked(
+    observations: Observations, tracker: Tracker, outliner: Outliner | None, progress: RunProgress
+) -> TrackedFrames:
+    tracked = associate(observations, tracker, progress=progress)
+    return add_masks(tracked, outliner, progress=progress) if outliner else tracked
+
+
+def _recording(job: TrackJob) -> EmbeddingsReader:
+    if job.recording is None:
+        raise ValueError("the job has neither networks nor a recording")
+    return job.recording
+
+
+def _temperature(job: TrackJob, networks: Networks | None) -> float:
+    """Of the embeddings."""
+    return networks.embedder.temperature if networks else _recording(job).temperature
+
+
+def _build_tracker(job: TrackJob, temperature: float, state: State | None = None) -> Tracker:
     tracker = build_tracker(job.association, changes=job.tracker_changes, temperature=temperature)
-    if job.recording is not None:
-        tracker = Replaying(tracker, job.recording)
-    elif job.results.wants_embeddings:
-        kept = Kept(
-            job.source.info, job.detector.classes, temperature, job.found_by, dict(job.facts)
-        )
-        writer = EmbeddingsWriter(
-            job.results.embeddings, kept, resume_at=offset_in(state) if state else None
-        )
-        tracker = Keeping(tracker, files.enter_context(writer))
     if state is not None:
         tracker.restore(state)
     return tracker
 
 
-def _second_pass(job: TrackJob, tally: Tally, watch: Watch) -> None:
-    results, info = job.results, job.source.info
-    tracks = _finished(job)
-    with ExitStack() as stack:
-        sinks: list[Sink] = [tally]
-        if results.wants_mot:
-            mot = MotWriter(results.mot, with_classes=job.mot_classes)
-            sinks.append(stack.enter_context(mot))
-        for name in results.also:
-            path, classes = results.in_format(name), job.detector.classes
-            sinks.append(stack.enter_context(open_writer(name, path, info=info, classes=classes)))
-        if results.wants_id_maps:
-            sinks.append(stack.enter_context(IdMapWriter(results.id_maps, info=info)))
-        if results.wants_tracks and job.changes_spool:
-            # Beside the spool, which a resumed run needs as it is.
-            sinks.append(stack.enter_context(TracksWriter(results.finished, job.detector.classes)))
-        if results.wants_video:
-            video = _annotated_video(
-                job.source,
-                lambda: job.detector.classes,
-                results.video,
-                job.origin,
-                job.drawing,
-                watch,
-            )
-            sinks.append(stack.enter_context(video))
-            deliver(with_pictures(job.source, tracks, watch=watch), sinks, watch=watch)
-        else:
-            deliver(without_pictures(tracks), sinks, watch=watch)
+def _camera(
+    job: TrackJob, tracker: Tracker, state: State | None = None
+) -> CameraMotionEstimator | None:
+    """What sees how the camera moved, for the tracker, or for another one later."""
+    if job.recording is not None or not (
+        tracker.uses_camera_motion or job.results.wants_embeddings
+    ):
+        return None
+    camera = CameraMotionEstimator()
+    if state:
+        camera.restore(state)
+    return camera
 
 
-def _finished(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
-    """The tracks of the first pass, after all that is wanted of the whole video."""
-    info = job.source.info
-    tracks = _lasting(job) if job.least_frames > 1 else _of_first_pass(job)
-    return cleaned(tracks, info.width, info.height) if job.clean_up else tracks
+def _embeddings_writer(
+    job: TrackJob, temperature: float, state: State | None
+) -> EmbeddingsWriter | None:
+    if not job.results.wants_embeddings:
+        return None
+    kept = Kept(job.source.info, job.detector.classes, temperature, job.found_by, dict(job.facts))
+    offset = int(state["offset"]) if state else None
+    return EmbeddingsWriter(job.results.embeddings, kept, resume_at=offset)
 
 
-def _lasting(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
-    return lasting(lambda: _of_first_pass(job), job.least_frames)
+def _as_state(ended: EndedTracklets) -> State:
+    return {"numbers": ended.numbers, "embeddings": ended.embeddings}
 
 
-def _of_first_pass(job: TrackJob) -> Iterable[tuple[int, float, Tracks]]:
-    """Under their final identities."""
-    spool, classes, info = job.results.spool, job.detector.classes, job.source.info
-    tracks: Iterable[tuple[int, float, Tracks]] = TracksReader(spool, classes)
-    if job.looks_twice:
-        tracker = HybridTracker(HybridSettings())
-        tracker.restore(Checkpoint.read(job.results.checkpoint).states["tracker"])
-        rest = tracker.open_tracklets()
-        tracks = looked_at_twice(
-            TracedReader(spool, classes),
-            dict(zip(rest.numbers.tolist(), rest.looks, strict=True)),
-            job.relink_settings,
-            (info.width, info.height),
+# The second pass: from the spool to the results.
+
+
+def _write(job: TrackJob, progress: RunProgress) -> Summary:
+    results, tally = job.results, Tally()
+    tracks = _refined(job)
+    # Beside the spool, which a resumed run needs as it is.
+    changed = results.wants_tracks and job.refinement.changes_tracks
+    progress.on_pass("writing", 0)
+    with ExitStack() as files:
+        sinks = _sinks(job, progress, files, results.finished if changed else None)
+        frames = (
+            with_images(job.source, tracks, progress=progress)
+            if results.wants_video
+            else without_images(tracks)
         )
-    return tracks
+        write(frames, [tally, *sinks], progress=progress)
+    return tally.summary(results.wanted())
 
 
-def _annotated_video(
+def _refined(job: TrackJob) -> Iterable[FrameTracks]:
+    """The tracks of the first pass, after all that is wanted of the whole video."""
+    spool, classes, info = job.results.spool, job.detector.classes, job.source.info
+    refinement = job.refinement
+    size = (info.width, info.height)
+    if refinement.linking is None:
+        reader = TracksReader(spool, classes)
+        return refine(reader, refinement, EndedTracklets.none(), size)
+    state = ResumeState.read(job.results.resume_state).states["open tracklets"]
+    return refine(RecordReader(spool, classes), refinement, EndedTracklets(**state), size)
+
+
+def _sinks(
+    job: TrackJob,
+    progress: RunProgress,
+    files: ExitStack,
+    tracks: Path | None,
+    *,
+    is_live: bool = False,
+) -> list[Sink]:
+    """What takes the results, in the order in which they are opened; tracks.jsonl at `tracks`."""
+    results, info, classes = job.results, job.source.info, job.detector.classes
+    sinks: list[Sink] = []
+    if results.wants_mot:
+        sinks.append(files.enter_context(MotWriter(results.mot, with_classes=job.mot_classes)))
+    if tracks:
+        sinks.append(files.enter_context(TracksWriter(tracks, classes)))
+    for name in results.also:
+        path = results.in_format(name)
+        sinks.append(files.enter_context(open_writer(name, path, info=info, classes=classes)))
+    if results.wants_id_maps:
+        sinks.append(files.enter_context(IdMapWriter(results.id_maps, info=info)))
+    if results.wants_video:
+        video = _video(
+            job.source,
+            lambda: job.detector.classes,
+            results.video,
+            job.origin,
+            job.drawing,
+            progress,
+            fragmented=is_live,
+        )
+        sinks.append(files.enter_context(video))
+    return sinks
+
+
+def _video(
     source: Source,
     classes: Callable[[], Sequence[str]],
     output: Path,
     origin: Path | None,
     drawing: DrawingSettings,
-    watch: Watch,
+    progress: RunProgress,
+    *,
+    fragmented: bool = False,
 ) -> AnnotatedVideo:
     sound_from = origin if origin and origin.is_file() else None  # folders of images are silent
-    writer = VideoWriter(output, source.info, sound_from=sound_from)
-    return AnnotatedVideo(writer, Annotator(drawing), classes, watch)
+    writer = VideoWriter(output, source.info, sound_from=sound_from, fragmented=fragmented)
+    return AnnotatedVideo(writer, Annotator(drawing), classes, progress)
 
 
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     results = job.results
     if results.wants_embeddings:
-        checkpoint = Checkpoint.read(results.checkpoint)
-        offset = offset_in(checkpoint.states["tracker"])
-        finish_embeddings(results.embeddings, offset or 0, checkpoint.next_frame)
+        state = ResumeState.read(results.resume_state)
+        offset = int(state.states["embeddings"]["offset"])
+        finish_embeddings(results.embeddings, offset, state.next_frame)
     if results.wants_tracks:
-        os.replace(results.finished if job.changes_spool else results.spool, results.tracks)
+        is_new = job.refinement.changes_tracks
+        os.replace(results.finished if is_new else results.spool, results.tracks)
     results.spool.unlink(missing_ok=True)
-    results.checkpoint.unlink()
+    results.resume_state.unlink()
 
 
-def run_live(
-    job: TrackJob, watch: Watch, *, more_sinks: tuple[Sink, ...] = (), overwrite: bool = False
-) -> Summary:
-    """Track and write frame by frame; when the watch asks to stop, the results are complete.
-
-    The video is written in fragments: what is there can be played at any time, even after a kill.
-
-    Args:
-        job: what to do. Nothing that needs the whole video is possible: see `check_live`.
-        watch: is told of the progress, and may ask to stop.
-        more_sinks: are given each frame and its tracks, too.
-        overwrite: replace earlier results.
-
-    Raises:
-        MasaError: of any stage; what was written so far stays as `.part`.
-    """
-    with watch.stage("load"):
-        job.check()
-        check_live(job)
-    results = job.results
-    if results.wanted() or not more_sinks:
-        results.prepare(inputs=job.inputs, overwrite=overwrite)
-    tally = Tally()
-    with ExitStack() as files:
-        sinks = [tally, *_sinks(job, watch, files), *more_sinks]
-        stream(live_frames(job, watch), sinks, watch=watch)
-    return tally.summary(results.wanted())
+# Live: what can be seen only once, or is read along.
 
 
-def live_frames(job: TrackJob, watch: Watch) -> Generator[tuple[Frame, Tracks], None, None]:
-    """Each frame of a job, which is checked, with its tracks; nothing is written.
-
-    The networks are loaded with the first one.
-    """
-    with watch.stage("load"):
-        networks = assemble(job)
-    tracker = build_tracker(
-        job.association, changes=job.tracker_changes, temperature=networks.embedder.temperature
-    )
-    frames = _frames(job, watch)
-    yield from tracked(
-        frames,
-        networks.detector,
-        networks.embedder,
-        tracker,
-        watch=watch,
-        outliner=networks.outliner,
-    )
-
-
-def check_live(job: TrackJob) -> None:
+def _check_live(job: TrackJob) -> None:
     """Raise SettingsError for what a job wants that needs the whole video."""
     unfit = {
         "--clean-up": job.clean_up,
-        "--min-track-length": job.least_frames > 1,
+        "--min-track-length": job.min_track_length > 1,
         "--save-embeddings": job.results.wants_embeddings,
     }
     for option, is_wanted in unfit.items():
@@ -323,13 +434,15 @@ def check_live(job: TrackJob) -> None:
             )
 
 
-def _frames(job: TrackJob, watch: Watch) -> Generator[Frame, None, None]:
+def _live_frames(job: TrackJob, progress: RunProgress) -> Generator[Frame, None, None]:
     """The frames, read ahead; those of a live source must not be waited for when asked to stop."""
-    decoded = watch.timed("decode", job.source.frames())
+    decoded = progress.timed("decode", job.source.frames())
     if not is_live(job.source):
         return prefetch(decoded, FRAMES_AHEAD)
     newest_only = bool(getattr(job.source, "newest_only", False))
-    frames = live(decoded, FRAMES_AHEAD, newest_only=newest_only, stop=lambda: watch.stop_requested)
+    frames = live(
+        decoded, FRAMES_AHEAD, newest_only=newest_only, stop=lambda: progress.stop_requested
+    )
     return _numbered_anew(frames) if newest_only else frames
 
 
@@ -338,23 +451,3 @@ def _numbered_anew(frames: Generator[Frame, None, None]) -> Generator[Frame, Non
     with closing(frames):
         for index, frame in enumerate(frames):
             yield replace(frame, index=index)
-
-
-def _sinks(job: TrackJob, watch: Watch, files: ExitStack) -> list[Sink]:
-    results, info, classes = job.results, job.source.info, job.detector.classes
-    sinks: list[Sink] = []
-    if results.wants_mot:
-        sinks.append(files.enter_context(MotWriter(results.mot, with_classes=job.mot_classes)))
-    if results.wants_tracks:
-        sinks.append(files.enter_context(TracksWriter(results.tracks, classes)))
-    for name in results.also:
-        path = results.in_format(name)
-        sinks.append(files.enter_context(open_writer(name, path, info=info, classes=classes)))
-    if results.wants_id_maps:
-        sinks.append(files.enter_context(IdMapWriter(results.id_maps, info=info)))
-    if results.wants_video:
-        sound_from = job.origin if job.origin and job.origin.is_file() else None
-        writer = VideoWriter(results.video, info, sound_from=sound_from, fragmented=True)
-        video = AnnotatedVideo(writer, Annotator(job.drawing), lambda: classes, watch)
-        sinks.append(files.enter_context(video))
-    return sinks

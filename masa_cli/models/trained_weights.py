@@ -20,7 +20,7 @@ from masa_cli import __version__
 from masa_cli.errors import WeightsError
 from masa_cli.formats.files import PartFile
 from masa_cli.models.variants import VARIANTS, Variant, find_variant
-from masa_cli.tracking import UsualChanges
+from masa_cli.tracking import SettingsChanges
 
 SUFFIX = ".safetensors"
 # What the header of a file says.
@@ -99,13 +99,13 @@ def variant_in(name: str, file: Path | None) -> Variant:
     return replace(row, **own)
 
 
-def default_changes(file: Path) -> UsualChanges:
+def default_changes(file: Path) -> SettingsChanges:
     """Changes to the settings of associations that its boxes and embeddings need.
 
     Raises:
         WeightsError: as `describe_trained`.
     """
-    changes: UsualChanges = describe_trained(file).about.get(ASSOCIATION_KEY, {})
+    changes: SettingsChanges = describe_trained(file).about.get(ASSOCIATION_KEY, {})
     return changes
 
 

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.files import part_of, unwritable
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.render.annotator import Annotator
 from masa_cli.render.soundtrack import Soundtrack
 from masa_cli.structures import Frame, Image, Tracks, VideoInfo
@@ -212,7 +212,7 @@ class AnnotatedVideo:
         writer: VideoWriter,
         annotator: Annotator,
         classes: Callable[[], Sequence[str]],
-        watch: Watch,
+        watch: RunProgress,
     ) -> None:
         self._writer, self._annotator = writer, annotator
         self._classes, self._watch = classes, watch
@@ -254,7 +254,7 @@ class Preview:
         SettingsError: there is no display, or OpenCV is one without windows.
     """
 
-    def __init__(self, annotator: Annotator, classes: Sequence[str], watch: Watch) -> None:
+    def __init__(self, annotator: Annotator, classes: Sequence[str], watch: RunProgress) -> None:
         check_display()
         self._annotator, self._classes, self._watch = annotator, classes, watch
 

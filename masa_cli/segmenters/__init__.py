@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from masa_cli.masks import tightened
-from masa_cli.structures import FloatArray, Frame, Mask, Trace, Tracks
+from masa_cli.structures import FloatArray, Frame, Mask, Tracks
 
 
 class Segmenter(Protocol):
@@ -39,7 +39,3 @@ class Outliner:
             masks[rows] = self._segmenter.segment(frame, tracks.boxes[rows])
             tracks = replace(tracks, masks=masks)
         return tightened(tracks) if self._tightens else tracks
-
-    def outline_trace(self, frame: Frame, trace: Trace) -> Trace:
-        """The same for boxes that may turn out to be a track."""
-        return replace(trace, tentative=self.outline(frame, trace.tentative))

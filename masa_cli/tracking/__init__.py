@@ -1,46 +1,41 @@
-"""The named ways to associate: each name is a kind of tracker and its settings."""
+"""Trackers: observations in, identities out. Each is a row of TRACKERS.
+
+Nothing is imported before a tracker is built, so that the command line can name them all at once.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from masa_cli.errors import SettingsError
 from masa_cli.settings import with_changes
-from masa_cli.structures import Detections, FloatArray, Frame, Image, State, Trace, Tracks
-from masa_cli.tracking.camera import CameraMotion
-from masa_cli.tracking.hybrid import HybridSettings, HybridTracker
-from masa_cli.tracking.masa import PRESETS, Tracker
-from masa_cli.tracking.motion import MotionSettings, MotionTracker
 
-MOTION = "motion"
-HYBRID = "hybrid"
-NAMES = (HYBRID, *PRESETS, MOTION)
+if TYPE_CHECKING:
+    from masa_cli.structures import EndedTracklets, FrameTracks, Observation, State
+    from masa_cli.tracking.hybrid import HybridSettings
+    from masa_cli.tracking.masa import MasaSettings
+    from masa_cli.tracking.motion import MotionSettings
+
+# For trackers by their names: "name=value" changes to their settings.
+SettingsChanges: TypeAlias = Mapping[str, Sequence[str]]
 
 
-class Associator(Protocol):
-    """What the pipeline asks of a tracker."""
+class Tracker(Protocol):
+    """Gives boxes identities; all state lives in the instance, and no image is looked at."""
 
     @property
-    def trace(self) -> Trace | None:
-        """What a second look needs of the last frame; None if there can be no second look."""
+    def uses_camera_motion(self) -> bool:
+        """Whether observations should tell how the camera moved."""
         ...
 
-    def see(self, image: Image, boxes: FloatArray) -> None:
-        """Look at the next frame itself, before its `update`."""
-        ...
-
-    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
-        """What `see` finds out, known from elsewhere; frame_size is width, height in pixels."""
-        ...
-
-    def update(
-        self, index: int, time: float, detections: Detections, embeddings: FloatArray
-    ) -> Tracks:
+    def update(self, observation: Observation) -> FrameTracks:
         """The boxes of the next frame that carry an identity."""
+        ...
+
+    def finish(self) -> EndedTracklets:
+        """The tracklets that had not ended with the last frame; none if there are no records."""
         ...
 
     def state(self) -> State:
@@ -48,67 +43,118 @@ class Associator(Protocol):
         ...
 
     def restore(self, state: State) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()` of a tracker with the same settings."""
         ...
 
 
-class NoAppearance:
-    """The embedder of those who do not look: embeddings without numbers."""
+@dataclass(frozen=True, slots=True)
+class TrackerRow:
+    """One way to associate, and what it needs.
 
-    temperature = 1.0
+    Attributes:
+        summary: one line for help and documents.
+        settings: makes its default settings, a frozen dataclass.
+        build: from settings and the temperature of the embeddings.
+        needs_embeddings: of the boxes, so images too; without, boxes alone suffice.
+        is_refinable: whether its frames have records, so that there can be offline refinement.
+        takes_all_boxes: as a published preset of MASA, it is made for every box that a detector
+            has, with its duplicates and the weakest scores.
+    """
 
-    def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
-        """(N, 0) float32 per frame."""
-        return [np.empty((len(rows), 0), np.float32) for rows in boxes]
+    summary: str
+    settings: Callable[[], Any]
+    build: Callable[[Any, float], Tracker]
+    needs_embeddings: bool = True
+    is_refinable: bool = False
+    takes_all_boxes: bool = False
 
-    def state(self) -> State:
-        """Nothing."""
-        return {}
+
+def _hybrid_settings() -> HybridSettings:
+    from masa_cli.tracking.hybrid import HybridSettings
+
+    return HybridSettings()
 
 
-def build_tracker(
-    name: str, *, changes: Sequence[str] = (), temperature: float = 1.0
-) -> Associator:
+def _hybrid(settings: HybridSettings, temperature: float) -> Tracker:
+    from masa_cli.tracking.hybrid import HybridTracker
+
+    return HybridTracker(settings)  # finds its own scale of similarity
+
+
+def _preset(name: str) -> Callable[[], MasaSettings]:
+    def settings() -> MasaSettings:
+        from masa_cli.tracking.masa import PRESETS
+
+        return PRESETS[name]
+
+    return settings
+
+
+def _masa(settings: MasaSettings, temperature: float) -> Tracker:
+    from masa_cli.tracking.masa import MasaTracker
+
+    return MasaTracker(settings, temperature=temperature)
+
+
+def _motion_settings() -> MotionSettings:
+    from masa_cli.tracking.motion import MotionSettings
+
+    return MotionSettings()
+
+
+def _motion(settings: MotionSettings, temperature: float) -> Tracker:
+    from masa_cli.tracking.motion import MotionTracker
+
+    return MotionTracker(settings)
+
+
+TRACKERS: dict[str, TrackerRow] = {
+    "hybrid": TrackerRow(
+        "by motion and appearance together, refined offline",
+        _hybrid_settings,
+        _hybrid,
+        is_refinable=True,
+    ),
+    "masa-demo": TrackerRow(
+        "by appearance, as MASA's demo", _preset("masa-demo"), _masa, takes_all_boxes=True
+    ),
+    "masa-benchmark": TrackerRow(
+        "by appearance, as MASA on TAO", _preset("masa-benchmark"), _masa, takes_all_boxes=True
+    ),
+    "masa-bdd": TrackerRow(
+        "by appearance, as MASA on BDD100K", _preset("masa-bdd"), _masa, takes_all_boxes=True
+    ),
+    "motion": TrackerRow(
+        "by motion alone, without images", _motion_settings, _motion, needs_embeddings=False
+    ),
+}
+# What is taken with images, and what without.
+DEFAULT, DEFAULT_WITHOUT_IMAGES = "hybrid", "motion"
+
+
+def find_tracker(name: str) -> TrackerRow:
+    """The row of that name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if name not in TRACKERS:
+        raise SettingsError(
+            f'unknown association "{name}"', fix=f"use one of: {', '.join(TRACKERS)}"
+        )
+    return TRACKERS[name]
+
+
+def build_tracker(name: str, *, changes: Sequence[str] = (), temperature: float = 1.0) -> Tracker:
     """The tracker of that name.
 
     Args:
-        name: a preset of `association`, "hybrid", or "motion" for motion alone.
+        name: of a row of TRACKERS.
         changes: "name=value" texts that change single settings.
-        temperature: of the adapter's embeddings; hybrid finds its own scale.
+        temperature: of the adapter's embeddings: dot products are divided by it.
 
     Raises:
         SettingsError: for an unknown name or a change that cannot be made.
     """
-    if name == MOTION:
-        return MotionTracker(with_changes(MotionSettings(), changes))
-    if name == HYBRID:
-        return HybridTracker(with_changes(HybridSettings(), changes))
-    if name not in PRESETS:
-        raise SettingsError(f'unknown association "{name}"', fix=f"use one of: {', '.join(NAMES)}")
-    return Tracker(with_changes(PRESETS[name], changes), temperature=temperature)
-
-
-# For associations by their names "name=value" changes.
-UsualChanges: TypeAlias = Mapping[str, Sequence[str]]
-
-_FACT = "usual settings"
-
-
-def as_fact(changes: UsualChanges) -> tuple[str, str]:
-    """Name and text under which a run remembers them."""
-    return _FACT, json.dumps({name: list(each) for name, each in changes.items()})
-
-
-def from_facts(facts: Mapping[str, str]) -> UsualChanges:
-    """Those that a run remembered, perhaps none; what is no such changes is passed over."""
-    try:
-        found = json.loads(facts.get(_FACT, "{}"))
-    except json.JSONDecodeError:
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        name: tuple(map(str, changes))
-        for name, changes in found.items()
-        if isinstance(changes, list)
-    }
+    row = find_tracker(name)
+    return row.build(with_changes(row.settings(), changes), temperature)

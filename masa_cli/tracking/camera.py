@@ -6,13 +6,11 @@ similarity (shift, rotation, zoom) is fitted with RANSAC, as in BoT-SORT (arXiv 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masa_cli.structures import BoolArray, FloatArray, Image, State
+from masa_cli.structures import BoolArray, CameraMotion, FloatArray, Image, State
 
 Matrix = NDArray[np.float64]
 Picture = NDArray[np.uint8]  # (h, w) reduced, grey
@@ -37,45 +35,7 @@ CUT_DISTANCE = 0.2
 NUM_GREYS = 32
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CameraMotion:
-    """Where the points of the frame before lie in this frame.
-
-    Attributes:
-        matrix: (2, 3) float64, a similarity in source pixels: linear part, then shift.
-        is_cut: another scene begins; the matrix is the identity and means nothing.
-    """
-
-    matrix: Matrix
-    is_cut: bool = False
-
-    def __post_init__(self) -> None:
-        if self.matrix.shape != (2, 3) or self.matrix.dtype != np.float64:
-            raise ValueError(
-                f"matrix must be (2, 3) float64, got {self.matrix.shape} {self.matrix.dtype}"
-            )
-
-    @staticmethod
-    def identity(*, is_cut: bool = False) -> CameraMotion:
-        """The camera stood still, or nothing is known of it."""
-        return CameraMotion(np.eye(2, 3), is_cut)
-
-    @property
-    def linear(self) -> Matrix:
-        """(2, 2) rotation times scale; for velocities and covariances, too."""
-        return self.matrix[:, :2]
-
-    @property
-    def shift(self) -> Matrix:
-        """(2,) x, y in source pixels, of the picture's upper left corner."""
-        return self.matrix[:, 2]
-
-    def moves(self) -> bool:
-        """Whether any point lies elsewhere than before."""
-        return not np.array_equal(self.matrix, np.eye(2, 3))
-
-
-class CameraWatch:
+class CameraMotionEstimator:
     """Compares each frame with the one before, of which it keeps a reduced picture."""
 
     def __init__(self) -> None:

@@ -19,16 +19,17 @@ from scipy.optimize import linear_sum_assignment
 from masa_cli.boxes import are_hidden, are_whole, centres, iou, share_inside
 from masa_cli.structures import (
     BoolArray,
+    CameraMotion,
     Detections,
+    EndedTracklets,
     FloatArray,
-    Image,
+    FrameTracks,
     IntArray,
+    Observation,
     State,
-    Trace,
-    Tracks,
+    TrackletRecord,
 )
 from masa_cli.tracking.appearance import Fisher, Likeness, Looks, of_length_one
-from masa_cli.tracking.camera import CameraMotion, CameraWatch
 from masa_cli.tracking.kalman import BoxFilters, Rows, centre_size, corners, of_owner
 
 
@@ -130,25 +131,6 @@ def _sureness(gain: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ended:
-    """Tracklets that are over.
-
-    Attributes:
-        numbers: (E,) of them.
-        looks: (E, D) the mean of their clear looks, length 1; 0 if none was clear.
-    """
-
-    numbers: IntArray
-    looks: FloatArray
-
-    def __add__(self, other: Ended) -> Ended:
-        return Ended(
-            np.concatenate([self.numbers, other.numbers]),
-            np.concatenate([self.looks, other.looks]),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Pieces(Rows):
     """One row per track: the tracklet it is in."""
 
@@ -176,9 +158,9 @@ class Pieces(Rows):
         self.hidden[rows] = hidden
         self.place[rows] = places
 
-    def ended(self, rows: IntArray | BoolArray) -> Ended:
+    def ended(self, rows: IntArray | BoolArray) -> EndedTracklets:
         """The tracklets of these rows."""
-        return Ended(self.numbers[rows], of_length_one(self.sums[rows]))
+        return EndedTracklets(self.numbers[rows], of_length_one(self.sums[rows]))
 
     def begin(self, rows: IntArray, numbers: IntArray) -> None:
         """Begin new tracklets, in place."""
@@ -204,60 +186,26 @@ class HybridTracker:
         self._frame_size: tuple[int, int] | None = None  # width, height; of the last picture seen
         self._likeness = Likeness()
         self._fisher = Fisher(settings.fisher_pairs)
-        self._camera = CameraWatch()
         self._moved = CameraMotion.identity()
         self._next_number = 1  # of tracklets
-        self.trace: Trace | None = None  # of the last frame
         self._remember_nothing(0)
 
-    def see(self, image: Image, boxes: FloatArray) -> None:
-        """Look at the next frame itself, before its `update`: did the camera move?
+    @property
+    def uses_camera_motion(self) -> bool:
+        """Whether observations should tell how the camera moved."""
+        return self.settings.follow_camera
 
-        Args:
-            image: (H, W, 3) uint8 RGB; nothing happens where it is empty.
-            boxes: (N, 4) xyxy of what may move by itself.
-        """
-        if not image.size:
-            return
-        follows = self.settings.follow_camera
-        motion = self._camera.update(image, boxes) if follows else CameraMotion.identity()
-        self.follow(motion, (image.shape[1], image.shape[0]))
-
-    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
-        """What `see` does with what it has seen, for those who know it from elsewhere.
-
-        Args:
-            motion: of the camera since the frame before.
-            frame_size: width and height, pixels.
-        """
-        self._frame_size = frame_size
-        if not self.settings.follow_camera:
-            return
-        self._moved = motion
-        if self._moved.is_cut:
-            self._tracks.lose()
-            self._pieces.lose()
-        elif self._moved.moves():
-            self._tracks.move(self._moved.matrix)
-            self._pieces.move(self._moved)
-
-    def update(
-        self, index: int, time: float, detections: Detections, embeddings: FloatArray
-    ) -> Tracks:
+    def update(self, observation: Observation) -> FrameTracks:
         """Join the boxes of the next frame to the tracks so far.
 
-        Args:
-            index: frame index; not used, time is what motion needs.
-            time: seconds, growing from call to call.
-            detections: N boxes.
-            embeddings: (N, D) float32, one row per box.
-
         Returns:
-            The boxes that belong to confirmed tracks, in the order given; `trace` tells more.
+            The boxes that belong to confirmed tracks, in the order given, and the record of all
+            others that may turn out to.
         """
-        del index
+        detections, time = observation.detections, observation.time
+        self._follow_camera(observation)
         settings, boxes, scores = self.settings, detections.boxes, detections.scores
-        looks = of_length_one(embeddings)
+        looks = of_length_one(observation.embeddings)
         if not len(self._tracks):
             self._remember_nothing(looks.shape[1])
         self._tracks.predict(time - self._time, settings)
@@ -286,11 +234,11 @@ class HybridTracker:
         numbers[matches >= 0] = self._pieces.numbers[matches[matches >= 0]]
         ended += self._forget()
         numbers[born] = self._start(boxes[born], looks[born], hidden[born], clear[born])
-        self.trace = self._traced(detections, ids, numbers, ended)
-        return detections[ids > 0].named(ids[ids > 0])
+        record = self._record(detections, ids, numbers, ended)
+        return FrameTracks(observation.index, time, detections[ids > 0].named(ids[ids > 0]), record)
 
-    def open_tracklets(self) -> Ended:
-        """Those that have not ended; with them, all tracklets of the traces are told of."""
+    def finish(self) -> EndedTracklets:
+        """Those that have not ended; with them, all tracklets of the records are told of."""
         return self._pieces.ended(np.arange(len(self._tracks)))
 
     def state(self) -> State:
@@ -317,14 +265,28 @@ class HybridTracker:
         self._looks = Looks.from_state(of_owner(state, "looks"))
 
     @property
-    def _parts(self) -> dict[str, Likeness | Fisher | CameraWatch]:
+    def _parts(self) -> dict[str, Likeness | Fisher]:
         """What learns from the video as a whole."""
-        return {"likeness": self._likeness, "fisher": self._fisher, "camera": self._camera}
+        return {"likeness": self._likeness, "fisher": self._fisher}
 
     @property
     def _rows(self) -> dict[str, BoxFilters | Pieces | Looks]:
         """What is remembered of the tracks, a row each."""
         return {"tracks": self._tracks, "pieces": self._pieces, "looks": self._looks}
+
+    def _follow_camera(self, observation: Observation) -> None:
+        """Move what is remembered as the camera moved; forget where it was after a cut."""
+        if observation.frame_size is not None:
+            self._frame_size = observation.frame_size
+        if not self.settings.follow_camera:
+            return
+        self._moved = observation.motion
+        if self._moved.is_cut:
+            self._tracks.lose()
+            self._pieces.lose()
+        elif self._moved.moves():
+            self._tracks.move(self._moved.matrix)
+            self._pieces.move(self._moved)
 
     def _remember_nothing(self, dim: int) -> None:
         """No tracks; `dim` numbers are in an embedding."""
@@ -356,10 +318,10 @@ class HybridTracker:
         evidence[place + size > settings.gate**2] = _NEVER
         evidence[:, self._time - tracks.seen > settings.memory_seconds] = _NEVER
         has_left = share_inside(corners(tracks.position), self._frame_size) < settings.edge_share
-        evidence[has_left & (likeness < settings.return_likeness)] = _NEVER
+        evidence[has_left & (likeness < settings.return_likeness)] = _NEVER  # also if not known
         return evidence
 
-    def _continue(self, matches: IntArray, boxes: FloatArray, hidden: BoolArray) -> Ended:
+    def _continue(self, matches: IntArray, boxes: FloatArray, hidden: BoolArray) -> EndedTracklets:
         """Correct the filters of matched tracks; those that were out of sight begin tracklets."""
         matched = matches >= 0
         rows, boxes, hidden = matches[matched], boxes[matched], hidden[matched]
@@ -413,7 +375,7 @@ class HybridTracker:
             likeness[row] = likeness[:, column] = -np.inf
         return found
 
-    def _forget(self) -> Ended:
+    def _forget(self) -> EndedTracklets:
         """Drop tracks unseen for too long, tentative ones unseen at all, and those replaced."""
         settings, tracks = self.settings, self._tracks
         unseen = self._time - tracks.seen
@@ -437,17 +399,15 @@ class HybridTracker:
         self._looks += Looks.start(looks, self._fisher)
         return numbers
 
-    def _traced(
-        self, detections: Detections, ids: IntArray, numbers: IntArray, ended: Ended
-    ) -> Trace:
+    def _record(
+        self, detections: Detections, ids: IntArray, numbers: IntArray, ended: EndedTracklets
+    ) -> TrackletRecord:
         tentative = (ids == 0) & (numbers > 0)
-        return Trace(
+        return TrackletRecord(
             tracklets=numbers[ids > 0],
             tentative=detections[tentative].named(numbers[tentative]),
-            ended=ended.numbers,
-            looks=ended.looks,
-            camera=self._moved.matrix,
-            is_cut=self._moved.is_cut,
+            ended=ended,
+            motion=self._moved,
         )
 
     def _new_numbers(self, count: int) -> IntArray:

@@ -19,12 +19,18 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from masa_cli.boxes import centres
-from masa_cli.structures import FloatArray, IntArray, Trace, Tracks
+from masa_cli.structures import (
+    CameraMotion,
+    EndedTracklets,
+    FloatArray,
+    FrameTracks,
+    IntArray,
+    TrackletRecord,
+    Tracks,
+)
 
 END_SECONDS = 0.5  # at either end of a tracklet, from which its speed is told
 
-# One frame as the first pass left it: index, seconds, tracks, and what is behind them.
-Line: TypeAlias = tuple[int, float, Tracks, Trace]
 Point: TypeAlias = tuple[float, float, float, float]  # seconds, centre x, centre y, height
 
 
@@ -68,14 +74,16 @@ class Tracklet:
     scores: Mapping[int, float]
 
 
-def collect(lines: Iterable[Line], open_looks: Mapping[int, FloatArray]) -> list[Tracklet]:
+def collect_tracklets(
+    frames: Iterable[FrameTracks], open_tracklets: EndedTracklets
+) -> list[Tracklet]:
     """The tracklets of confirmed tracks, in the order in which they begin.
 
     What is kept meanwhile grows with the number of tracklets, not with that of boxes.
 
     Args:
-        lines: all frames.
-        open_looks: looks of the tracklets that were not over with the last frame.
+        frames: all of them, with their records.
+        open_tracklets: those that were not over with the last frame.
     """
     ground = _Ground()
     growing: dict[int, _Growing] = {}
@@ -86,11 +94,12 @@ def collect(lines: Iterable[Line], open_looks: Mapping[int, FloatArray]) -> list
         if tracklet and tracklet.identity:
             done.append(tracklet.finished(number, look))
 
-    for _, time, tracks, trace in lines:
-        ground.follow(trace)
-        tentative = trace.tentative
+    for frame in frames:
+        record, time, tracks = recorded(frame), frame.time, frame.tracks
+        ground.follow(record.motion)
+        tentative = record.tentative
         for rows, numbers, identities in (
-            (tracks, trace.tracklets, tracks.ids),
+            (tracks, record.tracklets, tracks.ids),
             (tentative, tentative.ids, np.zeros(len(tentative), np.int64)),
         ):
             points = ground.points(rows, time)
@@ -102,11 +111,23 @@ def collect(lines: Iterable[Line], open_looks: Mapping[int, FloatArray]) -> list
                     growing[number] = _Growing(ground.shot)
                 growing[number].add(identity, point)
                 growing[number].scores[label] += score
-        for number, look in zip(trace.ended.tolist(), trace.looks, strict=True):
+        for number, look in _pairs(record.ended):
             finish(number, look)
-    for number in list(growing):
-        finish(number, open_looks[number])
+    for number, look in _pairs(open_tracklets):
+        finish(number, look)
     return sorted(done, key=lambda tracklet: (tracklet.first.time, tracklet.number))
+
+
+def recorded(frame: FrameTracks) -> TrackletRecord:
+    """The record of a frame; ValueError where it has none."""
+    if frame.record is None:
+        raise ValueError(f"frame {frame.index} has no record of its tracklets")
+    return frame.record
+
+
+def _pairs(ended: EndedTracklets) -> Iterator[tuple[int, FloatArray]]:
+    """Number and embedding of each tracklet."""
+    return zip(ended.numbers.tolist(), ended.embeddings, strict=True)
 
 
 class _Ground:
@@ -116,12 +137,12 @@ class _Ground:
         self.shot = 0
         self._back = np.eye(3)
 
-    def follow(self, trace: Trace) -> None:
-        if trace.is_cut:
+    def follow(self, motion: CameraMotion) -> None:
+        if motion.is_cut:
             self.shot += 1
             self._back = np.eye(3)
         else:
-            self._back = self._back @ np.linalg.inv(np.vstack([trace.camera, (0, 0, 1)]))
+            self._back = self._back @ np.linalg.inv(np.vstack([motion.matrix, (0, 0, 1)]))
 
     def points(self, tracks: Tracks, time: float) -> list[Point]:
         """Time, centre and height of each box."""
@@ -174,7 +195,7 @@ _TURNING = 4.0  # seconds after which a wandering object has turned round
 
 
 @dataclass(frozen=True, slots=True)
-class RelinkSettings:
+class LinkingSettings:
     """When two tracklets are one object; nats as in the tracker's settings."""
 
     seconds: float = 10.0  # longest gap that is bridged
@@ -187,8 +208,8 @@ class RelinkSettings:
     one_class: bool = True  # all boxes of an identity get the class that most of them have
 
 
-def joined(
-    tracklets: Sequence[Tracklet], settings: RelinkSettings, frame_size: tuple[int, int]
+def link_tracklets(
+    tracklets: Sequence[Tracklet], settings: LinkingSettings, frame_size: tuple[int, int]
 ) -> dict[int, int]:
     """The identity of each tracklet by its number, from 1 in the order in which they appear.
 
@@ -211,7 +232,7 @@ def joined(
 
 
 def _candidates(
-    tracklets: Sequence[Tracklet], settings: RelinkSettings, frame_size: tuple[int, int]
+    tracklets: Sequence[Tracklet], settings: LinkingSettings, frame_size: tuple[int, int]
 ) -> Iterator[tuple[int, IntArray, NDArray[np.float64]]]:
     """For each tracklet that may go on: its place, those that may be next, and the gains."""
     if not tracklets:
@@ -285,7 +306,7 @@ class _Begins:
         return evidence
 
     def look_evidence(
-        self, rows: IntArray, before: Tracklet, settings: RelinkSettings, distance: float
+        self, rows: IntArray, before: Tracklet, settings: LinkingSettings, distance: float
     ) -> NDArray[np.float64]:
         """(R,) nats of the looks; 0 where one of them is unknown."""
         looks = self.looks[rows]

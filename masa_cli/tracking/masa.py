@@ -1,7 +1,7 @@
 """Association: which box of this frame is which object of the frames before, by appearance.
 
 One tracker serves every published variant of MASA: what differs between them is a row of
-`AssociationSettings`. numpy only; the order of the steps in `Tracker.update` is the algorithm.
+`MasaSettings`. numpy only; the order of the steps in `Tracker.update` is the algorithm.
 """
 
 from __future__ import annotations
@@ -15,13 +15,22 @@ from types import MappingProxyType
 import numpy as np
 
 from masa_cli.boxes import centres, iou
-from masa_cli.structures import BoolArray, Detections, FloatArray, Image, IntArray, State, Tracks
-from masa_cli.tracking.camera import CameraMotion
+from masa_cli.structures import (
+    BoolArray,
+    Detections,
+    EndedTracklets,
+    FloatArray,
+    FrameTracks,
+    IntArray,
+    Observation,
+    State,
+    Tracks,
+)
 from masa_cli.tracking.kalman import Rows, of_owner
 
 
 @dataclass(frozen=True, slots=True)
-class AssociationSettings:
+class MasaSettings:
     """When a box continues a track, starts one, or is ignored (spec sections 9.1 and 9.2).
 
     The defaults are the settings of the MASA demo.
@@ -56,11 +65,11 @@ class AssociationSettings:
             raise ValueError("momentum is within 0..1, frame_rate and max_distance are positive")
 
 
-PRESETS: Mapping[str, AssociationSettings] = MappingProxyType(
+PRESETS: Mapping[str, MasaSettings] = MappingProxyType(
     {
-        "masa-demo": AssociationSettings(max_distance=100.0),
-        "masa-benchmark": AssociationSettings(birth_score=0.0001, continue_score=0.0001),
-        "masa-bdd": AssociationSettings(
+        "masa-demo": MasaSettings(max_distance=100.0),
+        "masa-benchmark": MasaSettings(birth_score=0.0001, continue_score=0.0001),
+        "masa-bdd": MasaSettings(
             birth_score=0.5,
             continue_score=0.3,
             match_similarity=0.6,
@@ -93,7 +102,7 @@ class _Memory(Rows):
         )
 
 
-class Tracker:
+class MasaTracker:
     """Gives boxes identities by nearest neighbours among embeddings.
 
     All state lives in the instance: two trackers do not know of each other.
@@ -104,58 +113,31 @@ class Tracker:
             the adapter that made the embeddings; MASA's own adapters use 1.
     """
 
-    trace = None  # identities are final as they are
+    uses_camera_motion = False  # the camera does not matter to appearance
 
-    def __init__(self, settings: AssociationSettings, *, temperature: float = 1.0) -> None:
+    def __init__(self, settings: MasaSettings, *, temperature: float = 1.0) -> None:
         self.settings = settings
         self._temperature = temperature
         self._next_id = 1
         self._tracks: _Memory | None = None  # None until the size of embeddings is known
         self._backdrops: deque[_Memory] = deque(maxlen=settings.backdrop_frames)  # newest first
 
-    def see(self, image: Image, boxes: FloatArray) -> None:
-        """Nothing: appearance comes as embeddings."""
-
-    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
-        """Nothing: the camera does not matter to looks."""
-
-    def update(
-        self, index: int, time: float, detections: Detections, embeddings: FloatArray
-    ) -> Tracks:
+    def update(self, observation: Observation) -> FrameTracks:
         """Join the boxes of the next frame to the tracks so far.
 
-        Args:
-            index: frame index; must grow from call to call, gaps are fine.
-            time: seconds; not used here, appearance does not care.
-            detections: N boxes.
-            embeddings: (N, D) float32, one row per box.
+        Time does not matter here: appearance does not care.
 
         Returns:
             The boxes that continue or start a track, highest score first. A frame without boxes
             leaves the memory untouched: it ages nothing, as in the original.
         """
-        del time
-        if embeddings.shape[:1] != (len(detections),):
-            raise ValueError(
-                f"expected {len(detections)} rows of embeddings, got {embeddings.shape}"
-            )
-        if not len(detections):
-            return Tracks.empty()
-        rows = self._without_duplicates(detections)
-        detections, embeddings = detections[rows], embeddings[rows]
-        memory = self._tracks if self._tracks is not None else _Memory.empty(embeddings.shape[1])
+        index = observation.index
+        tracks = self._joined(index, observation.detections, observation.embeddings)
+        return FrameTracks(index, observation.time, tracks)
 
-        matches, ambiguous = self._match(index, detections, embeddings, memory)
-        born = (matches < 0) & ~ambiguous & (detections.scores > self.settings.birth_score)
-        ids = self._name(matches, born, memory)
-        seen = _Memory(
-            ids, embeddings, detections.boxes, detections.labels, np.full(len(ids), index, np.int64)
-        )
-        self._remember(index, seen, matches, born, memory)
-        self._keep_backdrops(seen, (ids == 0) & ~ambiguous)
-
-        named = ids > 0
-        return detections[named].named(ids[named])
+    def finish(self) -> EndedTracklets:
+        """Nothing: identities are final as they are."""
+        return EndedTracklets.none()
 
     def state(self) -> State:
         """Everything a new tracker with the same settings needs to go on as this one would."""
@@ -173,6 +155,26 @@ class Tracker:
         self._tracks = memories[0] if memories else None
         self._backdrops.clear()
         self._backdrops.extend(memories[1:])
+
+    def _joined(self, index: int, detections: Detections, embeddings: FloatArray) -> Tracks:
+        """The steps of the algorithm, in their order."""
+        if not len(detections):
+            return Tracks.empty()
+        rows = self._without_duplicates(detections)
+        detections, embeddings = detections[rows], embeddings[rows]
+        memory = self._tracks if self._tracks is not None else _Memory.empty(embeddings.shape[1])
+
+        matches, ambiguous = self._match(index, detections, embeddings, memory)
+        born = (matches < 0) & ~ambiguous & (detections.scores > self.settings.birth_score)
+        ids = self._name(matches, born, memory)
+        seen = _Memory(
+            ids, embeddings, detections.boxes, detections.labels, np.full(len(ids), index, np.int64)
+        )
+        self._remember(index, seen, matches, born, memory)
+        self._keep_backdrops(seen, (ids == 0) & ~ambiguous)
+
+        named = ids > 0
+        return detections[named].named(ids[named])
 
     def _without_duplicates(self, detections: Detections) -> IntArray:
         """Rows to keep, highest score first. A dropped box still drops others (spec 9.1 step 3)."""

@@ -12,8 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from masa_cli.boxes import iou
-from masa_cli.structures import Detections, FloatArray, Image, State, Tracks
-from masa_cli.tracking.camera import CameraMotion
+from masa_cli.structures import EndedTracklets, FrameTracks, Observation, State
 from masa_cli.tracking.kalman import BoxFilters, corners
 
 
@@ -53,29 +52,15 @@ class MotionTracker:
         none = np.empty((0, 4), np.float32)
         self._tracks = BoxFilters.start(np.empty(0, np.int64), none, 0.0, settings)
 
-    trace = None  # identities are final as they are
+    uses_camera_motion = False  # boxes are expected where the image, not the world, has them
 
-    def see(self, image: Image, boxes: FloatArray) -> None:
-        """Nothing: this tracker never looks at a picture."""
-
-    def follow(self, motion: CameraMotion, frame_size: tuple[int, int]) -> None:
-        """Nothing: boxes are expected where the picture, not the world, would have them."""
-
-    def update(
-        self, index: int, time: float, detections: Detections, embeddings: FloatArray | None = None
-    ) -> Tracks:
+    def update(self, observation: Observation) -> FrameTracks:
         """Join the boxes of the next frame to the tracks so far.
-
-        Args:
-            index: frame index; not used, time is what motion needs.
-            time: seconds, growing from call to call.
-            detections: N boxes.
-            embeddings: not used.
 
         Returns:
             The boxes that continue or start a track, in the order given.
         """
-        del index, embeddings
+        detections, time = observation.detections, observation.time
         settings, tracks = self.settings, self._tracks
         tracks.predict(time - self._time, settings)
         self._time = time
@@ -103,7 +88,11 @@ class MotionTracker:
         self._next_id += int(born.sum())
         self._forget(time)
         self._tracks += BoxFilters.start(ids[born], detections.boxes[born], time, settings)
-        return detections[ids > 0].named(ids[ids > 0])
+        return FrameTracks(observation.index, time, detections[ids > 0].named(ids[ids > 0]))
+
+    def finish(self) -> EndedTracklets:
+        """Nothing: identities are final as they are."""
+        return EndedTracklets.none()
 
     def state(self) -> State:
         """Everything a new tracker with the same settings needs to go on as this one would."""

@@ -11,13 +11,13 @@ import numpy as np
 
 from masa_cli.boxes import area, intersection
 from masa_cli.masks import as_array, carried
-from masa_cli.structures import BoolArray, FloatArray, IntArray, Trace, Tracks
-from masa_cli.tracking.linking import Line, Tracklet
+from masa_cli.structures import BoolArray, FloatArray, FrameTracks, IntArray, TrackletRecord, Tracks
+from masa_cli.tracking.linking import Tracklet, recorded
 
 _SWEEP = 256  # frames after which what was seen too long ago is forgotten
 
 
-class _Sight(NamedTuple):
+class _Sighting(NamedTuple):
     """A row of a frame in which an identity was seen."""
 
     frame: int
@@ -29,63 +29,64 @@ class _Sight(NamedTuple):
         return self.tracks[self.row : self.row + 1]
 
 
-def completed(
-    lines: Iterable[Line],
+def apply_identities(
+    frames: Iterable[FrameTracks],
     identities: Mapping[int, int],
     labels: Mapping[int, int],
-    longest: float,
-) -> Iterator[tuple[int, float, Tracks]]:
+    max_gap: float,
+) -> Iterator[FrameTracks]:
     """Each frame's boxes under their final identities, and boxes interpolated where some miss.
 
     Boxes that a track had before it was confirmed belong to it. Frames are held back while a gap
     in them may still be closed, and no longer; no gap is closed across a cut.
 
     Args:
-        lines: frames as the first pass left them.
+        frames: as the first pass left them, with their records.
         identities: by the number of the tracklet; the boxes of other tracklets are dropped.
         labels: by identity; boxes of others keep their own.
-        longest: gap that is filled, seconds.
+        max_gap: that is interpolated, seconds.
     """
-    held: deque[tuple[int, float, Tracks]] = deque()
-    sights: dict[int, _Sight] = {}  # the last one of each identity
-    for index, time, found, trace in lines:
-        if trace.is_cut:
-            sights.clear()
-        tracks = _renamed(found, trace, identities, labels)
-        held.append((index, time, tracks))
+    held: deque[FrameTracks] = deque()
+    last_seen: dict[int, _Sighting] = {}  # of each identity
+    for frame in frames:
+        record, index, time = recorded(frame), frame.index, frame.time
+        if record.motion.is_cut:
+            last_seen.clear()
+        tracks = _identified(frame.tracks, record, identities, labels)
+        held.append(FrameTracks(index, time, tracks))
         for row, identity in enumerate(tracks.ids.tolist()):
-            now, before = _Sight(index, time, tracks, row), sights.get(identity)
-            if before and index - before.frame > 1 and time - before.time <= longest:
-                _bridge(held, before, now)
-            sights[identity] = now
-        while held[0][1] < time - longest:
+            now, before = _Sighting(index, time, tracks, row), last_seen.get(identity)
+            if before and index - before.frame > 1 and time - before.time <= max_gap:
+                _interpolate(held, before, now)
+            last_seen[identity] = now
+        while held[0].time < time - max_gap:
             yield held.popleft()
         if index % _SWEEP == 0:
-            sights = {key: old for key, old in sights.items() if time - old.time <= longest}
+            last_seen = {key: old for key, old in last_seen.items() if time - old.time <= max_gap}
     yield from held
 
 
-def _renamed(
-    tracks: Tracks, trace: Trace, identities: Mapping[int, int], labels: Mapping[int, int]
+def _identified(
+    tracks: Tracks, record: TrackletRecord, identities: Mapping[int, int], labels: Mapping[int, int]
 ) -> Tracks:
     """Tracks and tentative boxes under the identities of their tracklets."""
-    numbers = np.concatenate([trace.tracklets, trace.tentative.ids])
+    numbers = np.concatenate([record.tracklets, record.tentative.ids])
     ids = np.array([identities.get(number, 0) for number in numbers.tolist()], np.int64)
-    renamed = Tracks.joined([tracks, trace.tentative]).renamed(ids)[ids > 0]
+    renamed = Tracks.joined([tracks, record.tentative]).renamed(ids)[ids > 0]
     pairs = zip(renamed.ids.tolist(), renamed.labels.tolist(), strict=True)
     classes = np.array([labels.get(identity, own) for identity, own in pairs], np.int64)
     return replace(renamed, labels=classes)
 
 
-def _bridge(held: deque[tuple[int, float, Tracks]], before: _Sight, now: _Sight) -> None:
-    """Put a box into each held frame between two sights of one identity."""
-    for place in range(len(held) - 2, -1, -1):
-        index, time, tracks = held[place]
-        if index <= before.frame:
+def _interpolate(held: deque[FrameTracks], before: _Sighting, now: _Sighting) -> None:
+    """Put a box into each held frame between two sightings of one identity."""
+    for position in range(len(held) - 2, -1, -1):
+        frame = held[position]
+        if frame.index <= before.frame:
             return
-        share = np.float32((time - before.time) / (now.time - before.time))
+        share = np.float32((frame.time - before.time) / (now.time - before.time))
         between = _between(before.alone(), now.alone(), share)
-        held[place] = index, time, Tracks.joined([tracks, between])
+        held[position] = replace(frame, tracks=Tracks.joined([frame.tracks, between]))
 
 
 def _between(before: Tracks, after: Tracks, share: np.float32) -> Tracks:
@@ -111,7 +112,7 @@ def _between(before: Tracks, after: Tracks, share: np.float32) -> Tracks:
     )
 
 
-def labels_of(tracklets: Iterable[Tracklet], identities: Mapping[int, int]) -> dict[int, int]:
+def majority_labels(tracklets: Iterable[Tracklet], identities: Mapping[int, int]) -> dict[int, int]:
     """The label of each identity: the one that has the most score over all of its boxes.
 
     Args:

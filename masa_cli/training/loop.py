@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from masa_cli.models.variants import Variant
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.training.batches import Batch, Processes, not_yet
 from masa_cli.training.object_prior import Seen, SeenViews
 from masa_cli.training.objectives import Objective
@@ -43,11 +43,11 @@ class Trainee(nn.Module):
         variant: Variant,
         parts: Mapping[str, nn.Module],
         objectives: Sequence[tuple[Objective, Any]],
-        watch: Watch | None = None,
+        watch: RunProgress | None = None,
     ) -> None:
         super().__init__()
         self.variant, self.objectives = variant, objectives
-        self.watch = watch or Watch()
+        self.watch = watch or RunProgress()
         self.parts = nn.ModuleDict(parts)
         self.parts["backbone"].requires_grad_(variant.unfrozen)
         for block in list(self.parts["backbone"].children())[: variant.frozen_blocks]:
@@ -153,7 +153,7 @@ class Trainer:
     """
 
     def __init__(
-        self, trainee: Trainee, recipe: Recipe, processes: Processes, watch: Watch
+        self, trainee: Trainee, recipe: Recipe, processes: Processes, watch: RunProgress
     ) -> None:
         self.trainee, self._recipe, self._processes = trainee, recipe, processes
         self._network = processes.joined(trainee)

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 
 from masa_cli.errors import Interrupted, OutputError, SourceError
 from masa_cli.formats.files import PartFile, make_folder, part_of
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.sources.image_folder import SUFFIXES, read_image
 from masa_cli.structures import BoolArray, FloatArray, Image, IntArray
 from masa_cli.training.regions import REGIONS_FILE
@@ -249,7 +249,7 @@ def prepare(
     open_source: Callable[[], RegionSource],
     conditions: Mapping[str, Any],
     wanted: RegionFilter,
-    watch: Watch,
+    watch: RunProgress,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -294,7 +294,7 @@ def prepare(
 
 
 def _line(
-    images: Path, name: str, source: RegionSource, wanted: RegionFilter, watch: Watch
+    images: Path, name: str, source: RegionSource, wanted: RegionFilter, watch: RunProgress
 ) -> dict[str, Any]:
     """What is to be known of one image."""
     line: dict[str, Any] = {"file_name": name, "height": 0, "width": 0, "regions": []}

@@ -10,7 +10,7 @@ from typing import Any
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.files import make_folder
 from masa_cli.models.variants import find_variant
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.training.batches import Processes, processes, read_batches
 from masa_cli.training.keeper import (
     Bystander,
@@ -31,7 +31,7 @@ from masa_cli.training.validation import Validation, find_videos, split
 logger = logging.getLogger(__name__)
 
 
-def train(job: TrainJob, watch: Watch, listener: Listener) -> TrainSummary:
+def train(job: TrainJob, watch: RunProgress, listener: Listener) -> TrainSummary:
     """Check everything, then train; in each of the processes of a run.
 
     Args:
@@ -97,7 +97,7 @@ def _check(job: TrainJob, own: Processes) -> None:
         )
 
 
-def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: Watch) -> Trainee:
+def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: RunProgress) -> Trainee:
     settings = _settings(job)
     objectives = [OBJECTIVES[type(each)] for each in settings]
     parts = first_weights(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +26,10 @@ from masa_cli.models.adapter import Adapter, build_adapter
 from masa_cli.models.features import FrameFeatures, Pyramid, to_tensor
 from masa_cli.models.heads import EmbeddingHead
 from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
+from masa_cli.pipeline import associate, observe
+from masa_cli.progress import RunProgress
 from masa_cli.sources import Source, open_source
-from masa_cli.structures import Detections, FloatArray, Frame
+from masa_cli.structures import BoolArray, Detections, FloatArray, Frame
 from masa_cli.tracking import build_tracker
 from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch
@@ -206,19 +209,27 @@ class KnownVideo:
     source: Source
     truth: MotRows
 
-    def frames(self) -> Iterator[tuple[Frame, Detections]]:
-        """The frames that the truth tells of, with its boxes."""
-        rows = self.truth
-        counted = rows.scores != 0  # the flag of rows that count
-        last = int(rows.frames[counted].max())
-        for frame in self.source.frames():
-            if frame.index > last:
-                return
-            boxes = rows.boxes[counted & (rows.frames == frame.index)].astype(np.float32)
-            yield (
-                frame,
-                Detections(boxes, np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.int64)),
-            )
+    classes = ("object",)
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """The frames that the truth tells of."""
+        last = int(self.truth.frames[self._counted].max())
+        yield from takewhile(lambda frame: frame.index <= last, self.source.frames())
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """The true boxes of these frames."""
+        return [self._boxes(frame.index) for frame in frames]
+
+    @property
+    def _counted(self) -> BoolArray:
+        """(N,) which rows count, by their flag."""
+        counted: BoolArray = self.truth.scores != 0
+        return counted
+
+    def _boxes(self, index: int) -> Detections:
+        rows = self._counted & (self.truth.frames == index)
+        boxes = self.truth.boxes[rows].astype(np.float32)
+        return Detections(boxes, np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.int64))
 
 
 def find_videos(folder: Path) -> list[KnownVideo]:
@@ -273,14 +284,13 @@ def score_videos(
         adapter: gives the boxes their embeddings.
     """
     results.mkdir(parents=True, exist_ok=True)
+    progress = RunProgress()
     for video in videos:
         tracker = build_tracker(ASSOCIATION, temperature=adapter.temperature)
         with MotWriter(results / f"{video.name}.txt") as writer:
-            for frame, detections in video.frames():
-                (embeddings,) = adapter.embed([frame], [detections.boxes])
-                tracker.see(frame.image, detections.boxes)
-                time = float(frame.time)
-                writer.write(frame, tracker.update(frame.index, time, detections, embeddings))
+            observations = observe(video.frames(), video, adapter, None, progress=progress)
+            for frame, found in associate(observations, tracker, progress=progress):
+                writer.write(frame, found.tracks)
     scores = evaluate(folder, results, protocol="mot").combined
     return {"IDF1": scores["IDF1"], "AssA": scores["AssA"]}
 

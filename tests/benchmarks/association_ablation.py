@@ -40,9 +40,9 @@ from masa_cli.sources import open_source
 from masa_cli.sources.scenarios import SCENARIOS, scenario
 from masa_cli.structures import Detections, FloatArray, Frame, Image, Trace, Tracks
 from masa_cli.tracking import build_tracker
-from masa_cli.tracking.camera import CameraMotion, CameraWatch
+from masa_cli.tracking.camera import CameraMotion, CameraMotionEstimator
 from masa_cli.tracking.hybrid import HybridTracker
-from masa_cli.tracking.linking import Line, RelinkSettings
+from masa_cli.tracking.linking import Line, LinkingSettings
 from masa_cli.tracking.masa import PRESETS
 
 BATCH = 8  # frames that are embedded together
@@ -209,7 +209,7 @@ def perceive(
 
     name, weights = resolve(eyes.adapter)
     adapter = OnnxNet(eyes.net) if eyes.net else build_adapter(name, weights=weights, device="cpu")
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     looks, camera = [], []
     while batch := list(islice(frames, BATCH)):
         looks += adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
@@ -249,7 +249,7 @@ class OnnxNet:
 
 
 class Recorded:
-    """In the place of a CameraWatch: the motions that were found before."""
+    """In the place of a CameraMotionEstimator: the motions that were found before."""
 
     def __init__(self, motions: Sequence[CameraMotion]) -> None:
         self._motions = iter(motions)
@@ -274,7 +274,7 @@ def measure(row: Row, clip: Clip) -> Score:
     if row.looks_twice and isinstance(tracker, HybridTracker):
         rest = tracker.open_tracklets()
         looks = dict(zip(rest.numbers.tolist(), rest.looks, strict=True))
-        settings = with_changes(RelinkSettings(), row.of_relink)
+        settings = with_changes(LinkingSettings(), row.of_relink)
         found = [
             tracks for _, _, tracks in looked_at_twice(lines, looks, settings, clip.frame_size)
         ]
@@ -345,7 +345,7 @@ def main() -> None:
     everything = rows(options.also, options.only_also)
     for row in everything:  # a wrong setting is found before anything is rendered
         build_tracker(row.name, changes=row.of_tracker)
-        with_changes(RelinkSettings(), row.of_relink)
+        with_changes(LinkingSettings(), row.of_relink)
 
     results: dict[str, list[list[Score]]] = {}
     with ProcessPoolExecutor(options.jobs) as pool:

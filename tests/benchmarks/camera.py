@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from masa_cli.tracking.camera import CameraWatch
+from masa_cli.tracking.camera import CameraMotionEstimator
 
 NO_BOXES = np.empty((0, 4), np.float32)
 SHOT = 20  # frames
@@ -37,7 +37,7 @@ def read_frames(path, size):
 
 def measure(frames):
     """(N,) seconds of each update, and the motions, after the first frame."""
-    watch, seconds, motions = CameraWatch(), [], []
+    watch, seconds, motions = CameraMotionEstimator(), [], []
     for frame in frames:
         start = time.perf_counter()
         motions.append(watch.update(frame, NO_BOXES))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.jobs.run import run
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
 
 SHORT, LONG = 2_000, 20_000
@@ -28,7 +28,7 @@ def track_synthetic(num_frames, association):
     video = SyntheticVideo(SyntheticSettings(num_frames=num_frames, width=192, height=108))
     with tempfile.TemporaryDirectory() as folder:
         results = Results(Path(folder), "synthetic")
-        run(TrackJob(video, video, results, association=association), Watch())
+        run(TrackJob(video, video, results, association=association), RunProgress())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -23,7 +23,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from masa_cli.models.variants import find_variant
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.sources.image_folder import read_image
 from masa_cli.training import matching, object_prior
 from masa_cli.training.batches import processes, read_batches
@@ -37,7 +37,7 @@ WARM_UP = 2
 OWN = ("views", "assign", "sample", "proposals")
 
 
-class MemoryWatch(Watch):
+class MemoryWatch(RunProgress):
     """Also takes down how much memory the process holds at the end of each stage (Linux)."""
 
     def __init__(self):

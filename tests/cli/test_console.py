@@ -17,7 +17,7 @@ from masa_cli import __version__
 from masa_cli.cli.app import app
 from masa_cli.cli.console import _SLOWEST, Boundary, _Rate, say, show, show_table, stops_on_signals
 from masa_cli.errors import Interrupted, MasaError
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from tests.clips import boxes_at
 
 
@@ -190,7 +190,7 @@ def test_a_killed_run_is_resumed_to_the_same_results(tmp_path, detections):
 
 def test_signals_are_handled_as_before_once_the_run_is_over():
     before = signal.getsignal(signal.SIGINT)
-    with stops_on_signals(Watch()):
+    with stops_on_signals(RunProgress()):
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -199,8 +199,8 @@ def test_a_second_signal_stops_at_once():
     code = (
         "import os, signal\n"
         "from masa_cli.cli.console import stops_on_signals\n"
-        "from masa_cli.progress import Watch\n"
-        "watch = Watch()\n"
+        "from masa_cli.progress import RunProgress\n"
+        "watch = RunProgress()\n"
         "with stops_on_signals(watch):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print(watch.stop_requested, flush=True)\n"

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from masa_cli.jobs.replay import Keeping
-from masa_cli.tracking import NAMES
+from masa_cli.formats.embeddings import EmbeddingsWriter
+from masa_cli.tracking import TRACKERS
 from tests.clips import write_clip
 
 NUM_FRAMES = 24
@@ -42,7 +42,7 @@ def kept(clip):
     return keep(clip, Path("kept"), "--no-video")
 
 
-@pytest.mark.parametrize("association", NAMES)
+@pytest.mark.parametrize("association", TRACKERS)
 def test_retrack_gives_what_a_fresh_run_would(clip, kept, association):
     video, dets = clip
     options = ["--also", "coco", "--trails", 3, "--association", association]
@@ -72,20 +72,20 @@ def test_the_camera_is_kept_by_trackers_that_do_not_ask_for_it(clip):
 
 
 def test_a_stopped_run_keeps_the_same_embeddings_when_it_goes_on(clip, kept, monkeypatch):
-    update = Keeping.update
+    write = EmbeddingsWriter.write
 
-    def interrupted(self, index, *rest):
-        if index == 13:
+    def interrupted(self, observation):
+        if observation.index == 13:
             raise KeyboardInterrupt
-        return update(self, index, *rest)
+        return write(self, observation)
 
     video, dets = clip
     command = ["track", video, "--dets", dets, "--save-embeddings", "-o", "stopped", "--no-video"]
-    monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_CHECKPOINTS", 0)
-    monkeypatch.setattr(Keeping, "update", interrupted)
+    monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_SAVES", 0)
+    monkeypatch.setattr(EmbeddingsWriter, "write", interrupted)
     assert masa(*command).exit_code == 130
     assert not Path("stopped/embeddings.masa").exists()
-    monkeypatch.setattr(Keeping, "update", update)
+    monkeypatch.setattr(EmbeddingsWriter, "write", write)
     assert masa(*command, "--resume").exit_code == 0
     assert Path("stopped/embeddings.masa").read_bytes() == kept.read_bytes()
     assert contents("stopped") == contents("kept")

@@ -154,7 +154,7 @@ def test_everything_gets_masks_and_identities(frames, published_file, proposals)
         "--masks-png", "-o", "out", "--association", "masa-demo",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    tracks = [each for _, _, each in TracksReader(Path("out/tracks.jsonl"))]
+    tracks = [each for each in (frame.tracks for frame in TracksReader(Path("out/tracks.jsonl")))]
     assert len(tracks) == 2
     assert all(len(each) <= 5 for each in tracks)
     if proposals == "adapter":

@@ -96,7 +96,7 @@ def test_an_unknown_class_is_an_error_before_anything_is_written(clip):
 
 
 def test_a_run_goes_on_only_with_the_same_choice(clip):
-    from masa_cli.formats.spool import Checkpoint
+    from masa_cli.formats.spool import ResumeState
 
     video, dets = clip
     command = ["track", video, "--dets", dets, *MOTION]
@@ -104,7 +104,7 @@ def test_a_run_goes_on_only_with_the_same_choice(clip):
     assert masa(*command, "--roi", top).exit_code == 0
     # As if it had been killed at once.
     Path("out/tracks.jsonl").rename("out/tracks.jsonl.part")
-    Checkpoint({"wanted boxes": "others"}, 0, 0, False, {}).write(Path("out/checkpoint.part"))
+    ResumeState({"wanted boxes": "others"}, 0, 0, False, {}).write(Path("out/checkpoint.part"))
     result = masa(*command, "--roi", top, "--resume")
     assert result.exit_code == 1
     assert "wanted boxes was others, is Selection(" in " ".join(result.stderr.split())

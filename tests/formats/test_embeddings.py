@@ -9,10 +9,9 @@ from masa_cli.formats.embeddings import (
     EmbeddingsReader,
     EmbeddingsWriter,
     Kept,
-    KeptFrame,
     finish_embeddings,
 )
-from masa_cli.structures import Detections, VideoInfo
+from masa_cli.structures import CameraMotion, Detections, Observation, VideoInfo
 
 INFO = VideoInfo("street", 96, 64, Fraction(30000, 1001), Fraction(1001, 30000), None)
 KEPT = Kept(INFO, ("car", 'a "b" [c]'), 0.07, "prompt", {"--prompt": "car, 日本"})
@@ -26,20 +25,22 @@ def frame(index, num_boxes=2, dim=3):
         np.arange(num_boxes) % 2,
     )
     looks = rng.normal(size=(num_boxes, dim)).astype(np.float32)
-    return KeptFrame(index, index / 7, found, looks, rng.normal(size=(2, 3)), index == 1)
+    motion = CameraMotion(rng.normal(size=(2, 3)), index == 1)
+    return Observation(index, index / 7, found, looks, motion, (INFO.width, INFO.height))
 
 
 def write(path, frames):
     with EmbeddingsWriter(path, KEPT) as writer:
-        looks = [writer.write(each) for each in frames]
+        looks = [writer.write(each).embeddings for each in frames]
         offset = writer.offset
     finish_embeddings(path, offset, len(frames))
     return looks
 
 
 def assert_same(back, given, looks):
-    assert (back.index, back.time, back.is_cut) == (given.index, given.time, given.is_cut)
-    assert np.array_equal(back.camera, given.camera)
+    assert (back.index, back.time, back.frame_size) == (given.index, given.time, given.frame_size)
+    assert back.motion.is_cut == given.motion.is_cut
+    assert np.array_equal(back.motion.matrix, given.motion.matrix)
     for name in ("boxes", "scores", "labels"):
         assert np.array_equal(getattr(back.detections, name), getattr(given.detections, name))
     assert np.array_equal(back.embeddings, looks)
@@ -64,14 +65,14 @@ def test_an_embedding_beyond_float16_becomes_the_largest_number(tmp_path):
     assert write(tmp_path / "e", [huge])[0][0, 0] == 65504
 
 
-def test_a_run_goes_on_where_its_checkpoint_stood(tmp_path):
+def test_a_run_goes_on_where_its_state_was_saved(tmp_path):
     frames = [frame(index) for index in range(4)]
     write(tmp_path / "whole", frames)
     with EmbeddingsWriter(tmp_path / "e", KEPT) as writer:
         for each in frames[:2]:
             writer.write(each)
         offset = writer.offset
-        writer.write(frames[3])  # lost: it is behind the checkpoint
+        writer.write(frames[3])  # lost: it is behind what was saved
     with EmbeddingsWriter(tmp_path / "e", KEPT, resume_at=offset) as writer:
         for each in frames[2:]:
             writer.write(each)

@@ -49,8 +49,9 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path):
         for index, tracks in enumerate(written):
             writer.write(frame(index), tracks)
     reader = TracksReader(path, classes=("cat", "dog"))
-    for index, (tracks, (got_index, time, got)) in enumerate(zip(written, reader, strict=True)):
-        assert (got_index, time) == (index, float(frame(index).time))
+    for index, (tracks, back) in enumerate(zip(written, reader, strict=True)):
+        got = back.tracks
+        assert (back.index, back.time) == (index, float(frame(index).time))
         np.testing.assert_array_equal(got.boxes, tracks.boxes, strict=True)
         np.testing.assert_array_equal(got.scores, tracks.scores, strict=True)
         np.testing.assert_array_equal(got.labels, tracks.labels, strict=True)
@@ -65,7 +66,8 @@ def test_interpolated_boxes_are_marked_and_read_as_such(tmp_path: Path):
     first, second = path.read_text().splitlines()
     assert '"interpolated":[false,true,false]' in first
     assert "interpolated" not in second
-    read = [tracks.interpolated.tolist() for _, _, tracks in TracksReader(path, ("cat", "dog"))]
+    reader = TracksReader(path, ("cat", "dog"))
+    read = [back.tracks.interpolated.tolist() for back in reader]
     assert read == [marks.tolist(), [False] * 3]
     path.write_text(first.replace("false,true,false", "false,true"))
     with pytest.raises(SourceError, match="3 times true or false"):
@@ -76,8 +78,8 @@ def test_parts_of_arrays_are_written_too(tmp_path: Path):
     path = tmp_path / "tracks.jsonl"
     with TracksWriter(path, ("cat", "dog")) as writer:
         writer.write(frame(0), some_tracks(9)[::2])
-    (_, _, tracks), *_ = TracksReader(path)
-    np.testing.assert_array_equal(tracks.boxes, some_tracks(9).boxes[::2])
+    back, *_ = TracksReader(path)
+    np.testing.assert_array_equal(back.tracks.boxes, some_tracks(9).boxes[::2])
 
 
 def test_classes_grow_in_the_order_of_appearance(tmp_path: Path):
@@ -87,15 +89,16 @@ def test_classes_grow_in_the_order_of_appearance(tmp_path: Path):
     frames = iter(reader)
     next(frames)
     assert reader.classes == ("dog",)
-    index, _, tracks = next(frames)
-    assert (index, tracks.labels.tolist(), reader.classes) == (4, [1], ("dog", "cat"))
+    second = next(frames)
+    found = (second.index, second.tracks.labels.tolist(), reader.classes)
+    assert found == (4, [1], ("dog", "cat"))
 
 
 def test_lines_behind_a_bad_one_are_not_read_ahead(tmp_path: Path):
     path = tmp_path / "tracks.jsonl"
     path.write_text(LINE + "broken\n")
     frames = iter(TracksReader(path))
-    assert next(frames)[0] == 0
+    assert next(frames).index == 0
     with pytest.raises(SourceError, match=r'line 2: expected JSON, got .*: "broken"'):
         next(frames)
 
@@ -196,8 +199,8 @@ def test_masks_come_back_and_are_left_out_where_there_are_none(tmp_path: Path):
     write_three_frames(TracksWriter(path, CLASSES))
     lines = path.read_text().splitlines()
     assert ['"masks"' in line for line in lines] == [True, False, True]
-    for (_, _, got), expected in zip(TracksReader(path, CLASSES), three_frames(), strict=True):
-        assert got.masks.tolist() == expected.masks.tolist()
+    for back, expected in zip(TracksReader(path, CLASSES), three_frames(), strict=True):
+        assert back.tracks.masks.tolist() == expected.masks.tolist()
     assert read_detections(path).of_frame(0).masks.tolist() == three_frames()[0].masks.tolist()
 
 

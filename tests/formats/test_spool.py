@@ -1,6 +1,7 @@
 """Traces in the spool."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,8 +9,15 @@ import orjson
 import pytest
 
 from masa_cli.errors import OutputError, SettingsError
-from masa_cli.formats.spool import KEY, Checkpoint, Spool, TracedReader, trace_fields
-from masa_cli.structures import Frame, Trace, Tracks
+from masa_cli.formats.spool import KEY, RecordReader, ResumeState, Spool, record_fields
+from masa_cli.structures import (
+    CameraMotion,
+    EndedTracklets,
+    Frame,
+    FrameTracks,
+    TrackletRecord,
+    Tracks,
+)
 
 CONDITIONS = {"association": "motion"}
 STATES = {"tracker": {"ids": np.array([3, 4]), "mean": np.array([0.1, 1e-30])}, "embedder": {}}
@@ -19,10 +27,10 @@ def frame(index):
     return Frame.without_image(index, Fraction(index, 25))
 
 
-def test_a_checkpoint_comes_back_exactly(tmp_path):
+def test_a_state_comes_back_exactly(tmp_path):
     path = tmp_path / "checkpoint.part"
-    Checkpoint(CONDITIONS, 7, 123, False, STATES).write(path)
-    back = Checkpoint.read(path)
+    ResumeState(CONDITIONS, 7, 123, False, STATES).write(path)
+    back = ResumeState.read(path)
     assert (back.conditions, back.next_frame, back.offset, back.complete) == (
         CONDITIONS,
         7,
@@ -37,42 +45,49 @@ def test_a_checkpoint_comes_back_exactly(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04broken"])
-def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+def test_what_is_no_state_is_refused(tmp_path, content):
     path = tmp_path / "checkpoint.part"
     path.write_bytes(content)
-    with pytest.raises(OutputError, match="is no checkpoint"):
-        Checkpoint.read(path)
+    with pytest.raises(OutputError, match="is no state of an interrupted run"):
+        ResumeState.read(path)
 
 
-def test_a_missing_checkpoint_is_refused(tmp_path):
+def test_a_missing_state_is_refused(tmp_path):
     with pytest.raises(OutputError, match="does not exist"):
-        Checkpoint.read(tmp_path / "checkpoint.part")
+        ResumeState.read(tmp_path / "checkpoint.part")
 
 
 def test_other_conditions_are_named():
-    checkpoint = Checkpoint({"a": "1", "b": "2"}, 0, 0, False, {})
+    checkpoint = ResumeState({"a": "1", "b": "2"}, 0, 0, False, {})
     checkpoint.check({"b": "2", "a": "1"})
     with pytest.raises(SettingsError, match="b was 2, is 3; c was None, is 4"):
         checkpoint.check({"a": "1", "b": "3", "c": "4"})
 
 
-def test_going_on_drops_what_came_after_the_checkpoint(tmp_path):
+def test_a_run_of_another_version_is_refused_in_one_sentence():
+    earlier = ResumeState({"masa": "0.1.0", "second look": "True"}, 0, 0, True, {})
+    with pytest.raises(SettingsError, match=r"begun by masa 0\.1\.0, and masa 0\.2\.0 cannot") as e:
+        earlier.check({"masa": "0.2.0", "refine": "True"})
+    assert ";" not in e.value.problem
+
+
+def test_going_on_drops_what_came_after_what_was_saved(tmp_path):
     tracks, checkpoint = tmp_path / "tracks.jsonl", tmp_path / "checkpoint.part"
     with Spool(tracks, checkpoint, ("object",), CONDITIONS) as spool:
-        spool.write(frame(0), Tracks.empty())
+        spool.write(frame(0), FrameTracks(0, 0.0, Tracks.empty()))
         spool.save(STATES)
         kept = (tmp_path / "tracks.jsonl.part").read_bytes()
-        spool.write(frame(1), Tracks.empty())
-    resume = Checkpoint.read(checkpoint)
+        spool.write(frame(1), FrameTracks(1, 0.04, Tracks.empty()))
+    resume = ResumeState.read(checkpoint)
     with Spool(tracks, checkpoint, ("object",), CONDITIONS, resume) as spool:
         assert spool.next_frame == 1
     assert (tmp_path / "tracks.jsonl.part").read_bytes() == kept
     assert not tracks.exists()
 
 
-def test_a_spool_shorter_than_its_checkpoint_is_refused(tmp_path):
+def test_a_spool_shorter_than_what_was_saved_is_refused(tmp_path):
     (tmp_path / "tracks.jsonl.part").write_bytes(b"short")
-    resume = Checkpoint(CONDITIONS, 9, 1000, False, {})
+    resume = ResumeState(CONDITIONS, 9, 1000, False, {})
     with pytest.raises(OutputError, match="has 5 bytes, expected at least 1000"):
         Spool(tmp_path / "tracks.jsonl", tmp_path / "c", ("object",), CONDITIONS, resume)
 
@@ -91,58 +106,63 @@ def some_tracks(count, seed=0):
     )
 
 
-def some_trace(seed=0, is_cut=False):
+def some_record(seed=0, is_cut=False):
     rng = np.random.default_rng(seed)
-    looks = rng.normal(size=(3, 8)).astype(np.float16).astype(np.float32)
+    embeddings = rng.normal(size=(3, 8)).astype(np.float16).astype(np.float32)
     camera = rng.normal(size=(2, 3)) if seed else np.eye(2, 3)
-    return Trace(np.array([9, 4]), some_tracks(2, seed), np.array([1, 2, 3]), looks, camera, is_cut)
+    ended = EndedTracklets(np.array([1, 2, 3]), embeddings)
+    motion = CameraMotion(camera, is_cut)
+    return TrackletRecord(np.array([9, 4]), some_tracks(2, seed), ended, motion)
 
 
 def assert_equal(one, other):
     assert one.tracklets.tolist() == other.tracklets.tolist()
-    assert one.ended.tolist() == other.ended.tolist()
+    assert one.ended.numbers.tolist() == other.ended.numbers.tolist()
     for name in ("boxes", "scores", "labels", "ids"):
         first, second = getattr(one.tentative, name), getattr(other.tentative, name)
         np.testing.assert_array_equal(first, second, strict=True)
-    np.testing.assert_array_equal(one.looks, other.looks, strict=True)
-    np.testing.assert_array_equal(one.camera, other.camera, strict=True)
-    assert one.is_cut == other.is_cut
+    np.testing.assert_array_equal(one.ended.embeddings, other.ended.embeddings, strict=True)
+    np.testing.assert_array_equal(one.motion.matrix, other.motion.matrix, strict=True)
+    assert one.motion.is_cut == other.motion.is_cut
 
 
 @pytest.fixture
 def spool(tmp_path):
-    """Frames with a trace each, written by a first pass."""
+    """Frames with a record each, written by a first pass."""
     path = tmp_path / "tracks.jsonl"
     with Spool(path, tmp_path / "checkpoint.part", CLASSES, {}) as spool:
         for index in range(3):
             frame = Frame.without_image(index, Fraction(index, 25))
-            spool.write(frame, some_tracks(2, index), some_trace(index, index == 2))
+            found = FrameTracks(
+                index, index / 25, some_tracks(2, index), some_record(index, index == 2)
+            )
+            spool.write(frame, found, with_record=True)
     return tmp_path / "tracks.jsonl.part"
 
 
 def test_what_is_written_is_read_and_as_often_as_wanted(spool):
-    reader = TracedReader(spool, CLASSES)
+    reader = RecordReader(spool, CLASSES)
     for _ in range(2):
-        for index, line in enumerate(reader):
-            assert line[:2] == (index, index / 25)
-            assert line[2].ids.tolist() == some_tracks(2, index).ids.tolist()
-            assert_equal(line[3], some_trace(index, index == 2))
+        for index, frame in enumerate(reader):
+            assert (frame.index, frame.time) == (index, index / 25)
+            assert frame.tracks.ids.tolist() == some_tracks(2, index).ids.tolist()
+            assert_equal(frame.record, some_record(index, index == 2))
     assert index == 2
 
 
 def test_a_frame_in_which_nothing_happens():
     none = np.empty(0, np.int64)
-    nothing = Trace(none, Tracks.empty(), none, np.empty((0, 8), np.float32), np.eye(2, 3))
-    fields = json.loads(orjson.dumps(trace_fields(nothing, ()), option=orjson.OPT_SERIALIZE_NUMPY))
+    ended = EndedTracklets(none, np.empty((0, 8), np.float32))
+    nothing = TrackletRecord(none, Tracks.empty(), ended, CameraMotion.identity())
+    fields = json.loads(orjson.dumps(record_fields(nothing, ()), option=orjson.OPT_SERIALIZE_NUMPY))
     assert "camera" not in fields
     assert not any(fields.values())
 
 
-def test_looks_keep_three_digits(tmp_path):
-    trace = some_trace()
+def test_embeddings_keep_three_digits(tmp_path):
     exact = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
-    object.__setattr__(trace, "looks", exact)
-    text = trace_fields(trace, CLASSES)["looks"]
+    record = replace(some_record(), ended=EndedTracklets(np.arange(3), exact))
+    text = record_fields(record, CLASSES)["embeddings"]
     assert isinstance(text, str)
     assert len(text) == 64  # 3 x 8 x 2 bytes
 
@@ -152,18 +172,18 @@ def test_looks_keep_three_digits(tmp_path):
     [
         lambda fields: fields.pop(KEY),
         lambda fields: fields[KEY].pop("ended"),
-        lambda fields: fields[KEY].update(looks="no base 64!"),
-        lambda fields: fields[KEY].update(looks="AAAA"),
+        lambda fields: fields[KEY].update(embeddings="no base 64!"),
+        lambda fields: fields[KEY].update(embeddings="AAAA"),
         lambda fields: fields[KEY].update(camera=[1, 2]),
         lambda fields: fields.update({KEY: 3}),
     ],
 )
-def test_a_line_without_its_trace_is_an_error_that_names_it(spool, damage):
+def test_a_line_without_its_record_is_an_error_that_names_it(spool, damage):
     lines = spool.read_text().splitlines()
     fields = json.loads(lines[1])
     damage(fields)
     lines[1] = json.dumps(fields)
     spool.write_text("\n".join(lines) + "\n")
     with pytest.raises(OutputError, match="line 2") as error:
-        list(TracedReader(spool, CLASSES))
+        list(RecordReader(spool, CLASSES))
     assert "--overwrite" in error.value.fix

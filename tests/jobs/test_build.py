@@ -11,7 +11,7 @@ import pytest
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.detectors.request import Everything
 from masa_cli.formats import read_detections
-from masa_cli.jobs.build import assemble
+from masa_cli.jobs.build import build_networks
 from masa_cli.jobs.choose import SegmenterPlan
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
@@ -67,7 +67,7 @@ def kinds(built):
 
 def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
     search, plan = Everything("sam-b", FILE), SegmenterPlan("sam-b", FILE)
-    networks = assemble(replace(job, detector=search, segmenter=plan))
+    networks = build_networks(replace(job, detector=search, segmenter=plan))
     assert kinds(built) == ["backbone", "pyramid", "objects", "segmenter", "adapter"]
     backbone, pyramid, objects, segmenter, adapter = built
     assert objects.args[1] is pyramid
@@ -78,14 +78,14 @@ def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
 
 def test_the_grid_is_on_the_same_backbone(job, built):
     search, plan = Everything("sam-b", FILE, "grid"), SegmenterPlan("sam-b", FILE)
-    assemble(replace(job, detector=search, segmenter=plan))
+    build_networks(replace(job, detector=search, segmenter=plan))
     assert sorted(kinds(built)) == ["adapter", "backbone", "grid", "pyramid", "segmenter"]
     grid = next(thing for thing in built if thing.kind == "grid")
     assert grid.args[1] is built[0]
 
 
 def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
-    assemble(replace(job, segmenter=SegmenterPlan("sam-vit-h", Path("sam_vit_h.pth"))))
+    build_networks(replace(job, segmenter=SegmenterPlan("sam-vit-h", Path("sam_vit_h.pth"))))
     assert kinds(built) == ["sam backbone", "segmenter", "backbone", "pyramid", "adapter"]
     assert built[1].args[2] is built[0]
 
@@ -93,7 +93,7 @@ def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
 def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
     file = write_lite(tmp_path / "own.safetensors", with_masks=True)
     plan = SegmenterPlan("lite", file)
-    networks = assemble(replace(job, adapter=str(file), segmenter=plan, device="cpu"))
+    networks = build_networks(replace(job, adapter=str(file), segmenter=plan, device="cpu"))
     looks = []
     backbone = networks.embedder._pyramid.features
     backbone.network.register_forward_hook(lambda *_: looks.append(1))
@@ -105,7 +105,7 @@ def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
 
 
 def test_motion_and_grabcut_need_no_network(job, built):
-    networks = assemble(
+    networks = build_networks(
         replace(job, association="motion", segmenter=SegmenterPlan("grabcut"), tightens=True)
     )
     assert built == []
@@ -113,5 +113,5 @@ def test_motion_and_grabcut_need_no_network(job, built):
 
 
 def test_without_masks_there_is_nothing_to_outline(job, built):
-    assert assemble(replace(job, association="motion")).outliner is None
-    assert assemble(replace(job, association="motion", tightens=True)).outliner is not None
+    assert build_networks(replace(job, association="motion")).outliner is None
+    assert build_networks(replace(job, association="motion", tightens=True)).outliner is not None

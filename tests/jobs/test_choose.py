@@ -40,7 +40,7 @@ def clip(tmp_path, monkeypatch):
 
 
 def tracks_of(path="street/tracks.jsonl"):
-    return [tracks for _, _, tracks in TracksReader(Path(path))]
+    return [tracks for tracks in (frame.tracks for frame in TracksReader(Path(path)))]
 
 
 def test_masks_are_in_all_results_and_say_the_same(clip):

@@ -68,12 +68,12 @@ def test_an_interrupted_part_goes_on_as_the_same_part(clip, monkeypatch):
 
     update = MotionTracker.update
 
-    def stopping(self, index, *rest):
-        if index == 7:
+    def stopping(self, observation):
+        if observation.index == 7:
             raise KeyboardInterrupt
-        return update(self, index, *rest)
+        return update(self, observation)
 
-    monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_SAVES", 0)
     monkeypatch.setattr(MotionTracker, "update", stopping)
     stopped = CliRunner().invoke(app, [*map(str, command), "-o", "out"])
     assert stopped.exit_code == 130

@@ -34,7 +34,7 @@ def test_a_result_that_is_not_wanted_does_not_matter(tmp_path):
 
 def test_an_interrupted_run_is_not_thrown_away(tmp_path):
     results = Results(tmp_path, "street")
-    results.checkpoint.touch()
+    results.resume_state.touch()
     with pytest.raises(OutputError, match="interrupted run") as caught:
         prepare(results)
     assert "--resume" in caught.value.fix

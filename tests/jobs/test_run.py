@@ -14,7 +14,7 @@ from masa_cli.formats import read_detections
 from masa_cli.jobs.choose import SegmenterPlan
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.jobs.run import live_frames, render, run
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.sources import open_source
 from masa_cli.structures import Frame, VideoInfo
 from tests.clips import write_clip
@@ -38,7 +38,7 @@ def test_frames_are_numbered_without_gaps_and_keep_their_times(tmp_path):
     detector = FromFile(read_detections(dets))
     job = TrackJob(Camera(), detector, Results(tmp_path, "x"), association="motion")
     seen = []
-    for frame, _ in live_frames(job, Watch()):
+    for frame, _ in live_frames(job, RunProgress()):
         seen.append(frame)
         time.sleep(0.005)
     assert len(seen) < 60
@@ -77,7 +77,7 @@ def contents(job):
     return {path.name: path.read_bytes() for path in job.results.folder.iterdir()}
 
 
-class StopAfter(Watch):
+class StopAfter(RunProgress):
     """Asks to stop once that many frames of a pass are done."""
 
     def __init__(self, name, num_frames):
@@ -102,19 +102,19 @@ class StopAfter(Watch):
         {"association": "masa-bdd", "batch_size": 4},
         {"association": "masa-demo", "clean_up": True},
         {"association": "hybrid", "segmenter": SegmenterPlan("grabcut"), "tightens": True},
-        {"association": "motion", "least_frames": 12},
+        {"association": "motion", "min_track_length": 12},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("stop", [("tracking", 11), ("writing", 7)], ids=str)
 def test_resumed_run_equals_one_that_never_stopped(job, settings, stop):
     job = replace(job, **settings)
-    run(job, Watch())
+    run(job, RunProgress())
     stopped = into(job, "stopped")
     with pytest.raises(Interrupted) as interruption:
         run(stopped, StopAfter(*stop))
     assert "--resume" in interruption.value.kept
-    run(stopped, Watch(), resume=True)
+    run(stopped, RunProgress(), resume=True)
     assert contents(stopped) == contents(job)
     assert names(stopped) == FINAL
 
@@ -137,13 +137,13 @@ def test_an_interrupted_run_leaves_no_thread_behind(job, name):
 
 def test_frames_spooled_after_the_last_checkpoint_are_found_again(job):
     """What a kill leaves: a spool that is ahead of its checkpoint, its last line cut."""
-    run(job, Watch())
+    run(job, RunProgress())
     killed = into(job, "killed")
     with pytest.raises(Interrupted):
         run(killed, StopAfter("tracking", 11))
     with killed.results.spool.open("a") as spool:
         spool.write('{"frame":11,"time":0.44,"bo')
-    run(killed, Watch(), resume=True)
+    run(killed, RunProgress(), resume=True)
     assert contents(killed) == contents(job)
 
 
@@ -162,11 +162,11 @@ class Failing:
 
 
 def test_a_run_that_broke_in_its_first_seconds_can_be_resumed(job):
-    run(job, Watch())
+    run(job, RunProgress())
     broken = into(job, "broken")
     with pytest.raises(RuntimeError):
-        run(replace(broken, detector=Failing(job.detector)), Watch())
-    run(broken, Watch(), resume=True)
+        run(replace(broken, detector=Failing(job.detector)), RunProgress())
+    run(broken, RunProgress(), resume=True)
     assert contents(broken) == contents(job)
 
 
@@ -174,59 +174,62 @@ def test_a_run_is_not_resumed_under_other_conditions(job):
     with pytest.raises(Interrupted):
         run(job, StopAfter("tracking", 11))
     with pytest.raises(SettingsError, match=r"changes was .* is .*memory_seconds=1"):
-        run(replace(job, changes=("memory_seconds=1",)), Watch(), resume=True)
+        run(replace(job, changes=("memory_seconds=1",)), RunProgress(), resume=True)
     job.inputs[1].write_text("1,-1,0,0,5,5,1\n")
     with pytest.raises(SettingsError, match=r"dets.txt was \d+ bytes"):
-        run(job, Watch(), resume=True)
+        run(job, RunProgress(), resume=True)
 
 
 def test_an_interrupted_run_is_not_started_over_unasked(job):
     with pytest.raises(Interrupted):
         run(job, StopAfter("tracking", 11))
     with pytest.raises(OutputError, match="holds an interrupted run"):
-        run(job, Watch())
-    run(job, Watch(), overwrite=True)
+        run(job, RunProgress())
+    run(job, RunProgress(), overwrite=True)
     assert names(job) == FINAL
 
 
 def test_resuming_without_a_beginning_starts_and_says_so(job, caplog):
-    run(job, Watch(), resume=True)
+    run(job, RunProgress(), resume=True)
     assert names(job) == FINAL
     assert "nothing to resume" in caplog.text
 
 
 def test_only_what_is_wanted_is_written(job):
-    run(replace(job, results=replace(job.results, wants_video=False, wants_tracks=False)), Watch())
+    run(
+        replace(job, results=replace(job.results, wants_video=False, wants_tracks=False)),
+        RunProgress(),
+    )
     assert names(job) == {"street.txt"}
 
 
 def test_summary_counts_frames_boxes_and_identities(job):
-    summary = run(job, Watch())
+    summary = run(job, RunProgress())
     assert (summary.num_frames, summary.num_boxes, summary.num_tracks) == (30, 60, 2)
     assert {path.name for path in summary.written} == FINAL
 
 
 def test_rendering_gives_the_video_that_tracking_gave(job):
-    run(job, Watch())
+    run(job, RunProgress())
     again = job.results.folder / "again.mp4"
     summary = render(
-        job.source, job.results.tracks, again, Watch(), origin=job.origin, drawing=job.drawing
+        job.source, job.results.tracks, again, RunProgress(), origin=job.origin, drawing=job.drawing
     )
     assert again.read_bytes() == job.results.video.read_bytes()
     assert (summary.num_boxes, summary.written) == (60, (again,))
 
 
 def test_rendering_overwrites_neither_results_unasked_nor_inputs(job):
-    run(job, Watch())
+    run(job, RunProgress())
     video, tracks = job.results.video, job.results.tracks
     with pytest.raises(OutputError, match="exists already"):
-        render(job.source, tracks, video, Watch(), origin=job.origin, drawing=job.drawing)
+        render(job.source, tracks, video, RunProgress(), origin=job.origin, drawing=job.drawing)
     with pytest.raises(OutputError, match="is an input"):
         render(
             job.source,
             tracks,
             job.origin,
-            Watch(),
+            RunProgress(),
             origin=job.origin,
             drawing=job.drawing,
             overwrite=True,
@@ -236,7 +239,7 @@ def test_rendering_overwrites_neither_results_unasked_nor_inputs(job):
 def test_a_video_without_detections_gives_results_without_tracks(job):
     summary = run(
         replace(job, detector=FromFile(job.detector._table.scored(2)[0]), association="masa-demo"),
-        Watch(),
+        RunProgress(),
     )
     assert (summary.num_frames, summary.num_boxes) == (30, 0)
     assert job.results.mot.read_text() == ""

@@ -18,9 +18,10 @@ from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import build_sam_features, build_sam_masks, image_embedding
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame
-from masa_cli.tracking.masa import AssociationSettings, Tracker
+from masa_cli.tracking.masa import MasaSettings, MasaTracker
 from tests.golden import assert_close, assert_samples_close, golden
 from tests.recipe import recipe_input
+from tests.tracking.frames import update
 
 PARTS = {
     "r50": ("",),
@@ -75,8 +76,8 @@ def test_frames_become_the_embeddings_and_identities_of_the_official_demo(publis
     file = golden("full/e2e_r50")
     adapter = build_adapter("r50", weights=published_file("r50", ""), device="cpu")
     settings = json.loads(str(file["meta_json"]))["tracker"]
-    tracker = Tracker(
-        AssociationSettings(
+    tracker = MasaTracker(
+        MasaSettings(
             birth_score=settings["init_score_thr"],
             continue_score=settings["obj_score_thr"],
             max_distance=settings["max_distance"],
@@ -90,7 +91,7 @@ def test_frames_become_the_embeddings_and_identities_of_the_official_demo(publis
         found = Detections(rows[:, :4], rows[:, 4], file[f"f{index}/labels"])
         embeddings = adapter.embed([frame], [found.boxes])[0]
         assert_close(embeddings, file[f"f{index}/embeds"])
-        tracks = tracker.update(index, 0.0, found, embeddings)
+        tracks = update(tracker, index, 0.0, found, embeddings)
         np.testing.assert_array_equal(tracks.ids, file[f"f{index}/out_ids"] + 1)
         np.testing.assert_allclose(tracks.boxes, file[f"f{index}/out_boxes"], rtol=1e-6)
 

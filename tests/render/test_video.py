@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import OutputError, SettingsError
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.render.annotator import Annotator, DrawingSettings
 from masa_cli.render.video import Preview, VideoWriter, check_display
 from masa_cli.sources.video_file import VideoFile
@@ -286,7 +286,7 @@ def show(watch):
 
 
 def test_frames_are_shown_in_the_order_of_colours_that_opencv_has(window):
-    watch = Watch()
+    watch = RunProgress()
     show(watch)
     assert window.shown[0][0, 0].tolist() == [0, 0, 200]
     assert not watch.stop_requested
@@ -296,7 +296,7 @@ def test_frames_are_shown_in_the_order_of_colours_that_opencv_has(window):
 @pytest.mark.parametrize(("key", "visible"), [(ord("q"), 1.0), (27, 1.0), (-1, 0.0)])
 def test_q_escape_and_closing_the_window_stop(window, key, visible):
     window.key, window.visible = key, visible
-    watch = Watch()
+    watch = RunProgress()
     show(watch)
     assert watch.stop_requested
 
@@ -309,7 +309,7 @@ def test_an_opencv_without_windows_is_an_error(window, monkeypatch):
 
     monkeypatch.setattr(cv2, "imshow", refuse)
     with pytest.raises(SettingsError, match="no window can be opened"):
-        show(Watch())
+        show(RunProgress())
 
 
 def test_without_a_display_it_says_so(monkeypatch):

@@ -3,8 +3,17 @@ from fractions import Fraction
 import numpy as np
 
 from masa_cli.masks import as_array, pack
+from masa_cli.pipeline import add_masks
+from masa_cli.progress import RunProgress
 from masa_cli.segmenters import Outliner
-from masa_cli.structures import Frame, Trace, Tracks
+from masa_cli.structures import (
+    CameraMotion,
+    EndedTracklets,
+    Frame,
+    FrameTracks,
+    TrackletRecord,
+    Tracks,
+)
 
 FRAME = Frame(0, Fraction(0), np.zeros((40, 60, 3), np.uint8))
 
@@ -63,7 +72,13 @@ def test_boxes_are_tightened_on_request():
 
 
 def test_boxes_that_may_become_a_track_get_masks_too():
-    none = np.empty(0, np.int64)
-    trace = Trace(none, tracks((5, 6)), none, np.empty((0, 2), np.float32), np.eye(2, 3))
-    after = Outliner(Corners()).outline_trace(FRAME, trace)
-    assert after.tentative.masks.tolist() == [mask_at(5, 6)]
+    record = TrackletRecord(
+        np.empty(0, np.int64), tracks((5, 6)), EndedTracklets.none(), CameraMotion.identity()
+    )
+
+    def tracked():
+        yield FRAME, FrameTracks(0, 0.0, tracks((1, 2)), record)
+
+    ((_, after),) = add_masks(tracked(), Outliner(Corners()), progress=RunProgress())
+    assert after.tracks.masks.tolist() == [mask_at(1, 2)]
+    assert after.record.tentative.masks.tolist() == [mask_at(5, 6)]

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from masa_cli.tracking.camera import CameraMotion, CameraWatch
+from masa_cli.tracking.camera import CameraMotion, CameraMotionEstimator
 
 NO_BOXES = np.empty((0, 4), np.float32)
 WIDTH, HEIGHT = 1280, 720
@@ -43,7 +43,7 @@ def moved(points, matrix):
 
 
 def motion_between(first, second, boxes=NO_BOXES):
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     watch.update(first, boxes)
     return watch.update(second, boxes)
 
@@ -92,7 +92,7 @@ def test_matrix_of_wrong_shape_is_refused():
 
 
 def test_first_frame_gives_the_identity():
-    motion = CameraWatch().update(texture(0), NO_BOXES)
+    motion = CameraMotionEstimator().update(texture(0), NO_BOXES)
     assert is_identity(motion)
     assert not motion.is_cut
 
@@ -100,7 +100,7 @@ def test_first_frame_gives_the_identity():
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_of_a_still_camera_gives_exactly_the_identity(seed):
     rng = np.random.default_rng(seed)
-    watch, scene = CameraWatch(), texture(seed)
+    watch, scene = CameraMotionEstimator(), texture(seed)
     for _ in range(4):
         noisy = (scene + rng.normal(0, 8, scene.shape)).clip(0, 255).astype(np.uint8)
         motion = watch.update(noisy, NO_BOXES)
@@ -132,7 +132,7 @@ def test_objects_in_boxes_do_not_disturb_a_moving_camera():
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_an_object_covers_or_uncovers_does_not_disturb(order):
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     for left, top, right, bottom in [(60, 20, 1000, 700), (1100, 300, 1200, 400)][::order]:
         image = texture(2)
         image[top:bottom, left:right] = texture(9)[top:bottom, left:right]
@@ -165,7 +165,7 @@ def test_box_over_the_whole_image_gives_the_identity():
 
 
 def test_cut_is_noticed_once():
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     dark, bright = texture(4) // 2, 128 + texture(5) // 2
     motions = [watch.update(image, NO_BOXES) for image in (dark, dark, bright, bright)]
     assert [motion.is_cut for motion in motions] == [False, False, True, False]
@@ -182,7 +182,7 @@ def test_fast_pan_is_followed_and_is_no_cut(shift):
 def test_flash_is_no_cut():
     scene = texture(6)
     flash = (scene / 3 + 170).astype(np.uint8)
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     for image in (scene // 2, flash, scene // 2):
         motion = watch.update(image, NO_BOXES)
         assert not motion.is_cut
@@ -215,7 +215,7 @@ def test_tiny_and_narrow_images_do_not_crash(shape):
 
 def test_small_image_is_not_reduced():
     image = texture(7, 60, 80)
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     watch.update(image, NO_BOXES)
     assert watch.state()["picture"].shape == (60, 80)
     motion = motion_between(image[:, 3:], image[:, :-3])
@@ -253,12 +253,12 @@ def walk(num_frames):
 
 def test_restored_watch_goes_on_bitwise():
     frames = list(walk(8))
-    straight = CameraWatch()
+    straight = CameraMotionEstimator()
     expected = [straight.update(*frame) for frame in frames]
     assert sum(motion.moves() for motion in expected) > 4
     assert sum(motion.is_cut for motion in expected) == 1
     for stop in range(len(frames) + 1):
-        first, second = CameraWatch(), CameraWatch()
+        first, second = CameraMotionEstimator(), CameraMotionEstimator()
         for frame in frames[:stop]:
             first.update(*frame)
         second.restore({name: array.copy() for name, array in first.state().items()})
@@ -269,7 +269,7 @@ def test_restored_watch_goes_on_bitwise():
 
 
 def test_state_is_not_changed_by_later_frames():
-    watch = CameraWatch()
+    watch = CameraMotionEstimator()
     frames = list(walk(3))
     watch.update(*frames[0])
     state = watch.state()

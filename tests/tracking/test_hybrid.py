@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from masa_cli.structures import Detections
+from masa_cli.tracking.camera import CameraMotionEstimator
 from masa_cli.tracking.hybrid import HybridSettings, HybridTracker, assign
+from tests.tracking.frames import observed, update
 
 ALL = np.ones(2, np.bool_)
 
@@ -123,7 +125,7 @@ def run(frames, settings=None, step=STEP, tracker=None):
     names = []
     for index, objects in enumerate(frames):
         detections, looks = frame_of(objects, seed=index)
-        tracks = tracker.update(index, index * step, detections, looks)
+        tracks = update(tracker, index, index * step, detections, looks)
         rows = [np.flatnonzero((detections.boxes == box).all(axis=1))[0] for box in tracks.boxes]
         names.append({list(objects)[row]: int(i) for row, i in zip(rows, tracks.ids, strict=True)})
     return names
@@ -183,7 +185,7 @@ def test_all_looks_follow_a_new_projection():
         objects = {n: (100 * n, 100) for n in range(1, 6) if n < 5 or index < 10}
         detections, looks = frame_of(objects, seed=index)
         looks[:, :2] += rng.normal(0, 2, (len(looks), 2))
-        tracker.update(index, index * STEP, detections, looks)
+        update(tracker, index, index * STEP, detections, looks)
     state = tracker.state()
     assert "fisher.projection" in state
     again = state["looks.mean"] @ state["fisher.projection"]
@@ -218,8 +220,8 @@ def test_the_order_of_detections_does_not_matter(seed):
     for index, objects in enumerate(crossing()):
         detections, looks = frame_of(objects, seed=index)
         order = rng.permutation(len(detections)) if index else np.arange(len(detections))
-        first = plain.update(index, index * STEP, detections, looks)
-        second = shuffled.update(index, index * STEP, detections[order], looks[order])
+        first = update(plain, index, index * STEP, detections, looks)
+        second = update(shuffled, index, index * STEP, detections[order], looks[order])
         by_box = {tuple(b): i for b, i in zip(first.boxes.tolist(), first.ids, strict=True)}
         for box, identity in zip(second.boxes.tolist(), second.ids, strict=True):
             assert by_box[tuple(box)] == identity
@@ -231,8 +233,8 @@ def test_a_scaled_video_gives_scaled_tracks(scale):
     for index, objects in enumerate(crossing()):
         detections, looks = frame_of(objects, seed=index)
         larger = replace(detections, boxes=(detections.boxes * scale).astype(np.float32))
-        first = plain.update(index, index * STEP, detections, looks)
-        second = scaled.update(index, index * STEP, larger, looks)
+        first = update(plain, index, index * STEP, detections, looks)
+        second = update(scaled, index, index * STEP, larger, looks)
         assert first.ids.tolist() == second.ids.tolist()
 
 
@@ -241,9 +243,13 @@ def test_a_mirrored_video_gives_mirrored_tracks():
     for index, objects in enumerate(crossing()):
         detections, looks = frame_of(objects, seed=index)
         boxes = (np.array([640, 0, 640, 0]) - detections.boxes * [1, -1, 1, -1])[:, [2, 1, 0, 3]]
-        first = plain.update(index, index * STEP, detections, looks)
-        second = mirrored.update(
-            index, index * STEP, replace(detections, boxes=boxes.astype(np.float32)), looks
+        first = update(plain, index, index * STEP, detections, looks)
+        second = update(
+            mirrored,
+            index,
+            index * STEP,
+            replace(detections, boxes=boxes.astype(np.float32)),
+            looks,
         )
         assert first.ids.tolist() == second.ids.tolist()
 
@@ -260,7 +266,7 @@ def test_no_identity_appears_twice_in_a_frame_of_noise():
             rng.random(count).astype(np.float32),
             np.zeros(count, np.int64),
         )
-        tracks = tracker.update(index, index * STEP, detections, rng.normal(size=(count, 8)))
+        tracks = update(tracker, index, index * STEP, detections, rng.normal(size=(count, 8)))
         assert len(set(tracks.ids.tolist())) == len(tracks)
         assert (tracks.ids >= 1).all()
 
@@ -270,29 +276,30 @@ def test_a_box_is_no_object_until_it_lasts():
     shown, tentative = [], []
     for index in range(5):
         detections, looks = frame_of({1: (100, 100)})
-        shown.append(tracker.update(index, index * STEP, detections, looks).ids.tolist())
-        tentative.append(tracker.trace.tentative.ids.tolist())
+        found = tracker.update(observed(index, index * STEP, detections, looks))
+        shown.append(found.tracks.ids.tolist())
+        tentative.append(found.record.tentative.ids.tolist())
     assert shown == [[], [], [1], [1], [1]]
     assert tentative == [[1], [1], [], [], []]
-    assert tracker.trace.tracklets.tolist() == [1]
+    assert found.record.tracklets.tolist() == [1]
 
 
 def test_a_weak_box_continues_a_track_but_starts_none():
     tracker = HybridTracker(HybridSettings(confirm_hits=1))
     strong, looks = frame_of({1: (100, 100)})
     weak = replace(strong, scores=np.full(1, 0.2, np.float32))
-    tracker.update(0, 0.0, weak, looks)
-    assert not len(tracker.trace.tentative)
-    tracker.update(1, STEP, strong, looks)
-    assert tracker.update(2, 2 * STEP, weak, looks).ids.tolist() == [1]
+    found = tracker.update(observed(0, 0.0, weak, looks))
+    assert not len(found.record.tentative)
+    update(tracker, 1, STEP, strong, looks)
+    assert update(tracker, 2, 2 * STEP, weak, looks).ids.tolist() == [1]
 
 
 def test_a_second_box_on_a_tracked_object_starts_no_track():
     tracker = HybridTracker(HybridSettings())
     for index in range(5):
         detections, looks = frame_of({1: (100, 100), 9: (101, 100)} if index else {1: (100, 100)})
-        tracks = tracker.update(
-            index, index * STEP, detections, np.tile(looks[:1], (len(looks), 1))
+        tracks = update(
+            tracker, index, index * STEP, detections, np.tile(looks[:1], (len(looks), 1))
         )
     assert tracks.ids.tolist() == [1]
 
@@ -303,12 +310,12 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(cut):
     whole = run(frames)
     first = HybridTracker(HybridSettings())
     for index in range(cut):
-        first.update(index, index * STEP, *frame_of(frames[index], seed=index))
+        update(first, index, index * STEP, *frame_of(frames[index], seed=index))
     second = HybridTracker(HybridSettings())
     second.restore({name: np.array(value) for name, value in first.state().items()})
     for index in range(cut, len(frames)):
         detections, looks = frame_of(frames[index], seed=index)
-        ids = second.update(index, index * STEP, detections, looks).ids.tolist()
+        ids = update(second, index, index * STEP, detections, looks).ids.tolist()
         assert ids == list(whole[index].values())
 
 
@@ -316,7 +323,7 @@ def test_what_is_remembered_does_not_grow_with_the_video():
     tracker = HybridTracker(HybridSettings(memory_seconds=1, return_seconds=1))
     for index in range(300):
         number = index // 3
-        tracker.update(index, index * STEP, *frame_of({number: (50 * (number % 50), 100)}))
+        update(tracker, index, index * STEP, *frame_of({number: (50 * (number % 50), 100)}))
     assert len(tracker.state()["tracks.ids"]) < 15
 
 
@@ -340,10 +347,13 @@ def watched(images, objects, settings):
     """As `run`, with the pictures."""
     tracker = HybridTracker(settings)
     names = []
+    camera = CameraMotionEstimator()
     for index, (image, places) in enumerate(zip(images, objects, strict=True)):
         detections, looks = frame_of(places)
-        tracker.see(image, detections.boxes)
-        ids = tracker.update(index, index * STEP, detections, looks).ids.tolist()
+        motion = camera.update(image, detections.boxes)
+        size = (image.shape[1], image.shape[0])
+        frame = (index, index * STEP, detections, looks)
+        ids = update(tracker, *frame, motion=motion, frame_size=size).ids.tolist()
         names.append(dict(zip(places, ids, strict=False)))
     return names
 
@@ -370,12 +380,10 @@ def test_after_a_cut_objects_are_known_by_their_looks():
 def seen(frames, settings, size=(640, 480)):
     """As `run`, in a frame of that size before which the camera stands still."""
     tracker = HybridTracker(replace(settings, follow_camera=False))
-    picture = np.broadcast_to(np.uint8(0), (size[1], size[0], 3))
     names = []
     for index, objects in enumerate(frames):
         detections, looks = frame_of(objects, seed=index)
-        tracker.see(picture, detections.boxes)
-        tracks = tracker.update(index, index * STEP, detections, looks)
+        tracks = update(tracker, index, index * STEP, detections, looks, frame_size=size)
         rows = [np.flatnonzero((detections.boxes == box).all(axis=1))[0] for box in tracks.boxes]
         names.append({list(objects)[row]: int(i) for row, i in zip(rows, tracks.ids, strict=True)})
     return names
@@ -409,7 +417,7 @@ def mean_look(settings, cosine):
     look = cosine * first + (1 - cosine) * other
     for index in range(20):
         detections, _ = frame_of({1: (100, 100)})
-        tracker.update(index, index * STEP, detections, (look if index > 5 else first)[None])
+        update(tracker, index, index * STEP, detections, (look if index > 5 else first)[None])
     mean = tracker.state()["looks.mean"][0]
     return float(mean @ first / np.linalg.norm(first))
 
@@ -425,7 +433,7 @@ def test_what_was_shown_of_a_frame_never_changes_after_it():
     shown, copies = [], []
     for index, objects in enumerate(crossing()):
         detections, looks = frame_of(objects, seed=index)
-        tracks = tracker.update(index, index * STEP, detections, looks)
+        tracks = update(tracker, index, index * STEP, detections, looks)
         shown.append(tracks)
         copies.append((tracks.boxes.copy(), tracks.ids.copy()))
     for tracks, (boxes, ids) in zip(shown, copies, strict=True):
@@ -433,29 +441,31 @@ def test_what_was_shown_of_a_frame_never_changes_after_it():
         assert np.array_equal(tracks.ids, ids)
 
 
-def traced(frames, settings=None):
+def recorded(frames, settings=None):
     """[(shown, tentative, ended tracklets)] of each frame, and those that are open at last."""
     tracker = HybridTracker(settings or HybridSettings())
     found = []
     for index, objects in enumerate(frames):
-        tracker.update(index, index * STEP, *frame_of(objects, seed=index))
-        trace = tracker.trace
-        found.append((trace.tracklets.tolist(), trace.tentative.ids.tolist(), trace.ended.tolist()))
-    return found, tracker.open_tracklets().numbers.tolist()
+        record = tracker.update(
+            observed(index, index * STEP, *frame_of(objects, seed=index))
+        ).record
+        numbers = (record.tracklets, record.tentative.ids, record.ended.numbers)
+        found.append(tuple(each.tolist() for each in numbers))
+    return found, tracker.finish().numbers.tolist()
 
 
 def test_a_tracklet_ends_where_its_track_was_out_of_sight():
     frames = [{1: (100, 100)}] * 10 + [{}] * 20 + [{1: (100, 100)}] * 3
-    found, still_open = traced(frames, HybridSettings(tracklet_seconds=0.5))
+    found, still_open = recorded(frames, HybridSettings(tracklet_seconds=0.5))
     assert found[9] == ([1], [], [])
     assert found[30] == ([2], [], [1])
     assert still_open == [2]
-    assert traced(frames, HybridSettings(tracklet_seconds=0.9))[0][30] == ([1], [], [])
+    assert recorded(frames, HybridSettings(tracklet_seconds=0.9))[0][30] == ([1], [], [])
 
 
 def test_a_tracklet_ends_where_its_object_was_hidden():
     frames = [{1: (100 + 2 * n, 100), 2: (140, 100)} for n in range(40)]
-    found, _ = traced(frames)
+    found, _ = recorded(frames)
     first = {frame[0][0] for frame in found[4:]}
     assert len(first) > 1
     assert found[10][0] == [1, 2]
@@ -467,7 +477,7 @@ def test_every_tracklet_is_told_of_once_when_it_ends():
         {number: (60 * number, 100) for number in range(1, 8) if rng.random() < 0.7}
         for _ in range(100)
     ]
-    found, still_open = traced(frames, HybridSettings(tracklet_seconds=0.05))
+    found, still_open = recorded(frames, HybridSettings(tracklet_seconds=0.05))
     begun = {number for shown, tentative, _ in found for number in (*shown, *tentative)}
     ended = [number for _, _, numbers in found for number in numbers]
     assert sorted(ended + still_open) == sorted(begun)

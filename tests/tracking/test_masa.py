@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from masa_cli.structures import Detections
-from masa_cli.tracking.masa import PRESETS, AssociationSettings, Tracker
+from masa_cli.tracking.masa import PRESETS, MasaSettings, MasaTracker
+from tests.tracking.frames import update
 
 DATA = Path(__file__).parents[1] / "data" / "association"
 
@@ -25,14 +26,14 @@ def reference_settings(config):
     """The reference's own configuration as our settings, with its constructors' defaults."""
     if config["type"] == "MasaTaoTracker":
         distance = config.get("max_distance", -1)
-        return AssociationSettings(
+        return MasaSettings(
             birth_score=config.get("init_score_thr", 0.8),
             continue_score=config.get("obj_score_thr", 0.5),
             max_distance=math.inf if distance == -1 else distance,
             frame_rate=config.get("fps", 1),
         )
     continue_score = config.get("obj_score_thr", 0.5)
-    return AssociationSettings(
+    return MasaSettings(
         birth_score=config.get("init_score_thr", 0.8),
         continue_score=continue_score,
         match_similarity=config.get("match_score_thr", 0.5),
@@ -73,14 +74,14 @@ def read_scenario(golden, scenario):
 
 @pytest.mark.parametrize(("name", "scenario", "run", "config"), list(golden_runs()))
 def test_ids_equal_the_reference(name, scenario, run, config):
-    tracker = Tracker(reference_settings(config))
+    tracker = MasaTracker(reference_settings(config))
     with np.load(DATA / f"{name}.npz") as golden:
         ends = np.cumsum(golden[f"{scenario}/{run}/out_num"])
         starts = ends - golden[f"{scenario}/{run}/out_num"]
         all_ids, all_sources = (golden[f"{scenario}/{run}/out_{key}"] for key in ("ids", "src"))
         frames = list(read_scenario(golden, scenario))
         for (index, detections, embeddings), start, end in zip(frames, starts, ends, strict=True):
-            tracks = tracker.update(index, 0.0, detections, embeddings)
+            tracks = update(tracker, index, 0.0, detections, embeddings)
             # The reference counts ids from 0, every output of ours from 1.
             np.testing.assert_array_equal(tracks.ids - 1, all_ids[start:end], f"frame {index}")
             sources = all_sources[start:end]
@@ -125,32 +126,32 @@ LOOK = np.eye(4, dtype=np.float32) * 3
 
 
 def test_a_frame_without_boxes_gives_none_and_ages_nothing():
-    tracker = Tracker(AssociationSettings(memory_frames=2))
-    tracker.update(0, 0.0, one_box(), LOOK[:1])
+    tracker = MasaTracker(MasaSettings(memory_frames=2))
+    update(tracker, 0, 0.0, one_box(), LOOK[:1])
     for index in range(1, 50):
-        assert len(tracker.update(index, 0.0, Detections.empty(), np.empty((0, 4)))) == 0
-    assert tracker.update(50, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
+        assert len(update(tracker, index, 0.0, Detections.empty(), np.empty((0, 4)))) == 0
+    assert update(tracker, 50, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
 
 
 def test_a_track_is_forgotten_after_its_memory():
-    tracker = Tracker(AssociationSettings(memory_frames=2))
-    tracker.update(0, 0.0, one_box(), LOOK[:1])
+    tracker = MasaTracker(MasaSettings(memory_frames=2))
+    update(tracker, 0, 0.0, one_box(), LOOK[:1])
     for index in (1, 2, 3):  # another object keeps the clock running
-        tracker.update(index, 0.0, one_box(x=500), LOOK[1:2])
-    assert tracker.update(4, 0.0, one_box(), LOOK[:1]).ids.tolist() == [3]
+        update(tracker, index, 0.0, one_box(x=500), LOOK[1:2])
+    assert update(tracker, 4, 0.0, one_box(), LOOK[:1]).ids.tolist() == [3]
 
 
 def test_two_trackers_do_not_touch_each_other():
-    first, second = Tracker(PRESETS["masa-demo"]), Tracker(PRESETS["masa-demo"])
-    assert first.update(0, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
-    assert second.update(0, 0.0, one_box(), LOOK[1:2]).ids.tolist() == [1]
-    assert first.update(1, 0.0, one_box(x=500), LOOK[2:3]).ids.tolist() == [2]
-    assert second.update(1, 0.0, one_box(), LOOK[1:2]).ids.tolist() == [1]
+    first, second = MasaTracker(PRESETS["masa-demo"]), MasaTracker(PRESETS["masa-demo"])
+    assert update(first, 0, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
+    assert update(second, 0, 0.0, one_box(), LOOK[1:2]).ids.tolist() == [1]
+    assert update(first, 1, 0.0, one_box(x=500), LOOK[2:3]).ids.tolist() == [2]
+    assert update(second, 1, 0.0, one_box(), LOOK[1:2]).ids.tolist() == [1]
 
 
 def test_ids_never_repeat_within_a_run():
     generator = np.random.default_rng(0)
-    tracker = Tracker(AssociationSettings(memory_frames=1))
+    tracker = MasaTracker(MasaSettings(memory_frames=1))
     first_seen = {}
     for index in range(40):
         boxes = generator.uniform(0, 900, (5, 2)).astype(np.float32)
@@ -159,8 +160,8 @@ def test_ids_never_repeat_within_a_run():
             generator.uniform(0.2, 1, 5).astype(np.float32),
             np.zeros(5, np.int64),
         )
-        tracks = tracker.update(
-            index, 0.0, detections, generator.normal(size=(5, 8)).astype(np.float32)
+        tracks = update(
+            tracker, index, 0.0, detections, generator.normal(size=(5, 8)).astype(np.float32)
         )
         assert len(set(tracks.ids.tolist())) == len(tracks)
         for identity in tracks.ids.tolist():
@@ -176,14 +177,14 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(name):
         frames = list(read_scenario(golden, "crowd30_manycls"))
         configs = json.loads(str(golden["meta_json"]))["configs"]
     settings = reference_settings(configs.get("backdrop3", configs["bench"]))
-    straight, before = Tracker(settings), Tracker(settings)
-    expected = [straight.update(index, 0.0, found, looks) for index, found, looks in frames]
+    straight, before = MasaTracker(settings), MasaTracker(settings)
+    expected = [update(straight, index, 0.0, found, looks) for index, found, looks in frames]
     for index, found, looks in frames[:11]:
-        before.update(index, 0.0, found, looks)
-    after = Tracker(settings)
+        update(before, index, 0.0, found, looks)
+    after = MasaTracker(settings)
     after.restore(before.state())
     for (index, found, looks), tracks in zip(frames[11:], expected[11:], strict=True):
-        again = after.update(index, 0.0, found, looks)
+        again = update(after, index, 0.0, found, looks)
         np.testing.assert_array_equal(again.ids, tracks.ids)
         np.testing.assert_array_equal(again.boxes, tracks.boxes)
     for key, array in straight.state().items():
@@ -191,32 +192,32 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(name):
 
 
 def test_a_new_tracker_can_be_saved_and_restored():
-    tracker = Tracker(PRESETS["masa-demo"])
-    tracker.restore(Tracker(PRESETS["masa-demo"]).state())
-    assert tracker.update(0, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
+    tracker = MasaTracker(PRESETS["masa-demo"])
+    tracker.restore(MasaTracker(PRESETS["masa-demo"]).state())
+    assert update(tracker, 0, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
 
 
 def test_temperature_sharpens_the_softmax():
-    settings = AssociationSettings(bisoftmax_weight=1.0, cosine_weight=0.0, match_similarity=0.9)
+    settings = MasaSettings(bisoftmax_weight=1.0, cosine_weight=0.0, match_similarity=0.9)
     pair = Detections(
         boxes_of([0, 0, 10, 10], [50, 0, 60, 10]),
         np.array([0.9, 0.8], np.float32),
         np.zeros(2, np.int64),
     )
     for temperature, ids in ((1.0, [3, 4]), (0.1, [1, 2])):
-        tracker = Tracker(settings, temperature=temperature)
-        tracker.update(0, 0.0, pair, np.eye(2, dtype=np.float32))
+        tracker = MasaTracker(settings, temperature=temperature)
+        update(tracker, 0, 0.0, pair, np.eye(2, dtype=np.float32))
         # Softmax of (1, 0): 0.73 at temperature 1, 0.99995 at 0.1.
-        assert tracker.update(1, 0.0, pair, np.eye(2, dtype=np.float32)).ids.tolist() == ids
+        assert update(tracker, 1, 0.0, pair, np.eye(2, dtype=np.float32)).ids.tolist() == ids
 
 
 def test_missing_rows_of_embeddings_are_a_mistake_of_the_caller():
-    with pytest.raises(ValueError, match="expected 1 rows of embeddings"):
-        Tracker(PRESETS["masa-demo"]).update(0, 0.0, one_box(), LOOK[:2])
+    with pytest.raises(ValueError, match=r"embeddings must be \(1, D\)"):
+        update(MasaTracker(PRESETS["masa-demo"]), 0, 0.0, one_box(), LOOK[:2])
 
 
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="memory_frames"):
-        AssociationSettings(memory_frames=0)
+        MasaSettings(memory_frames=0)
     with pytest.raises(ValueError, match="momentum"):
-        AssociationSettings(momentum=1.5)
+        MasaSettings(momentum=1.5)

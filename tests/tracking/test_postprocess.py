@@ -9,12 +9,17 @@ import pytest
 from masa_cli.masks import as_array, frames_of, pack
 from masa_cli.structures import Tracks
 from masa_cli.tracking.linking import End, Tracklet
-from masa_cli.tracking.postprocess import CleanUpSettings, clean_up, completed, labels_of
-from tests.tracking.lines import line
+from masa_cli.tracking.postprocess import (
+    CleanUpSettings,
+    apply_identities,
+    clean_up,
+    majority_labels,
+)
+from tests.tracking.frames import tracked
 
 
-def run(lines, identities, longest=0.7, labels=None):
-    return list(completed(lines, identities, labels or {}, longest))
+def run(lines, identities, max_gap=0.7, labels=None):
+    return list(apply_identities(lines, identities, labels or {}, max_gap))
 
 
 def places(tracks):
@@ -25,59 +30,60 @@ def places(tracks):
 
 
 def test_boxes_get_the_identities_of_their_tracklets():
-    lines = [line(0, {1: (0, 0), 2: (90, 0)}, tracklets=[11, 12])]
-    ((index, time, tracks),) = run(lines, {11: 5, 12: 4})
-    assert (index, time) == (0, 0.0)
+    lines = [tracked(0, {1: (0, 0), 2: (90, 0)}, tracklets=[11, 12])]
+    (frame,) = run(lines, {11: 5, 12: 4})
+    tracks = frame.tracks
+    assert (frame.index, frame.time) == (0, 0.0)
     assert places(tracks) == {5: (0, 0), 4: (90, 0)}
     assert not tracks.interpolated.any()
 
 
 def test_a_confirmed_track_has_the_boxes_from_before():
-    lines = [line(n, {}, tentative={3: (n, 0), 4: (90, 0)}) for n in range(2)]
-    lines.append(line(2, {1: (2, 0)}, tracklets=[3]))
+    lines = [tracked(n, {}, tentative={3: (n, 0), 4: (90, 0)}) for n in range(2)]
+    lines.append(tracked(2, {1: (2, 0)}, tracklets=[3]))
     found = run(lines, {3: 1})
-    assert [places(tracks) for _, _, tracks in found] == [{1: (0, 0)}, {1: (1, 0)}, {1: (2, 0)}]
-    assert not any(tracks.interpolated.any() for _, _, tracks in found)
-    assert found[0][2].scores.tolist() == [np.float32(0.7)]
+    assert [places(frame.tracks) for frame in found] == [{1: (0, 0)}, {1: (1, 0)}, {1: (2, 0)}]
+    assert not any(frame.tracks.interpolated.any() for frame in found)
+    assert found[0].tracks.scores.tolist() == [np.float32(0.7)]
 
 
 def test_a_short_gap_is_filled_on_the_straight_line_and_marked():
-    lines = [line(0, {1: (0, 10)}), line(1, {}), line(2, {}), line(3, {1: (30, 40)})]
-    found = [tracks for _, _, tracks in run(lines, {1: 1})]
+    lines = [tracked(0, {1: (0, 10)}), tracked(1, {}), tracked(2, {}), tracked(3, {1: (30, 40)})]
+    found = [frame.tracks for frame in run(lines, {1: 1})]
     assert [places(tracks)[1] for tracks in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
     assert [tracks.interpolated.tolist() for tracks in found] == [[False], [True], [True], [False]]
 
 
 def test_the_line_is_in_time_not_in_frames():
-    lines = [line(0, {1: (0, 0)}), line(1, {}), line(2, {1: (40, 0)})]
-    lines[1] = (1, 0.05, *lines[1][2:])
-    _, (_, _, between), _ = run(lines, {1: 1})
-    assert places(between)[1] == pytest.approx((10, 0))
+    lines = [tracked(0, {1: (0, 0)}), tracked(1, {}), tracked(2, {1: (40, 0)})]
+    lines[1] = replace(lines[1], time=0.05)
+    _, between, _ = run(lines, {1: 1})
+    assert places(between.tracks)[1] == pytest.approx((10, 0))
 
 
 @pytest.mark.parametrize(("frames", "is_filled"), [(7, True), (8, False)])
 def test_a_gap_beyond_the_bound_stays_open(frames, is_filled):
     """The bound is 0.7 seconds, from the last box before to the first one after."""
-    lines = [line(0, {1: (0, 0)}), *(line(n, {}) for n in range(1, frames))]
-    lines.append(line(frames, {1: (70, 0)}))
-    found = run(lines, {1: 1}, longest=0.7000001)
-    assert [len(tracks) for _, _, tracks in found[1:-1]] == [int(is_filled)] * (frames - 1)
+    lines = [tracked(0, {1: (0, 0)}), *(tracked(n, {}) for n in range(1, frames))]
+    lines.append(tracked(frames, {1: (70, 0)}))
+    found = run(lines, {1: 1}, max_gap=0.7000001)
+    assert [len(frame.tracks) for frame in found[1:-1]] == [int(is_filled)] * (frames - 1)
 
 
 def test_no_gap_is_filled_across_a_cut():
-    lines = [line(0, {1: (0, 0)}), line(1, {}, is_cut=True), line(2, {1: (20, 0)})]
-    assert [len(tracks) for _, _, tracks in run(lines, {1: 1})] == [1, 0, 1]
+    lines = [tracked(0, {1: (0, 0)}), tracked(1, {}, is_cut=True), tracked(2, {1: (20, 0)})]
+    assert [len(frame.tracks) for frame in run(lines, {1: 1})] == [1, 0, 1]
 
 
 def test_a_gap_between_joined_tracklets_is_filled_too():
-    lines = [line(0, {1: (0, 0)}), line(1, {}), line(2, {2: (20, 0)})]
+    lines = [tracked(0, {1: (0, 0)}), tracked(1, {}), tracked(2, {2: (20, 0)})]
     found = run(lines, {1: 1, 2: 1})
-    assert [places(tracks) for _, _, tracks in found] == [{1: (0, 0)}, {1: (10, 0)}, {1: (20, 0)}]
+    assert [places(frame.tracks) for frame in found] == [{1: (0, 0)}, {1: (10, 0)}, {1: (20, 0)}]
 
 
 def test_a_lost_box_beside_others_is_filled_among_them():
-    lines = [line(n, {1: (n, 0), **({2: (50, n)} if n != 1 else {})}) for n in range(3)]
-    _, (_, _, middle), _ = run(lines, {1: 1, 2: 2})
+    lines = [tracked(n, {1: (n, 0), **({2: (50, n)} if n != 1 else {})}) for n in range(3)]
+    middle = run(lines, {1: 1, 2: 2})[1].tracks
     assert places(middle) == {1: (1, 0), 2: (50, 1)}
     assert dict(zip(middle.ids.tolist(), middle.interpolated.tolist(), strict=True)) == {
         1: False,
@@ -92,28 +98,28 @@ def test_frames_are_held_no_longer_than_a_gap_may_last():
         nonlocal taken
         for index in range(1000):
             taken = index
-            yield line(index, {1: (index, 0)})
+            yield tracked(index, {1: (index, 0)})
 
-    for index, _, _ in completed(counted(), {1: 1}, {}, 0.5):
-        assert taken - index <= 7
+    for frame in apply_identities(counted(), {1: 1}, {}, 0.5):
+        assert taken - frame.index <= 7
 
 
 def test_every_frame_comes_out_once_in_order():
     rng = np.random.default_rng(0)
     lines = [
-        line(n, {i: (i * 50, n) for i in range(1, 5) if rng.random() < 0.6}) for n in range(600)
+        tracked(n, {i: (i * 50, n) for i in range(1, 5) if rng.random() < 0.6}) for n in range(600)
     ]
     found = run(lines, {i: i for i in range(1, 5)})
-    assert [index for index, _, _ in found] == list(range(600))
-    for _, _, tracks in found:
-        assert len(set(tracks.ids.tolist())) == len(tracks)
+    assert [frame.index for frame in found] == list(range(600))
+    for frame in found:
+        assert len(set(frame.tracks.ids.tolist())) == len(frame.tracks)
     # Every frame has all four but for gaps longer than 7 frames, which chance nearly never makes.
-    assert sum(len(tracks) for _, _, tracks in found) > 0.98 * 2400
+    assert sum(len(frame.tracks) for frame in found) > 0.98 * 2400
 
 
 def test_boxes_get_the_label_of_their_identity():
-    lines = [line(0, {1: (0, 0), 2: (90, 0)}), line(1, {2: (90, 0)}), line(2, {1: (0, 0)})]
-    found = [tracks for _, _, tracks in run(lines, {1: 1, 2: 2}, labels={1: 7})]
+    lines = [tracked(0, {1: (0, 0), 2: (90, 0)}), tracked(1, {2: (90, 0)}), tracked(2, {1: (0, 0)})]
+    found = [frame.tracks for frame in run(lines, {1: 1, 2: 2}, labels={1: 7})]
     names = [dict(zip(t.ids.tolist(), t.labels.tolist(), strict=True)) for t in found]
     assert names == [{1: 7, 2: 0}, {1: 7, 2: 0}, {1: 7}]
 
@@ -122,24 +128,23 @@ def test_no_frame_is_no_frame():
     assert run([], {}) == []
 
 
-def with_mask(line, corner, size=(200, 300)):
-    """The line with a mask of 8 x 6 pixels at `corner` for its only box."""
-    index, time, tracks, trace = line
+def with_mask(frame, corner, size=(200, 300)):
+    """The frame with a mask of 8 x 6 pixels at `corner` for its only box."""
     mask = pack(np.ones((6, 8), bool), corner, size)
-    return index, time, replace(tracks, masks=as_array([mask])), trace
+    return replace(frame, tracks=replace(frame.tracks, masks=as_array([mask])))
 
 
 def test_a_box_in_a_gap_has_the_mask_of_the_nearer_sight_moved_along():
-    first = with_mask(line(0, {1: (50, 50)}), (46, 40))
-    last = with_mask(line(4, {1: (90, 50)}), (88, 55))
-    lines = [first, *(line(n, {}) for n in (1, 2, 3)), last]
-    corners = [frames_of(tracks.masks)[0][:2].tolist() for _, _, tracks in run(lines, {1: 1})]
+    first = with_mask(tracked(0, {1: (50, 50)}), (46, 40))
+    last = with_mask(tracked(4, {1: (90, 50)}), (88, 55))
+    lines = [first, *(tracked(n, {}) for n in (1, 2, 3)), last]
+    corners = [frames_of(frame.tracks.masks)[0][:2].tolist() for frame in run(lines, {1: 1})]
     assert corners == [[46, 40], [56, 40], [68, 55], [78, 55], [88, 55]]
 
 
 def test_a_box_in_a_gap_between_boxes_without_masks_has_none():
-    lines = [line(0, {1: (50, 50)}), line(1, {}), line(2, {1: (70, 50)})]
-    assert not any(tracks.has_mask.any() for _, _, tracks in run(lines, {1: 1}))
+    lines = [tracked(0, {1: (50, 50)}), tracked(1, {}), tracked(2, {1: (70, 50)})]
+    assert not any(frame.tracks.has_mask.any() for frame in run(lines, {1: 1}))
 
 
 HERE = End(0.0, np.zeros(2), 1.0, np.zeros(2))
@@ -151,15 +156,15 @@ def tracklet(number, scores):
 
 def test_the_most_score_wins_over_all_tracklets_of_an_identity():
     tracklets = [tracklet(1, {3: 5.0, 4: 1.0}), tracklet(2, {4: 4.5}), tracklet(3, {3: 1.0})]
-    assert labels_of(tracklets, {1: 1, 2: 1, 3: 2}) == {1: 4, 2: 3}
+    assert majority_labels(tracklets, {1: 1, 2: 1, 3: 2}) == {1: 4, 2: 3}
 
 
 def test_of_equal_scores_the_smaller_label_wins():
-    assert labels_of([tracklet(1, {9: 1.0, 2: 1.0})], {1: 1}) == {1: 2}
+    assert majority_labels([tracklet(1, {9: 1.0, 2: 1.0})], {1: 1}) == {1: 2}
 
 
 def test_nothing_has_no_label():
-    assert labels_of([], {}) == {}
+    assert majority_labels([], {}) == {}
 
 
 GOLDEN = Path(__file__).parents[1] / "data" / "demo_postprocess.npz"

@@ -3,15 +3,16 @@
 import pytest
 
 from masa_cli.errors import SettingsError
-from masa_cli.tracking import as_fact, build_tracker, from_facts
-from masa_cli.tracking.masa import PRESETS, Tracker
+from masa_cli.formats.embeddings import defaults_as_fact, defaults_in
+from masa_cli.tracking import build_tracker
+from masa_cli.tracking.masa import PRESETS, MasaTracker
 from masa_cli.tracking.motion import MotionTracker
 
 
 def test_every_preset_builds_its_tracker():
     for name, settings in PRESETS.items():
         tracker = build_tracker(name)
-        assert isinstance(tracker, Tracker)
+        assert isinstance(tracker, MasaTracker)
         assert tracker.settings == settings
     assert isinstance(build_tracker("motion"), MotionTracker)
 
@@ -48,11 +49,14 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_changes_come_back_from_the_facts_of_a_run():
     usual = {"hybrid": ("birth_score=0.4",), "motion": []}
-    assert from_facts(dict([as_fact(usual)])) == {"hybrid": ("birth_score=0.4",), "motion": ()}
+    assert defaults_in(dict([defaults_as_fact(usual)])) == {
+        "hybrid": ("birth_score=0.4",),
+        "motion": (),
+    }
 
 
 def test_what_is_no_changes_is_passed_over():
-    name, _ = as_fact({})
-    assert from_facts({}) == {}
+    name, _ = defaults_as_fact({})
+    assert defaults_in({}) == {}
     for text in ("", "[1]", '{"hybrid": 3}', "{"):
-        assert from_facts({name: text}) == {}
+        assert defaults_in({name: text}) == {}

@@ -19,7 +19,7 @@ from masa_cli.boxes import xyxy_to_xywh
 from masa_cli.errors import Interrupted, OutputError, SettingsError, SourceError, WeightsError
 from masa_cli.models.adapter import build_adapter, build_parts
 from masa_cli.models.variants import VARIANTS
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch
 from masa_cli.training.curves import read_table
@@ -72,7 +72,7 @@ def job_of(data, folder, *changes, **others):
 
 
 def run(job, watch=None):
-    return train(job, watch or Watch(), Listener())
+    return train(job, watch or RunProgress(), Listener())
 
 
 def losses(job):
@@ -145,7 +145,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(brief, data, tmp_path):
 def test_a_stopped_run_goes_on_where_it_was(finished, data, tmp_path):
     job, _ = finished
     stopped = job_of(data, tmp_path, "run.save_every=100")
-    watch, listener = Watch(), Listener()
+    watch, listener = RunProgress(), Listener()
     listener.on_step = lambda facts: setattr(watch, "stop_requested", facts.step == 3)
     with pytest.raises(Interrupted, match="3 steps are kept"):
         train(stopped, watch, listener)

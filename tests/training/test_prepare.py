@@ -8,7 +8,7 @@ from pycocotools import mask as coco
 from scipy.io import savemat
 
 from masa_cli.errors import Interrupted, OutputError, SourceError
-from masa_cli.progress import Watch
+from masa_cli.progress import RunProgress
 from masa_cli.training.prepare import (
     FoundRegion,
     RegionFilter,
@@ -107,7 +107,7 @@ def as_bsds(folder):
 def run(images, output, source, watch=None, **options):
     wanted = RegionFilter(max_area=0.6)
     open_source, origin = source
-    return prepare(images, output, open_source, origin, wanted, watch or Watch(), **options)
+    return prepare(images, output, open_source, origin, wanted, watch or RunProgress(), **options)
 
 
 def source_of(path):
@@ -150,14 +150,14 @@ def test_regions_of_the_wrong_size_are_left_out(images, tmp_path):
     source = source_of(as_label_maps(tmp_path / "known"))
     small = RegionFilter(max_area=0.2)
     with pytest.raises(SourceError, match="none of the images"):
-        prepare(images, tmp_path / "data", *source, small, Watch())
+        prepare(images, tmp_path / "data", *source, small, RunProgress())
     assert not (tmp_path / "data" / "regions.json").exists()
 
 
 def test_a_stopped_run_goes_on_and_ends_the_same(images, tmp_path):
     source = source_of(as_label_maps(tmp_path / "known"))
     whole = run(images, tmp_path / "whole", source)
-    watch = Watch()
+    watch = RunProgress()
     watch.on_frame = lambda done, count: setattr(watch, "stop_requested", True)
     with pytest.raises(Interrupted, match="1 images are kept"):
         run(images, tmp_path / "data", source, watch)
@@ -167,7 +167,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(images, tmp_path):
     with pytest.raises(OutputError, match="other options"):
         run(images, tmp_path / "data", other, resume=True)
     seen = []
-    watch = Watch()
+    watch = RunProgress()
     watch.on_frame = lambda done, count: seen.append(done)
     again = run(images, tmp_path / "data", source, watch, resume=True)
     assert seen == [2]
