@@ -10,16 +10,18 @@ from masa_cli.models.variants import find_variant
 from masa_cli.training.objectives import OBJECTIVES, first_weights
 from masa_cli.training.recipe import find_recipe
 
+# As version 0.1.0 wrote it, of which the packaged file is.
 HEAD = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
 # Untrained scores are 0.01 everywhere.
 ALL = ["birth_score=0", "confirm_hits=1", "confident_score=0", "continue_score=0"]
 
 
 def write_lite(file, *, recipe="lite-detector", with_head=True, with_masks=False, usual=None):
-    settings = find_recipe("lite", recipe).objectives.values()
+    recipe = find_recipe("lite", recipe)
+    settings = recipe.objectives.values()
     classes = load_vocabulary().classes
     objectives = [OBJECTIVES[type(each)] for each in settings]
-    parts = first_weights("lite", objectives, classes, start=None, weights_dir=None, seed=0)
+    parts = first_weights(recipe.variant, objectives, classes, start=None, weights_dir=None, seed=0)
     about = {CLASSES_KEY: list(classes)} if "detector" in parts else {}
     if with_head and "detector" in parts:
         parts["head"] = WhitenedPartPooling(32)
@@ -27,5 +29,5 @@ def write_lite(file, *, recipe="lite-detector", with_head=True, with_masks=False
         about |= {ADAPTER_KEY: HEAD, ASSOCIATION_KEY: {"hybrid": ALL} if usual is None else usual}
     if with_masks:
         parts[PART] = MaskHead(find_variant("lite"))
-    save_trained(file, "lite", parts, about)
+    save_trained(file, recipe.variant, parts, about)
     return file

@@ -68,7 +68,7 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
     assert out.stat().st_size < 0.6 * trained.stat().st_size
     assert default_changes(out) == {"hybrid": ["birth_score=0.4", "gate=9"]}
     assert classes_of(out) == classes_of(trained)
-    assert variant_in("lite", out).head == "white-stripes"
+    assert variant_in("lite", out).head == "whitened-part-pooling"
     name, weights = resolve(str(out))
     adapter = build_adapter(name, weights=weights, device="cpu")
     frame = Frame(0, Fraction(0), random.integers(0, 255, (96, 128, 3), np.uint8))

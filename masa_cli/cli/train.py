@@ -275,7 +275,6 @@ def run(
     refuse_both(resume=resume, overwrite=overwrite)
     job = TrainJob(
         data=tuple(data),
-        variant=adapter,
         recipe=find_recipe(adapter, recipe).changed(changes),
         folder=output,
         seed=seed,

@@ -360,7 +360,7 @@ def plan_prompt(
 
 
 def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> PromptPlan:
-    from masa_cli.models.trained_weights import default_changes, has_part
+    from masa_cli.models.trained_weights import classes_of, default_changes, has_part
 
     file = Path(model) if model.endswith(_TRAINED) else look_for_packaged(model + _TRAINED)
     if file is None:
@@ -368,6 +368,7 @@ def _class_plan(prompt: Prompt, model: str, given: Mapping[str, float]) -> Promp
             f"the weights of {model} do not come with this installation",
             fix="use --detector gdino, or a file that masa train run --recipe lite-detector wrote",
         )
+    classes_of(file)  # an error before anything is loaded, if it has no detector
     choice = ClassChoice(**given)
     search = plan_class_search(prompt, load_vocabulary(), file, choice)
     adapter = model if has_part(file, "head") else "raw"  # some are trained to detect alone

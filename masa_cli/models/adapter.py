@@ -81,8 +81,8 @@ FUSIONS: Mapping[str, _Part] = MappingProxyType(
 )
 HEADS: Mapping[str, _Part] = MappingProxyType(
     {
-        "stripes": lambda row: PartPooling(row.channels[0]),
-        "white-stripes": lambda row: WhitenedPartPooling(row.channels[0]),
+        "part-pooling": lambda row: PartPooling(row.channels[0]),
+        "whitened-part-pooling": lambda row: WhitenedPartPooling(row.channels[0]),
         "embedding": lambda row: EmbeddingHead(
             row.width, row.head_convs, row.hidden, unit_length=row.unit_length
         ),
@@ -124,7 +124,7 @@ def resolve(adapter: str, folder: Path | None = None) -> tuple[str, Path | None]
     if packaged is None:
         raise WeightsError(
             f"the weights of {adapter} do not come with this installation",
-            fix=f"masa train run DATA --adapter {adapter} -o RUN; then use --adapter "
+            fix="masa train run DATA --adapter lite -o RUN; then use --adapter "
             "RUN/best.safetensors",
         )
     return adapter, packaged

@@ -1,6 +1,7 @@
-"""Weights that `masa train` made: one safetensors file, whole, that says what it is.
+"""Weights files of our own: one safetensors file, whole, whose header says which variant it is.
 
-Unlike published checkpoints such a file holds our own names, and nothing that could run.
+Unlike published files such a file has our own names, and nothing that could run. Its header fills
+in measured constants where the variant's row allows it; it never changes what is built.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,11 +27,19 @@ from masa_cli.tracking import SettingsChanges
 SUFFIX = ".safetensors"
 # What the header of a file says.
 VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.about"
-# In what it says of how it was trained: the classes, if that was to detect; what of its variant it
-# has in another way; changes to the settings of associations that its boxes need, by their names.
+# In what it says of how it was made: the classes it detects; constants of its row that were
+# measured; changes to the settings of associations that its boxes need, by their names.
 CLASSES_KEY, ADAPTER_KEY, ASSOCIATION_KEY = "classes", "adapter", "association"
-_OF_FILES = frozenset({"head", "reads", "temperature"})  # what that may be
+# What a row may leave to its file (`Variant.measured`), and where the header says it.
+MEASURED = frozenset({CLASSES_KEY, "temperature", ASSOCIATION_KEY})
+# Version 0.1.0 named two architectures "lite"; the second has these tensors. It wrote names of the
+# architecture into the header, too, where they must be those of the row.
+_LEARNED_HEAD = ("lite", "head.embedding.weight", "lite-learned")
+_HEADS_OF_0_1 = MappingProxyType(
+    {"stripes": "part-pooling", "white-stripes": "whitened-part-pooling"}
+)
 _FIX = "give a file that masa train wrote, such as best.safetensors"
+_FIX_VERSION = "install the version of masa that made it, or train it again with this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,7 @@ class TrainedFile:
 
     Attributes:
         variant: a name in `variants.VARIANTS`.
-        about: how it was trained.
+        about: how it was made.
     """
 
     variant: str
@@ -54,15 +64,37 @@ def describe_trained(file: Path) -> TrainedFile:
     """What a file says of itself.
 
     Raises:
-        WeightsError: it cannot be read, or is none of ours.
+        WeightsError: it cannot be read, is none of ours, or is made for another architecture than
+            its variant's row.
     """
     with _opened(file) as content:
-        facts = content.metadata() or {}
+        facts, names = content.metadata() or {}, set(content.keys())
     variant = facts.get(VARIANT_KEY)
     if variant is None or variant not in VARIANTS:
         said = f'unknown variant "{variant}"' if variant else "it does not say which variant it is"
         raise WeightsError(f"{file} holds no weights that masa trained: {said}", fix=_FIX)
-    return TrainedFile(variant, json.loads(facts.get(ABOUT_KEY, "{}")))
+    before, mark, now = _LEARNED_HEAD
+    if variant == before and mark in names:
+        variant = now
+    about = json.loads(facts.get(ABOUT_KEY, "{}"))
+    _check_measured(file, variant, about)
+    return TrainedFile(variant, about)
+
+
+def _check_measured(file: Path, variant: str, about: Mapping[str, Any]) -> None:
+    """Raise WeightsError unless the header fills in only what the row leaves to the file."""
+    row, constants = VARIANTS[variant], dict(about.get(ADAPTER_KEY, {}))
+    filled = constants.keys() | (about.keys() & {CLASSES_KEY, ASSOCIATION_KEY})
+    if "head" in constants:
+        constants["head"] = _HEADS_OF_0_1.get(constants["head"], constants["head"])
+    for name in sorted(filled - row.measured):
+        wanted, own = constants.get(name), getattr(row, name, None)
+        if wanted is None or wanted != own:
+            instead = "" if own is None else f' "{wanted}" instead of "{own}"'
+            raise WeightsError(
+                f"{file} asks for another {name} than the row of {variant} has{instead}",
+                fix=_FIX_VERSION,
+            )
 
 
 def classes_of(file: Path) -> tuple[str, ...]:
@@ -81,22 +113,17 @@ def classes_of(file: Path) -> tuple[str, ...]:
 
 
 def variant_in(name: str, file: Path | None) -> Variant:
-    """The row of a variant, changed to what a file of its weights says.
+    """The row of a variant, with the constants that were measured for a file of its weights.
 
     Raises:
         SettingsError: there is no such variant.
-        WeightsError: as `describe_trained`, or the file is made for another version of masa.
+        WeightsError: as `describe_trained`.
     """
     row = find_variant(name)
     if file is None or not is_trained_file(file):
         return row
-    own = describe_trained(file).about.get(ADAPTER_KEY, {})
-    if strange := own.keys() - _OF_FILES:
-        raise WeightsError(
-            f"{file} wants {min(strange)} changed, which this version of masa cannot",
-            fix="install the newest version of masa",
-        )
-    return replace(row, **own)
+    constants = describe_trained(file).about.get(ADAPTER_KEY, {})
+    return replace(row, **{key: constants[key] for key in constants.keys() & row.measured})
 
 
 def default_changes(file: Path) -> SettingsChanges:

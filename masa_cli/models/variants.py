@@ -1,6 +1,7 @@
 """The variants of the adapter: one row each, readable without loading torch.
 
-`raw` and `lite` are ours; the others are those published with MASA (spec sections 1 and 2).
+What runs is what the row says; a weights file fills in weights, and what the row allows it to say.
+`raw` and the two of `lite` are ours; the others are published with MASA (spec sections 1 and 2).
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class Variant:
     summary: str  # one line for users
     backbone: str  # name in models.backbones.BACKBONES
     channels: tuple[int, ...]  # of the backbone's maps, from fine to coarse
-    neck: str  # name in models.network.NECKS
-    fusion: str  # name in models.network.FUSIONS
-    head: str  # name in models.network.HEADS
+    neck: str  # name in models.adapter.NECKS
+    fusion: str  # name in models.adapter.FUSIONS
+    head: str  # name in models.adapter.HEADS
     strides: tuple[int, ...]  # pixels per cell of the maps that boxes are described on
     points: (
         int  # RoIAlign reads points x points per cell of its 7x7 grid; 0: one per cell of the map
@@ -42,6 +43,9 @@ class Variant:
     clips: bool  # whether the part of a box outside the frame is left out
     pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
     weights: str | None  # the published file; None: none is published
+    packaged: bool = False  # whether its weights come with masa
+    measured: frozenset[str] = frozenset()  # what the header of a weights file may fill in beside
+    # the weights: names in models.trained_weights.MEASURED
     reads: Literal["fused", "backbone"] = "fused"  # which maps boxes are described on: all levels
     # behind the fusion, or the finest of the backbone
     object_convs: int = 0  # layers of the branch that finds objects of any class (models.objects)
@@ -59,6 +63,11 @@ class Variant:
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1, subtracted
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # RGB, by which pictures are divided
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it can be used by its name alone: no file of one's own is needed."""
+        return self.weights is not None or self.packaged or not self.trained
 
     @property
     def fixed_side(self) -> int | None:
@@ -108,6 +117,30 @@ _REDUCED = Picture(1536, 1536, 8, enlarges=False, filter="area", rounds=True)
 # What two CPU cores look at many times a second.
 _SMALL = Picture(640, 640, 32, enlarges=False, filter="area", rounds=True)
 
+_LITE = Variant(
+    summary="small enough for a CPU, with a detector: MobileNetV2, whitened part-based pooling",
+    backbone="mobilenet-v2-pyramid",
+    channels=(32, 96, 320),
+    neck="fpn-group",
+    fusion="deform-coarse",
+    head="whitened-part-pooling",
+    reads="backbone",  # neck and fusion are for its detector and its masks
+    strides=(8, 16, 32),
+    points=2,
+    clips=True,
+    pictures=_published(_SMALL, _SMALL, _SMALL),
+    weights=None,
+    packaged=True,
+    measured=frozenset({"classes", "temperature", "association"}),
+    width=96,
+    blocks=1,
+    temperature=1 / 20,  # that of `raw`, whose head it has
+    unfrozen=True,
+    # Up to stride 8: half of the work of a step, and what objects look like there is what
+    # `raw` compares them by.
+    frozen_blocks=7,
+)
+
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         "raw": Variant(
@@ -116,7 +149,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             channels=(32,),
             neck="none",
             fusion="none",
-            head="stripes",
+            head="part-pooling",
             strides=(8,),
             # A box that fills the frame costs no more than others.
             points=2,
@@ -128,28 +161,19 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             # changes beyond noise (tests/benchmarks/embedding_choice.py).
             temperature=1 / 20,
         ),
-        "lite": Variant(
-            summary="small enough for a CPU, also to train: MobileNetV2 and a slim adapter",
-            backbone="mobilenet-v2-pyramid",
-            channels=(32, 96, 320),
-            neck="fpn-group",
-            fusion="deform-coarse",
+        "lite": _LITE,
+        "lite-learned": replace(
+            _LITE,
+            summary="as lite, with a learned embedding head: what masa train run --adapter lite "
+            "makes, used by its file",
             head="embedding",
-            strides=(8, 16, 32),
-            points=2,
-            clips=True,
-            pictures=_published(_SMALL, _SMALL, _SMALL),
-            weights=None,
-            width=96,
-            blocks=1,
+            reads="fused",
+            packaged=False,
+            measured=frozenset(),
             head_convs=2,
             hidden=512,
             unit_length=True,
             temperature=0.07,  # as in its training
-            unfrozen=True,
-            # Up to stride 8: half of the work of a step, and what objects look like there is what
-            # `raw` compares them by.
-            frozen_blocks=7,
         ),
         "r50": Variant(
             summary="MASA-R50: a ResNet-50 of its own, the lightest of the published",

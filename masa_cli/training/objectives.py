@@ -100,11 +100,9 @@ def first_weights(
     """
     row = find_variant(variant)
     backbone = build_backbone(row.backbone)
-    own = build_parts(row)
+    own = build_parts(row, "neck", "fusion")
     with torch.device("meta"):
-        parts = {"neck": own["neck"], "fusion": own["fusion"]} | {
-            objective.part: objective.build(row, classes) for objective in objectives
-        }
+        parts = own | {each.part: each.build(row, classes) for each in objectives}
     if start is not None:
         load_parts(start, variant, {"backbone": backbone, **parts})
     else:

@@ -74,6 +74,7 @@ class Recipe:
     """Everything that decides what a run ends with, apart from data and seed.
 
     Attributes:
+        variant: the row of `variants.VARIANTS` that is trained.
         objectives: what is trained for: settings by a name for --set, in order.
         views: how two views differ.
         optimiser: how weights change.
@@ -82,6 +83,7 @@ class Recipe:
             `initial`; otherwise all at random.
     """
 
+    variant: str
     objectives: Mapping[str, Any]
     views: AugmentationSettings = field(default_factory=AugmentationSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
@@ -124,16 +126,17 @@ class Recipe:
 
 
 _OBJECTIVES = MappingProxyType({"objects": ObjectPriorSettings(), "matching": MatchingSettings()})
-_MASA = Recipe(_OBJECTIVES)
+_MASA = Recipe("gdino", _OBJECTIVES)
 # For two CPU cores: small views, small batches, and objects that stay large enough to be seen. Dot
 # products of embeddings of any length, as MASA has them, need thousands of steps before they begin
 # to tell objects apart; cosines over a temperature, and AdamW, some dozens.
 _LITE_MATCHING = MatchingSettings(
     draw=replace(MatchingSettings().draw, num_samples=256, positive_share=0.8),
-    contrast=ContrastSettings(weight=1.0, temperature=VARIANTS["lite"].temperature),
+    contrast=ContrastSettings(weight=1.0, temperature=VARIANTS["lite-learned"].temperature),
     copies=3,
 )
 _LITE = Recipe(
+    "lite-learned",
     MappingProxyType(
         {
             "objects": ObjectPriorSettings(
@@ -164,6 +167,7 @@ _LITE = Recipe(
 # turned box is larger than the object, and the detector would learn to draw loose ones.
 _LITE_DETECTOR = replace(
     _LITE,
+    variant="lite",
     objectives=MappingProxyType({"detection": DetectionSettings()}),
     views=replace(_LITE.views, mosaic_chance=0.3, max_resize=2.5, max_rotation=0.0, max_shear=0.0),
     optimiser=OptimiserSettings(
@@ -184,36 +188,42 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "lite-detector": _LITE_DETECTOR,
         "r50": replace(
             _MASA,
+            variant="r50",
             objectives=MappingProxyType(
                 {**_OBJECTIVES, "objects": ObjectPriorSettings(smooth=0.0)}
             ),
         ),
         "gdino": _MASA,
-        "detic": _MASA,
-        "sam-b": _MASA,
-        "sam-h": _MASA,
+        "detic": replace(_MASA, variant="detic"),
+        "sam-b": replace(_MASA, variant="sam-b"),
+        "sam-h": replace(_MASA, variant="sam-h"),
     }
 )
 
 
-def find_recipe(variant: str, name: str | None = None) -> Recipe:
-    """A recipe for a variant: its own, or another by its name, which begins with the variant's.
+def find_recipe(adapter: str, name: str | None = None) -> Recipe:
+    """A recipe for an adapter: the first that it has, or another of its own by name.
+
+    Args:
+        adapter: what the recipe is called, or the variant that it trains.
+        name: of the recipe, in `RECIPES`.
 
     Raises:
         SettingsError: there is no such variant, it has nothing to learn, or no such recipe.
     """
-    if not find_variant(variant).trained:
+    find_variant(adapter)
+    own = [each for each, recipe in RECIPES.items() if adapter in (each, recipe.variant)]
+    if not own:
         raise SettingsError(
-            f'adapter "{variant}" has no weights to learn',
-            fix=f"use one of: {', '.join(name for name, row in VARIANTS.items() if row.trained)}",
+            f'adapter "{adapter}" has no weights to learn',
+            fix=f"use one of: {', '.join(each for each in RECIPES if each in VARIANTS)}",
         )
-    own = [each for each in RECIPES if each == variant or each.startswith(f"{variant}-detector")]
     if name is not None and name not in own:
         raise SettingsError(
-            f'there is no recipe "{name}" for adapter "{variant}"',
+            f'there is no recipe "{name}" for adapter "{adapter}"',
             fix=f"use one of: {', '.join(own)}",
         )
-    return RECIPES[name or variant]
+    return RECIPES[name or own[0]]
 
 
 def learning_rate(step: int, optimiser: OptimiserSettings, run: RunSettings) -> float:
@@ -237,8 +247,7 @@ class TrainJob:
 
     Attributes:
         data: folders or files of regions.
-        variant: a name in `variants.VARIANTS`.
-        recipe: how.
+        recipe: which variant, and how.
         folder: for the results.
         seed: of everything drawn at random.
         device: auto, cpu, cuda or mps.
@@ -253,7 +262,6 @@ class TrainJob:
     """
 
     data: tuple[Path, ...]
-    variant: str
     recipe: Recipe
     folder: Path
     seed: int = 0
@@ -266,6 +274,11 @@ class TrainJob:
     videos: Path | None = None
     resume: bool = False
     overwrite: bool = False
+
+    @property
+    def variant(self) -> str:
+        """The variant that is trained."""
+        return self.recipe.variant
 
     @property
     def losses(self) -> Path:

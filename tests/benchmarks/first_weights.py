@@ -59,14 +59,14 @@ def main():
     rows = [OBJECTIVES[type(each)] for each in settings]
     for lets_through in (False, True):
         parts = first_weights(
-            *(options.adapter, rows, regions.classes),
+            *(recipe.variant, rows, regions.classes),
             start=None,
             weights_dir=None,
             seed=0,
             lets_through=lets_through,
         )
         together = list(zip(rows, settings, strict=True))
-        trainee = Trainee(find_variant(options.adapter), parts, together).eval()
+        trainee = Trainee(find_variant(recipe.variant), parts, together).eval()
         described = [(pair, describe(trainee, pair)) for _, pair in validation.pairs()]
         print("let through" if lets_through else "at random")
         for stage in STAGES:

@@ -73,7 +73,7 @@ def measure(options):
     settings = tuple(recipe.objectives.values())
     rows = [OBJECTIVES[type(each)] for each in settings]
     parts = first_weights(
-        *(options.adapter, rows, regions.classes),
+        *(recipe.variant, rows, regions.classes),
         start=options.start,
         weights_dir=options.weights_dir,
         seed=0,
@@ -85,7 +85,7 @@ def measure(options):
     timed(watch, object_prior, "_proposals", "proposals")
     with processes(options.device, options.precision) as own:
         network = Trainee(
-            find_variant(options.adapter), parts, list(zip(rows, settings, strict=True)), watch
+            find_variant(recipe.variant), parts, list(zip(rows, settings, strict=True)), watch
         )
         trainer = Trainer(network.train().to(own.device), recipe, own, watch)
         maker = PairMaker(regions, recipe.views, 0)

@@ -1,13 +1,21 @@
-"""The running mean over frames."""
+"""Embedding heads, and which of them runs with a weights file."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from masa_cli.errors import WeightsError
-from masa_cli.models.adapter import build_adapter, resolve
+from masa_cli.models.adapter import build_adapter, build_parts, resolve
+from masa_cli.models.backbones import build_backbone
 from masa_cli.models.heads import MAX_FRAMES, PartPooling, RunningMean, WhitenedPartPooling
-from masa_cli.models.trained_weights import variant_in
+from masa_cli.models.lite_heads import MaskHead, OneStage
+from masa_cli.models.published_weights import load_parts
+from masa_cli.models.trained_weights import classes_of, tensors_by_name, variant_in
+from masa_cli.models.variants import VARIANTS
+from masa_cli.weights.manifest import look_for_packaged
 from tests.lite_file import HEAD, write_lite
 
 
@@ -72,15 +80,47 @@ def test_a_channel_without_weight_says_nothing():
 def test_a_file_says_which_head_it_has(tmp_path):
     file = write_lite(tmp_path / "lite.safetensors")
     row = variant_in("lite", file)
-    assert {name: getattr(row, name) for name in HEAD} == HEAD
+    assert row == VARIANTS["lite"]
     name, weights = resolve(str(file))
     adapter = build_adapter(name, weights=weights, device="cpu")
     assert (adapter.dim, adapter.temperature) == (32 * 7, 0.05)
-    assert variant_in("lite", None).head == "embedding"
 
 
-def test_a_file_that_wants_more_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.lite_file.HEAD", HEAD | {"backbone": "swin"})
+def test_a_file_fills_in_a_measured_constant_and_nothing_else_of_its_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.lite_file.HEAD", {"temperature": 0.25})
+    row = variant_in("lite", write_lite(tmp_path / "lite.safetensors"))
+    assert row == replace(VARIANTS["lite"], temperature=0.25)
+    with pytest.raises(WeightsError, match="of lite, not of raw"):
+        load_parts(tmp_path / "lite.safetensors", "raw", {})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"backbone": "swin-t"}, 'another backbone than .* "swin-t" instead of "mobilenet'),
+        ({"head": "stripes"}, 'another head than .* "part-pooling" instead of "whitened-part'),
+        ({"reads": "fused"}, 'another reads than .* "fused" instead of "backbone"'),
+        ({"colour": 3}, "another colour than the row of lite has"),
+    ],
+)
+def test_a_file_that_asks_for_another_architecture_is_refused(tmp_path, monkeypatch, change, told):
+    monkeypatch.setattr("tests.lite_file.HEAD", HEAD | change)
     file = write_lite(tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match="wants backbone changed"):
-        variant_in("lite", file)
+    for reads in (variant_in, lambda name, file: resolve(str(file))):
+        with pytest.raises(WeightsError, match=told):
+            reads("lite", file)
+
+
+def test_what_runs_with_the_packaged_file_is_what_the_row_says():
+    row, file = VARIANTS["lite"], look_for_packaged("lite.safetensors")
+    assert resolve("lite") == ("lite", file)
+    assert variant_in("lite", file) == row
+    parts = {"backbone": build_backbone(row.backbone), **build_parts(row)}
+    parts |= {"detector": OneStage(row, classes_of(file)), "masks": MaskHead(row)}
+    held = {name: tuple(tensor.shape) for name, tensor in load_file(file).items()}
+    built = {name: tuple(tensor.shape) for name, tensor in tensors_by_name(parts).items()}
+    assert built == held
+    adapter = build_adapter("lite", weights=file, device="cpu")
+    assert type(adapter._head) is type(parts["head"])
+    assert adapter.temperature == row.temperature
+    assert torch.equal(adapter._head.white, load_file(file)["head.white"].float())

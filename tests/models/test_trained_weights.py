@@ -20,28 +20,43 @@ from tests.training.networks import lite
 def trained(tmp_path_factory):
     file = tmp_path_factory.mktemp("run") / "best.safetensors"
     parts = first_weights(
-        "lite", list(OBJECTIVES.values()), ("object",), start=None, weights_dir=None, seed=3
+        "lite-learned", list(OBJECTIVES.values()), ("object",), start=None, weights_dir=None, seed=3
     )
-    save_trained(file, "lite", parts, {"seed": 3})
+    save_trained(file, "lite-learned", parts, {"seed": 3})
     return file
 
 
 def test_a_trained_file_says_what_it_is(trained):
-    assert resolve(str(trained)) == ("lite", trained)
+    assert resolve(str(trained)) == ("lite-learned", trained)
     assert describe_trained(trained).about == {"seed": 3}
 
 
 def test_the_adapter_of_a_file_is_the_network_that_was_trained(tmp_path):
     trainee = lite(seed=5).eval()
-    save_trained(tmp_path / "x.safetensors", "lite", dict(trainee.parts), {})
+    save_trained(tmp_path / "x.safetensors", "lite-learned", dict(trainee.parts), {})
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     boxes = np.array([[10, 10, 60, 90], [0, 0, 160, 120]], np.float32)
     frame = Frame(0, 0, image)
     (expected,) = adapter_of(trainee).embed([frame], [boxes])
-    adapter = build_adapter("lite", weights=tmp_path / "x.safetensors", device="cpu")
+    adapter = build_adapter("lite-learned", weights=tmp_path / "x.safetensors", device="cpu")
     (found,) = adapter.embed([frame], [boxes])
     assert found.shape == (2, 256)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_file_that_version_0_1_0_trained_is_of_the_row_it_was_trained_as(tmp_path):
+    parts = dict(lite(seed=5).eval().parts)
+    save_trained(tmp_path / "old.safetensors", "lite", parts, {"trained": {}, "scores": {}})
+    assert resolve(str(tmp_path / "old.safetensors"))[0] == "lite-learned"
+    frame = Frame(0, 0, np.full((64, 64, 3), 90, np.uint8))
+    boxes = np.array([[0, 0, 32, 40]], np.float32)
+    save_trained(tmp_path / "new.safetensors", "lite-learned", parts, {})
+    rows = []
+    for name in ("old", "new"):
+        variant, weights = resolve(str(tmp_path / f"{name}.safetensors"))
+        adapter = build_adapter(variant, weights=weights, device="cpu")
+        rows += adapter.embed([frame], [boxes])
+    np.testing.assert_allclose(*rows, atol=1e-6)  # tensors lie elsewhere in the two files
 
 
 def test_half_numbers_come_back_as_float32(tmp_path):

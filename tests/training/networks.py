@@ -13,5 +13,7 @@ def objectives_of(variant):
 def lite(seed=0):
     objectives = objectives_of("lite")
     rows = [objective for objective, _ in objectives]
-    parts = first_weights("lite", rows, ("object",), start=None, weights_dir=None, seed=seed)
-    return Trainee(VARIANTS["lite"], parts, objectives).train()
+    parts = first_weights(
+        "lite-learned", rows, ("object",), start=None, weights_dir=None, seed=seed
+    )
+    return Trainee(VARIANTS["lite-learned"], parts, objectives).train()
