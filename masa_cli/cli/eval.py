@@ -12,14 +12,15 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.console import show, show_table
+from masa_cli.evaluation import PROTOCOLS, EvalSettings, evaluate
 from masa_cli.evaluation.report import Metric, Report, Row
-
-if TYPE_CHECKING:
-    from masa_cli.evaluation import EvalSettings
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["mot", "mot20", "mots", "kitti-mots", "tao", "bdd", "bdd-mots"]
+if TYPE_CHECKING:
+    Format = str
+else:
+    Format = Literal[tuple(PROTOCOLS)]
 
 Truth = Annotated[
     Path,
@@ -44,7 +45,14 @@ MoreResults = Annotated[
         metavar="results", help="Further results on the same truth.", show_default=False
     ),
 ]
-FormatName = Annotated[Format, typer.Option("--format", help="Format and protocol.")]
+FormatName = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="Format and protocol. "
+        + " ".join(f"{name}: {row.title}." for name, row in PROTOCOLS.items()),
+    ),
+]
 PerSequence = Annotated[bool, typer.Option("--per-sequence", help="Show every sequence.")]
 PerClass = Annotated[bool, typer.Option("--per-class", help="Show every class.")]
 Seqmap = Annotated[
@@ -98,12 +106,9 @@ def eval_(
 ) -> None:
     """Score results against their truth: HOTA, MOTA, IDF1, TETA, Track mAP.
 
-    mot is MOTChallenge (MOT15 to 17, DanceTrack, SportsMOT), mot20 knows one more class to leave
-    out, mots and kitti-mots compare masks. tao gives TETA and Track mAP, bdd and bdd-mots what
-    BDD100K's tracking papers report. Needs pip install 'masa[eval]'.
+    Needs pip install 'masa[eval]'.
     """
-    from masa_cli.cli.console import messages, show, show_json
-    from masa_cli.evaluation import EvalSettings
+    from masa_cli.cli.console import messages, show_json
     from masa_cli.evaluation.report import record_of
 
     settings = EvalSettings(allow_missing, seqmap, class_vote, strict)
@@ -123,10 +128,7 @@ def _evaluate(
     format_: Format, gt: Path, paths: list[Path], settings: EvalSettings
 ) -> dict[str, Report]:
     """A report for each path, by the path; what the reports note is logged."""
-    from masa_cli.evaluation import check_settings, evaluate
-
-    check_settings(format_, settings)
-    reports = {str(path): evaluate(format_, gt, path, settings) for path in paths}
+    reports = {str(path): evaluate(gt, path, protocol=format_, settings=settings) for path in paths}
     for name, report in reports.items():
         for note in report.notes:
             logger.info("%s: %s", name, note)

@@ -1,4 +1,8 @@
-"""Metrics as pure functions."""
+"""Results against their truth, by the protocol of their benchmark.
+
+A protocol is a row of PROTOCOLS and nothing else: `masa eval --format`, its help and the table in
+docs/evaluation.md are made from the rows or checked against them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from masa_cli.evaluation.report import Report
 
 @dataclass(frozen=True, slots=True)
 class EvalSettings:
-    """What the user may choose; each protocol takes some of it."""
+    """What the user may choose; each protocol takes some of it, and refuses the rest."""
 
     allow_missing: bool = False  # results that lack a sequence count as empty
     seqmap: Path | None = None  # file that names the sequences to evaluate
@@ -27,62 +31,94 @@ class Protocol:
     """How results of one kind are compared with their truth.
 
     Attributes:
-        module: in masa_cli.evaluation; its `evaluate(gt, results, **options)` gives a Report.
-        takes: names of EvalSettings it is given.
-        fixed: options that make it this protocol and no other.
+        title: which benchmarks, for help and documents.
+        module: its `evaluate(gt, results, **options)` gives a Report; imported when it is run.
+        takes: names of EvalSettings it is given as options.
+        fixed: further options, which make it this protocol and no other.
     """
 
+    title: str
     module: str
     takes: tuple[str, ...]
     fixed: Mapping[str, object] = field(default_factory=dict)
 
 
-_MOT = ("allow_missing", "seqmap")
+_MOT, _MOT_TAKES = "masa_cli.evaluation.motchallenge", ("allow_missing", "seqmap")
+_BDD, _BDD_TAKES = "masa_cli.evaluation.bdd", ("allow_missing", "strict")
+
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        "mot": Protocol("motchallenge", _MOT, {"protocol": "mot"}),
-        "mot20": Protocol("motchallenge", _MOT, {"protocol": "mot20"}),
-        "mots": Protocol("motchallenge", _MOT, {"protocol": "mots"}),
-        "kitti-mots": Protocol("motchallenge", _MOT, {"protocol": "kitti-mots"}),
-        "tao": Protocol("tao", ("allow_missing", "class_vote")),
-        "bdd": Protocol("bdd", ("allow_missing", "strict"), {"masks": False}),
-        "bdd-mots": Protocol("bdd", ("allow_missing", "strict"), {"masks": True}),
+        "mot": Protocol(
+            "MOTChallenge 15 to 17, DanceTrack, SportsMOT",
+            _MOT,
+            _MOT_TAKES,
+            # Person on a vehicle, static person, distractor, reflection.
+            {"classes": {"pedestrian": 1}, "distractors": (2, 7, 8, 12)},
+        ),
+        "mot20": Protocol(
+            "MOT20, where vehicles without motor are distractors as well",
+            _MOT,
+            _MOT_TAKES,
+            {"classes": {"pedestrian": 1}, "distractors": (2, 6, 7, 8, 12)},
+        ),
+        "mots": Protocol(
+            "MOTS: masks, with ignored regions",
+            _MOT,
+            _MOT_TAKES,
+            {"classes": {"pedestrian": 2}, "masks": True},
+        ),
+        "kitti-mots": Protocol(
+            "KITTI MOTS: masks of cars and pedestrians",
+            _MOT,
+            _MOT_TAKES,
+            {"classes": {"car": 1, "pedestrian": 2}, "masks": True, "first_frame": 0},
+        ),
+        "tao": Protocol(
+            "TAO, also with an open vocabulary: TETA and Track mAP",
+            "masa_cli.evaluation.tao",
+            ("allow_missing", "class_vote"),
+        ),
+        "bdd": Protocol("BDD100K, boxes", _BDD, _BDD_TAKES, {"masks": False}),
+        "bdd-mots": Protocol("BDD100K, masks", _BDD, _BDD_TAKES, {"masks": True}),
     }
 )
 
+_DEFAULTS = EvalSettings()
 
-def evaluate(name: str, gt: Path, results: Path, settings: EvalSettings) -> Report:
-    """Compare results with their truth by the protocol of that name.
+
+def evaluate(
+    gt: Path, results: Path, *, protocol: str, settings: EvalSettings = _DEFAULTS
+) -> Report:
+    """Compare results with their truth.
 
     Args:
-        name: one of PROTOCOLS.
         gt: file or folder, as the protocol has it.
         results: file or folder, as the protocol has it.
+        protocol: one of PROTOCOLS.
         settings: choices; those that differ from the default must be known to the protocol.
 
     Raises:
         SettingsError: a choice does not belong to the protocol, or a library is missing.
         SourceError: a file is missing or malformed, or the two do not belong together.
     """
-    protocol = PROTOCOLS[name]
-    check_settings(name, settings)
+    row = PROTOCOLS[protocol]
+    _check_settings(protocol, settings)
     for path in (gt, results):
         if not path.exists():
             raise SourceError(f"{path} does not exist", fix="check the path")
-    options = {choice: getattr(settings, choice) for choice in protocol.takes}
-    module = import_module(f"masa_cli.evaluation.{protocol.module}")
-    report: Report = module.evaluate(gt, results, **protocol.fixed, **options)
+    options = {choice: getattr(settings, choice) for choice in row.takes}
+    report: Report = import_module(row.module).evaluate(gt, results, **row.fixed, **options)
     return report
 
 
-def check_settings(name: str, settings: EvalSettings) -> None:
+def _check_settings(protocol: str, settings: EvalSettings) -> None:
     """Raise SettingsError for a choice that the protocol would not look at."""
     for choice in fields(settings):
         is_chosen = getattr(settings, choice.name) != choice.default
-        if is_chosen and choice.name not in PROTOCOLS[name].takes:
+        if is_chosen and choice.name not in PROTOCOLS[protocol].takes:
             option = choice.name.replace("_", "-")
-            takers = [other for other, row in PROTOCOLS.items() if choice.name in row.takes]
+            takers = [name for name, row in PROTOCOLS.items() if choice.name in row.takes]
             raise SettingsError(
-                f"{option} means nothing to --format {name}",
+                f"{option} means nothing to --format {protocol}",
                 fix=f"leave it out; it is for {', '.join(takers)}",
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -209,7 +208,7 @@ CURVES = ("HOTA", "DetA", "AssA")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class _Rules:
     """How one protocol differs from the others.
 
     Attributes:
@@ -220,20 +219,10 @@ class Rules:
     """
 
     classes: Mapping[str, int]
-    masks: bool = False
-    distractors: tuple[int, ...] = ()
-    first_frame: int = 1
+    masks: bool
+    distractors: tuple[int, ...]
+    first_frame: int
 
-
-PROTOCOLS: Mapping[str, Rules] = MappingProxyType(
-    {
-        # Person on a vehicle, static person, distractor, reflection; 6 is a vehicle without motor.
-        "mot": Rules({"pedestrian": 1}, distractors=(2, 7, 8, 12)),
-        "mot20": Rules({"pedestrian": 1}, distractors=(2, 6, 7, 8, 12)),
-        "mots": Rules({"pedestrian": 2}, masks=True),
-        "kitti-mots": Rules({"car": 1, "pedestrian": 2}, masks=True, first_frame=0),
-    }
-)
 
 _ERRORS = (
     Metric("IDSW", more_is_better=False, is_count=True),
@@ -273,7 +262,10 @@ def evaluate(
     gt: Path,
     results: Path,
     *,
-    protocol: str,
+    classes: Mapping[str, int],
+    masks: bool = False,
+    distractors: tuple[int, ...] = (),
+    first_frame: int = 1,
     allow_missing: bool = False,
     seqmap: Path | None = None,
 ) -> Report:
@@ -286,7 +278,10 @@ def evaluate(
     Args:
         gt: file, or folder of `<sequence>/gt/gt.txt` or `<sequence>.txt`.
         results: file, or folder of `<sequence>.txt`.
-        protocol: one of PROTOCOLS.
+        classes: number in the files of each class that is scored, by name.
+        masks: compare masks, not boxes.
+        distractors: classes of truth that are neither wanted nor wrong; boxes only.
+        first_frame: number of the first frame in the files.
         allow_missing: score a sequence without results as empty, and say so in `notes`.
         seqmap: file with the names of the sequences to score.
 
@@ -294,7 +289,7 @@ def evaluate(
         SettingsError: a library is missing.
         SourceError: a file is missing or malformed, or cannot be scored.
     """
-    rules = PROTOCOLS[protocol]
+    rules = _Rules(classes, masks, distractors, first_frame)
     metrics = Metrics()
     pairs = find_pairs(gt, results, seqmap, allow_missing=allow_missing)
     load = _load_masks if rules.masks else _load_boxes
@@ -306,7 +301,7 @@ def evaluate(
     return _report(metrics, rules, scores, _notes(pairs, sequences))
 
 
-def _load_boxes(pair: Pair, rules: Rules) -> _Sequence:
+def _load_boxes(pair: Pair, rules: _Rules) -> _Sequence:
     truth = read_truth(pair.truth)
     results = read_tracks(pair.results) if pair.results else MotRows.empty()
     check(truth, results, pair.length, pair.told_by)
@@ -318,7 +313,7 @@ def _load_boxes(pair: Pair, rules: Rules) -> _Sequence:
     return _Sequence(pair.name, data, has_classes=truth.classes is not None)
 
 
-def _load_masks(pair: Pair, rules: Rules) -> _Sequence:
+def _load_masks(pair: Pair, rules: _Rules) -> _Sequence:
     first_frame = rules.first_frame
     truth = read_masks(pair.truth, first_frame=first_frame)
     results = (
@@ -346,7 +341,7 @@ def _length(pair: Pair, *frames: IntArray) -> int:
 
 def _report(
     metrics: Metrics,
-    rules: Rules,
+    rules: _Rules,
     scores: Mapping[str, Mapping[str, Scores]],
     notes: tuple[str, ...],
 ) -> Report:

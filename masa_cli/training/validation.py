@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from masa_cli.errors import MasaError, SourceError
-from masa_cli.evaluation.motchallenge import evaluate
+from masa_cli.evaluation import evaluate
 from masa_cli.evaluation.report import require
 from masa_cli.formats.mot import MotRows, MotWriter, read_truth
 from masa_cli.models.adapter import Adapter, build_adapter

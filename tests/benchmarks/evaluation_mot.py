@@ -18,8 +18,8 @@ import numpy as np
 import trackeval
 from trackeval.datasets._base_dataset import _BaseDataset
 
-from masa_cli.evaluation import motchallenge as mot_preprocessing
-from masa_cli.evaluation.motchallenge import PROTOCOLS, evaluate
+from masa_cli.evaluation import PROTOCOLS, evaluate
+from masa_cli.evaluation.motchallenge import scored_data
 from masa_cli.formats.mot import read_tracks, read_truth
 
 SEQUENCES, FRAMES, OBJECTS = 7, 800, 17  # 95,200 true boxes
@@ -55,8 +55,8 @@ def plain_inputs(folder):
     for number in range(SEQUENCES):
         truth = read_truth(folder / "gt" / f"S{number}" / "gt" / "gt.txt")
         results = read_tracks(folder / "res" / f"S{number}.txt")
-        distractors = PROTOCOLS["mot"].distractors
-        data = mot_preprocessing.scored_data(truth, results, distractors, FRAMES)
+        distractors = PROTOCOLS["mot"].fixed["distractors"]
+        data = scored_data(truth, results, distractors, FRAMES)
         frames = range(FRAMES)
         boxes = [
             (truth.boxes[truth.frames == frame], results.boxes[results.frames == frame])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.evaluation.motchallenge import evaluate
+from masa_cli.evaluation import EvalSettings, evaluate
 
 pytest.importorskip("trackeval")
 
@@ -92,7 +92,7 @@ def test_a_missing_sequence_counts_as_empty_only_when_allowed(tmp_path):
     gt, results = folders(tmp_path, {"a": rows, "b": rows}, {"a": rows})
     with pytest.raises(SourceError, match=r"has no b\.txt \(1 of 2 sequences missing\)"):
         evaluate(gt, results, protocol="mot")
-    report = evaluate(gt, results, protocol="mot", allow_missing=True)
+    report = evaluate(gt, results, protocol="mot", settings=EvalSettings(allow_missing=True))
     assert report.combined["MOTA"] == 0.5
     assert report.sequences["b"]["CLR_FN"] == 1
     assert "Scored as empty, for want of results: b." in report.notes
@@ -207,4 +207,9 @@ def test_class_10_in_results_is_a_class_that_is_not_scored(tmp_path):
 def test_missing_masks_count_as_empty_when_allowed(tmp_path):
     truth = mask_row(1, 1, 2, LEFT)
     files = folders(tmp_path, {"a": truth, "b": truth}, {"a": truth})
-    assert evaluate(*files, protocol="mots", allow_missing=True).combined["MOTSA"] == 0.5
+    assert (
+        evaluate(*files, protocol="mots", settings=EvalSettings(allow_missing=True)).combined[
+            "MOTSA"
+        ]
+        == 0.5
+    )

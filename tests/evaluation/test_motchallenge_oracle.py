@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from masa_cli.evaluation.motchallenge import evaluate
+from masa_cli.evaluation import evaluate
 from tests.evaluation.trackeval_datasets import scores_of
 
 pytest.importorskip("trackeval")
