@@ -63,20 +63,22 @@ def wholly_outside(boxes: FloatArray, width: int, height: int) -> BoolArray:
     )
 
 
-def are_hidden(overlap: FloatArray, clear_iou: float) -> BoolArray:
-    """(N,) whether another box of the frame hides each.
+def are_occluded(overlap: FloatArray, occlusion_iou: float) -> BoolArray:
+    """(N,) whether another box of the frame occludes each.
 
     Args:
         overlap: (N, N) intersection over union of the frame's boxes.
-        clear_iou: overlap up to which both are seen clearly.
+        occlusion_iou: overlap up to which both count as unoccluded.
     """
-    hides = overlap > clear_iou
-    np.fill_diagonal(hides, False)
-    hidden: BoolArray = np.any(hides, axis=1)
-    return hidden
+    occludes = overlap > occlusion_iou
+    np.fill_diagonal(occludes, False)
+    occluded: BoolArray = np.any(occludes, axis=1)
+    return occluded
 
 
-def are_whole(boxes: FloatArray, frame_size: tuple[int, int] | None, edge_gap: float) -> BoolArray:
+def are_untruncated(
+    boxes: FloatArray, frame_size: tuple[int, int] | None, edge_gap: float
+) -> BoolArray:
     """(N,) whether the frame's edge cuts nothing off; all, where the frame is not known.
 
     Args:

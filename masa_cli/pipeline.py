@@ -206,7 +206,7 @@ def refine(
         tracklets = collect_tracklets(frames, open_tracklets)
         identities = link_tracklets(tracklets, settings, frame_size)
         labels = majority_labels(tracklets, identities) if settings.one_class else {}
-        return apply_identities(frames, identities, labels, settings.fill_seconds)
+        return apply_identities(frames, identities, labels, settings.interpolation_seconds)
 
     refined = identified()
     if refinement.min_track_length > 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
 from masa_cli.errors import SettingsError, UsageError
+
+logger = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=Any)
 
@@ -20,7 +23,8 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
 
     Args:
         settings: a dataclass of bool, int and float fields, or of other such dataclasses, whose
-            fields are named "field.name".
+            fields are named "field.name". Where it has a class variable `former_names`, names of
+            its fields by their former ones, these are accepted with a warning.
         changes: in order.
 
     Raises:
@@ -28,7 +32,10 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
     """
     current = _values(settings)
     for change in changes:
-        name, equals, text = (part.strip() for part in change.partition("="))
+        former, equals, text = (part.strip() for part in change.partition("="))
+        name = _current(settings, former)
+        if name != former and name in current:
+            logger.warning("%s is now %s; the old name goes in 0.3", former, name)
         if not equals or name not in current:
             known = ", ".join(f"{name}={value}" for name, value in current.items())
             raise SettingsError(f'no setting to change in "{change}"', fix=f"use one of: {known}")
@@ -39,6 +46,25 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
         raise SettingsError(
             f"settings that cannot work: {error}", fix="choose other values"
         ) from None
+
+
+def current_names(settings: Settings, changes: Iterable[str]) -> tuple[str, ...]:
+    """The same changes, former names replaced: for those that a file remembers, without a warning.
+
+    Args:
+        settings: what they would be applied to, see `with_changes`.
+        changes: "name=value" texts.
+    """
+    parts = [change.partition("=") for change in changes]
+    return tuple(f"{_current(settings, name)}{equals}{text}" for name, equals, text in parts)
+
+
+def _current(settings: Any, name: str) -> str:  # noqa: ANN401 - any dataclass
+    """The name that a setting has now; that of an unknown one as it is."""
+    first, dot, rest = name.partition(".")
+    first = getattr(settings, "former_names", {}).get(first, first)
+    inner = getattr(settings, first, None) if dot else None
+    return f"{first}{dot}{_current(inner, rest) if is_dataclass(inner) else rest}"
 
 
 def _values(settings: Any) -> dict[str, bool | int | float]:  # noqa: ANN401 - any dataclass

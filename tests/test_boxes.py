@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from masa_cli.boxes import are_hidden, are_whole, iou, share_inside, xywh_to_xyxy
+from masa_cli.boxes import are_occluded, are_untruncated, iou, share_inside, xywh_to_xyxy
 
 
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
@@ -26,15 +26,15 @@ BOXES = BOXES.astype(np.float32)
 
 def test_both_of_two_that_overlap_are_hidden():
     overlap = iou(BOXES[[0, 2, 3]], BOXES[[0, 2, 3]])  # 15 of 25 are shared: 0.6
-    assert are_hidden(overlap, 0.55).tolist() == [True, False, True]
-    assert are_hidden(overlap, 0.65).tolist() == [False, False, False]
+    assert are_occluded(overlap, 0.55).tolist() == [True, False, True]
+    assert are_occluded(overlap, 0.65).tolist() == [False, False, False]
 
 
 def test_boxes_at_the_edge_are_not_whole():
-    assert are_whole(BOXES, SIZE, 0.02).tolist() == [True, False, False, True]
+    assert are_untruncated(BOXES, SIZE, 0.02).tolist() == [True, False, False, True]
     # Ten pixels are a fifth of the height of 50.
-    assert are_whole(BOXES, SIZE, 0.21).tolist() == [False, False, False, False]
-    assert are_whole(BOXES, None, 0.02).all()
+    assert are_untruncated(BOXES, SIZE, 0.21).tolist() == [False, False, False, False]
+    assert are_untruncated(BOXES, None, 0.02).all()
 
 
 def test_the_share_inside_the_frame():
@@ -45,5 +45,5 @@ def test_the_share_inside_the_frame():
 
 def test_no_boxes():
     none = np.empty((0, 4), np.float32)
-    assert are_hidden(iou(none, none), 0.3).shape == (0,)
-    assert are_whole(none, SIZE, 0.02).shape == share_inside(none, SIZE).shape == (0,)
+    assert are_occluded(iou(none, none), 0.3).shape == (0,)
+    assert are_untruncated(none, SIZE, 0.02).shape == share_inside(none, SIZE).shape == (0,)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, as_utf8, explained, part_of
 from masa_cli.structures import CameraMotion, Detections, Frame, Observation, VideoInfo
+from masa_cli.tracking import in_current_names
 
 KIND = "masa embeddings 1"
 FRAME = np.dtype([("index", "<i8"), ("time", "<f8"), ("camera", "<f8", (2, 3)), ("is_cut", "?")])
@@ -312,8 +313,5 @@ def defaults_in(facts: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {
-        name: tuple(map(str, changes))
-        for name, changes in found.items()
-        if isinstance(changes, list)
-    }
+    lists = {name: each for name, each in found.items() if isinstance(each, list)}
+    return in_current_names({name: tuple(map(str, each)) for name, each in lists.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, build_tracker, find_tracker
 from masa_cli.tracking.linking import LinkingSettings
+
+logger = logging.getLogger(__name__)
 
 # How the names of results in further formats end, where not in <format>.json; yolo is a folder.
 _ENDINGS: Mapping[str, str] = MappingProxyType(
@@ -152,7 +155,8 @@ class Results:
             self.resume_state.unlink(missing_ok=True)  # of a spool that is about to be replaced
 
 
-_OF_LINKING = "linking."  # how the names of changes to the offline refinement begin
+# How the names of changes to the offline refinement begin, today and in 0.1.
+_OF_LINKING, _FORMER = "linking.", "relink."
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +247,13 @@ class TrackJob:
     @property
     def tracker_changes(self) -> tuple[str, ...]:
         """Changes to the settings of the tracker."""
-        return tuple(change for change in self.changes if not change.startswith(_OF_LINKING))
+        return tuple(change for change in self.changes if not _of_linking(change))
 
     @property
     def linking_settings(self) -> LinkingSettings:
         """Of the offline refinement; SettingsError for changes that cannot be made."""
-        own = [change for change in self.changes if change.startswith(_OF_LINKING)]
-        return with_changes(LinkingSettings(), [change.removeprefix(_OF_LINKING) for change in own])
+        changes = [change.partition(".")[2] for change in self.changes if _of_linking(change)]
+        return with_changes(LinkingSettings(), changes)
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -355,6 +359,13 @@ class TrackJob:
                 "clean-up measures boxes against the size of the image, but there are no pictures",
                 fix="give the video or the folder of frames as well, or leave out --clean-up",
             )
+
+
+def _of_linking(change: str) -> bool:
+    """Whether a change is to the settings of the offline refinement."""
+    if change.startswith(_FORMER):
+        logger.warning("--set %s... is now %s...; the old name goes in 0.3", _FORMER, _OF_LINKING)
+    return change.startswith((_OF_LINKING, _FORMER))
 
 
 def _fingerprint(path: Path) -> str:

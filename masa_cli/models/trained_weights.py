@@ -22,7 +22,7 @@ from masa_cli import __version__
 from masa_cli.errors import WeightsError
 from masa_cli.formats.files import PartFile
 from masa_cli.models.variants import VARIANTS, Variant, find_variant
-from masa_cli.tracking import SettingsChanges
+from masa_cli.tracking import SettingsChanges, in_current_names
 
 SUFFIX = ".safetensors"
 # What the header of a file says.
@@ -133,7 +133,7 @@ def default_changes(file: Path) -> SettingsChanges:
         WeightsError: as `describe_trained`.
     """
     changes: SettingsChanges = describe_trained(file).about.get(ASSOCIATION_KEY, {})
-    return changes
+    return in_current_names(changes)
 
 
 def has_part(file: Path, part: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from masa_cli.errors import SettingsError
-from masa_cli.settings import with_changes
+from masa_cli.settings import current_names, with_changes
 
 if TYPE_CHECKING:
     from masa_cli.structures import EndedTracklets, FrameTracks, Observation, State
@@ -143,6 +143,12 @@ def find_tracker(name: str) -> TrackerRow:
             f'unknown association "{name}"', fix=f"use one of: {', '.join(TRACKERS)}"
         )
     return TRACKERS[name]
+
+
+def in_current_names(changes: SettingsChanges) -> SettingsChanges:
+    """Changes that a file remembers, perhaps of an earlier version, by the names of today."""
+    known = {name: each for name, each in changes.items() if name in TRACKERS}
+    return {name: current_names(TRACKERS[name].settings(), each) for name, each in known.items()}
 
 
 def build_tracker(name: str, *, changes: Sequence[str] = (), temperature: float = 1.0) -> Tracker:

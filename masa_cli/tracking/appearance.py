@@ -1,8 +1,10 @@
-"""How alike two looks are, on a scale that the video itself gives.
+"""What is known of how each track looks, and how similar two embeddings are in this video.
 
-The cosine of two embeddings means little by itself: in one video strangers reach 0.5, in another
-0.7. But boxes of one frame are surely different objects, so their cosines tell what strangers look
-like here, and everything is measured against that.
+The cosine of two embeddings means little by itself: in one video impostors reach 0.5, in another
+0.7. But boxes of one frame are surely different objects, so they are impostor pairs, and similarity
+is measured against their mean. Tracks show by how much the embeddings of one object vary, and in
+which directions: those tell objects apart badly, so embeddings are whitened by the within-class
+scatter before they are compared (the idea of history-aware transformation, arXiv 2503.12562).
 """
 
 from __future__ import annotations
@@ -10,46 +12,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from masa_cli.structures import BoolArray, FloatArray, IntArray, State
+from masa_cli.structures import BoolArray, CameraMotion, EndedTracklets, FloatArray, IntArray, State
 from masa_cli.tracking.kalman import Rows
 
-# Before anything is seen: cosines of strangers average this, believed like so many pairs.
+# Before anything is seen: cosines of impostors average this, believed like so many pairs.
 _PRIOR_COSINE, _PRIOR_PAIRS = 0.5, 50.0
 # The scale follows a change of scene after about so many pairs.
 _MEMORY_PAIRS = 20_000.0
-# Strangers may be nearly identical; without a floor, noise would be magnified without end.
-_LEAST_DISTANCE = 0.1
+# Impostors may be nearly identical; without a floor, noise would be magnified without end.
+_MIN_DISTANCE = 0.1
 
 
-class Likeness:
-    """1 for looks that are equal, 0 for those that differ as strangers do on average."""
+class SimilarityScale:
+    """Similarity: 1 for equal embeddings, 0 for those that differ as impostors do on average."""
 
     def __init__(self) -> None:
         self._num_pairs = _PRIOR_PAIRS
         self._sum = _PRIOR_PAIRS * _PRIOR_COSINE
 
-    def learn(self, looks: FloatArray, apart: BoolArray) -> None:
+    def learn(self, embeddings: FloatArray, apart: BoolArray) -> None:
         """Take in the pairs of one frame.
 
         Args:
-            looks: (N, D), rows of length 1, of sure detections.
+            embeddings: (N, D), rows of length 1, of sure detections.
             apart: (N, N) symmetric, the pairs that are surely two objects.
         """
         apart = np.triu(apart, 1)
         num_pairs = int(apart.sum())
         if not num_pairs:
             return
-        total = float((looks @ looks.T)[apart].sum(dtype=np.float64))
+        total = float((embeddings @ embeddings.T)[apart].sum(dtype=np.float64))
         kept = max(0.0, 1 - num_pairs / _MEMORY_PAIRS)
         self._num_pairs = kept * self._num_pairs + num_pairs
         self._sum = kept * self._sum + total
 
     def of(self, cosines: FloatArray) -> FloatArray:
-        """Likeness for cosines of any shape."""
-        strangers = max(1 - self._sum / self._num_pairs, _LEAST_DISTANCE)
-        likeness: FloatArray = (1 - (1 - cosines) / np.float32(strangers)).astype(np.float32)
-        return likeness
+        """Similarity for cosines of any shape."""
+        distance = max(1 - self._sum / self._num_pairs, _MIN_DISTANCE)
+        similarity: FloatArray = (1 - (1 - cosines) / np.float32(distance)).astype(np.float32)
+        return similarity
 
     def state(self) -> State:
         """What `restore` needs."""
@@ -60,7 +63,7 @@ class Likeness:
         self._num_pairs, self._sum = float(state["num_pairs"]), float(state["sum"])
 
 
-def of_length_one(vectors: FloatArray) -> FloatArray:
+def normalised(vectors: FloatArray) -> FloatArray:
     """(N, D) rows scaled to length 1; rows of zeros stay zeros."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: FloatArray = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
@@ -70,8 +73,8 @@ def of_length_one(vectors: FloatArray) -> FloatArray:
 _FIRST, _GROWTH = 50.0, 1.5  # pairs before the first projection; more of them before each further
 
 
-class Fisher:
-    """Learns from looks of tracks and projects looks; the identity until enough is known.
+class Whitening:
+    """Within-class whitening, learned from tracks; the identity until enough is known.
 
     Args:
         prior_pairs: how many pairs of equal variation in all directions are assumed at first;
@@ -85,7 +88,7 @@ class Fisher:
         self._projection: FloatArray | None = None  # (D, D)
 
     def learn(self, differences: FloatArray) -> bool:
-        """Take in (N, D) new looks less the mean looks of their tracks.
+        """Take in (N, D) new embeddings less the mean embeddings of their tracks.
 
         Returns:
             Whether the projection is another one now.
@@ -108,9 +111,9 @@ class Fisher:
         self._projection = (whitening / np.sqrt((whitening**2).sum() / dim)).astype(np.float32)
         return True
 
-    def project(self, looks: FloatArray) -> FloatArray:
+    def project(self, embeddings: FloatArray) -> FloatArray:
         """(N, D) rows of length 1, projected, again of length 1; rows of zeros stay zeros."""
-        return looks if self._projection is None else of_length_one(looks @ self._projection)
+        return embeddings if self._projection is None else normalised(embeddings @ self._projection)
 
     def state(self) -> State:
         """What `restore` needs."""
@@ -128,31 +131,75 @@ class Fisher:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looks(Rows):
-    """One row per track."""
+class TrackAppearance(Rows):
+    """One row per track: its running-mean embedding."""
 
     mean: FloatArray  # (M, D) running mean, rows of length 1
     projected: FloatArray  # (M, D) the same, projected
 
     @staticmethod
-    def start(looks: FloatArray, fisher: Fisher) -> Looks:
-        """Of new tracks, from their first looks."""
+    def start(embeddings: FloatArray, whitening: Whitening) -> TrackAppearance:
+        """Of new tracks, from their first embeddings."""
         # Arrays of its own: they will be changed in place.
-        return Looks(looks.copy(), fisher.project(looks).copy())
+        return TrackAppearance(embeddings.copy(), whitening.project(embeddings).copy())
 
-    def learn(self, rows: IntArray, looks: FloatArray, fisher: Fisher, momentum: float) -> None:
-        """Blend the looks of these rows in, in place.
+    def learn(
+        self, rows: IntArray, embeddings: FloatArray, whitening: Whitening, momentum: float
+    ) -> None:
+        """Blend the embeddings of these rows in, in place.
 
         Args:
             rows: (N,) each at most once.
-            looks: (N, D) rows of length 1.
-            fisher: the projection.
-            momentum: weight of the new look, 0 to 1.
+            embeddings: (N, D) rows of length 1.
+            whitening: the projection.
+            momentum: weight of the new embedding, 0 to 1.
         """
         share = np.float32(momentum)
-        self.mean[rows] = of_length_one((1 - share) * self.mean[rows] + share * looks)
-        self.projected[rows] = fisher.project(self.mean[rows])
+        self.mean[rows] = normalised((1 - share) * self.mean[rows] + share * embeddings)
+        self.projected[rows] = whitening.project(self.mean[rows])
 
-    def project_again(self, fisher: Fisher) -> None:
+    def project_again(self, whitening: Whitening) -> None:
         """Follow a new projection, in place."""
-        self.projected[:] = fisher.project(self.mean)
+        self.projected[:] = whitening.project(self.mean)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenTracklets(Rows):
+    """One row per track: the tracklet it is in.
+
+    A tracklet ends where its track was lost or occluded: within it the identity is sure; between
+    the tracklets of one track, offline refinement may decide otherwise than the tracker did.
+    """
+
+    numbers: IntArray  # (M,) from 1
+    occluded: BoolArray  # (M,) whether another box occluded it when it was last seen
+    centres: NDArray[np.float64]  # (M, 2) where it was then, pixels; NaN after a cut
+    sums: FloatArray  # (M, D) of the embeddings of its unoccluded boxes
+
+    def lose(self) -> None:
+        """Forget where all were, in place: the image shows another scene now."""
+        self.centres[:] = np.nan
+
+    def move(self, camera: CameraMotion) -> None:
+        """Compensate for the camera's motion, in place."""
+        self.centres[:] = self.centres @ camera.linear.T + camera.shift
+
+    def update(self, rows: IntArray, centres: FloatArray, occluded: BoolArray) -> None:
+        """Take in where tracks are now, in place.
+
+        Args:
+            rows: (N,) of the tracks.
+            centres: (N, 2) of their boxes.
+            occluded: (N,) whether another box occludes them.
+        """
+        self.occluded[rows] = occluded
+        self.centres[rows] = centres
+
+    def ended(self, rows: IntArray | BoolArray) -> EndedTracklets:
+        """The tracklets of these rows."""
+        return EndedTracklets(self.numbers[rows], normalised(self.sums[rows]))
+
+    def begin(self, rows: IntArray, numbers: IntArray) -> None:
+        """Begin new tracklets, in place."""
+        self.numbers[rows] = numbers
+        self.sums[rows] = 0

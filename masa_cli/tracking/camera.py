@@ -1,4 +1,4 @@
-"""How the picture moved between two frames because the camera moved, seen in the image alone.
+"""How the image moved between two frames because the camera moved, seen in the image alone.
 
 Corners of a reduced grey frame are followed with optical flow (pyramidal Lucas-Kanade), and a
 similarity (shift, rotation, zoom) is fitted with RANSAC, as in BoT-SORT (arXiv 2206.14651, 3.3).
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from masa_cli.structures import BoolArray, CameraMotion, FloatArray, Image, State
 
 Matrix = NDArray[np.float64]
-Picture = NDArray[np.uint8]  # (h, w) reduced, grey
+GreyImage = NDArray[np.uint8]  # (h, w) reduced, grey
 
-# All lengths below are pixels of the reduced picture.
-LONG_SIDE = 320  # of the reduced picture; smaller frames keep their size
+# All lengths below are pixels of the reduced image.
+LONG_SIDE = 320  # of the reduced image; smaller frames keep their size
 SHORTEST_SIDE = 32  # below it there is no room for a search window: the camera counts as still
 NUM_CORNERS, CORNER_QUALITY, CORNER_DISTANCE = 120, 0.01, 7
 WINDOW = (15, 15)
@@ -28,7 +28,7 @@ STILL_SHARE = 0.3
 STILL_DISTANCE = 0.15
 
 FIT_DISTANCE = 0.7  # of a corner from where the fitted motion puts it
-FIT_SHARE, FIT_CORNERS = 0.15, 6  # that must agree, of the corners; unrelated pictures: up to 0.08
+FIT_SHARE, FIT_CORNERS = 0.15, 6  # that must agree, of the corners; unrelated images: up to 0.08
 
 # Bhattacharyya distance of the grey values, 0 to 1: within shots at most 0.17, between clips 0.26.
 CUT_DISTANCE = 0.2
@@ -36,10 +36,10 @@ NUM_GREYS = 32
 
 
 class CameraMotionEstimator:
-    """Compares each frame with the one before, of which it keeps a reduced picture."""
+    """Compares each frame with the one before, of which it keeps a reduced image."""
 
     def __init__(self) -> None:
-        self._picture: Picture = np.empty((0, 0), np.uint8)
+        self._reduced: GreyImage = np.empty((0, 0), np.uint8)
         self._boxes: FloatArray = np.empty((0, 4), np.float32)
 
     def update(self, image: Image, boxes: FloatArray) -> CameraMotion:
@@ -49,9 +49,9 @@ class CameraMotionEstimator:
             image: (H, W, 3) uint8 RGB; (0, 0, 3) if there is none, which gives the identity.
             boxes: (N, 4) xyxy in source pixels, of all that may move by itself.
         """
-        before, boxes_before = self._picture, self._boxes
+        before, boxes_before = self._reduced, self._boxes
         height, width = image.shape[:2]
-        self._picture = now = _reduced(image)
+        self._reduced = now = _reduced(image)
         self._boxes = boxes.astype(np.float32)  # a copy: the caller's may change
         if not before.size or not now.size:
             return CameraMotion.identity()
@@ -72,14 +72,14 @@ class CameraMotionEstimator:
 
     def state(self) -> State:
         """What `restore` needs to go on with an interrupted run."""
-        return {"picture": self._picture, "boxes": self._boxes}
+        return {"image": self._reduced, "boxes": self._boxes}
 
     def restore(self, state: State) -> None:
         """Go on after the frame whose `state` this was."""
-        self._picture, self._boxes = state["picture"], state["boxes"]
+        self._reduced, self._boxes = state["image"], state["boxes"]
 
 
-def _reduced(image: Image) -> Picture:
+def _reduced(image: Image) -> GreyImage:
     """(h, w) grey, its long side at most LONG_SIDE; (0, 0) if the other side gets too short."""
     height, width = image.shape[:2]
     factor = min(1.0, LONG_SIDE / max(height, width, 1))
@@ -92,22 +92,20 @@ def _reduced(image: Image) -> Picture:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _corners(picture: Picture, boxes: FloatArray) -> FloatArray:
+def _corners(image: GreyImage, boxes: FloatArray) -> FloatArray:
     """(P, 1, 2) x, y of at most NUM_CORNERS corners outside the boxes (reduced pixels)."""
-    free = np.full_like(picture, 255)
-    height, width = picture.shape
+    free = np.full_like(image, 255)
+    height, width = image.shape
     edges = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1)
     edges = np.clip(edges, 0, (width, height, width, height))
     for left, top, right, bottom in edges.astype(np.int64):
         free[top:bottom, left:right] = 0
-    found = cv2.goodFeaturesToTrack(
-        picture, NUM_CORNERS, CORNER_QUALITY, CORNER_DISTANCE, mask=free
-    )
+    found = cv2.goodFeaturesToTrack(image, NUM_CORNERS, CORNER_QUALITY, CORNER_DISTANCE, mask=free)
     return np.empty((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
 
 
 def _flow(
-    before: Picture, now: Picture, corners: FloatArray, guess: FloatArray, num_halvings: int
+    before: GreyImage, now: GreyImage, corners: FloatArray, guess: FloatArray, num_halvings: int
 ) -> tuple[FloatArray, BoolArray]:
     """Where the corners lie now, (P, 1, 2), searched from `guess` on, and (P,) which were found."""
     if not len(corners):
@@ -124,7 +122,7 @@ def _flow(
     return np.asarray(there, np.float32), np.asarray(found)[:, 0] > 0
 
 
-def _is_still(before: Picture, now: Picture, corners: FloatArray) -> bool:
+def _is_still(before: GreyImage, now: GreyImage, corners: FloatArray) -> bool:
     """Whether enough corners are found where they were; a short search for half of them.
 
     No pyramid: it is half the cost, and corners that moved far need not be found here.
@@ -135,8 +133,10 @@ def _is_still(before: Picture, now: Picture, corners: FloatArray) -> bool:
     return int(np.sum(still & found)) >= max(1, STILL_SHARE * len(few))
 
 
-def _far_flow(before: Picture, now: Picture, corners: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Like `_flow`, from where phase correlation sees the whole picture; for pans and flashes."""
+def _far_flow(
+    before: GreyImage, now: GreyImage, corners: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """Like `_flow`, from where phase correlation sees the whole image; for pans and flashes."""
     first, second = (np.asarray(cv2.equalizeHist(one), np.uint8) for one in (before, now))
     window = cv2.createHanningWindow(now.shape[::-1], cv2.CV_32F)
     shift, _ = cv2.phaseCorrelate(first.astype(np.float32), second.astype(np.float32), window)
@@ -150,8 +150,8 @@ def _fitted(
     """(2, 3) similarity in source pixels that most corners follow; None if too few agree.
 
     Args:
-        corners: (P, 1, 2) x, y in the reduced picture before.
-        there: (P, 1, 2) likewise in the picture now.
+        corners: (P, 1, 2) x, y in the reduced image before.
+        there: (P, 1, 2) likewise in the image now.
         found: (P,) where `there` is known.
         pixel: (2,) width and height of a reduced pixel, in source pixels.
     """
@@ -170,7 +170,7 @@ def _fitted(
     return np.asarray(matrix, np.float64)
 
 
-def _greys_distance(first: Picture, second: Picture) -> float:
-    """How different the grey values of two pictures are, wherever they lie: 0 to 1."""
+def _greys_distance(first: GreyImage, second: GreyImage) -> float:
+    """How different the grey values of two images are, wherever they lie: 0 to 1."""
     counts = [cv2.calcHist([one], [0], None, [NUM_GREYS], [0, 256]) for one in (first, second)]
     return float(cv2.compareHist(counts[0], counts[1], cv2.HISTCMP_BHATTACHARYYA))

@@ -108,7 +108,7 @@ class BoxFilters(Rows):
         )
 
     def move(self, matrix: NDArray[np.float64]) -> None:
-        """Follow the camera, in place: a similarity took every point of the picture elsewhere.
+        """Follow the camera, in place: a similarity took every point of the image elsewhere.
 
         Args:
             matrix: (2, 3), from points before to points now, in pixels.
@@ -123,7 +123,7 @@ class BoxFilters(Rows):
             getattr(self, name)[:] *= scale**2
 
     def lose(self) -> None:
-        """Forget where everything is, in place: the picture shows another place now."""
+        """Forget where everything is, in place: the image shows another scene now."""
         self.velocity[:] = 0
         self.covariance[:] = 0
         self.position_variance[:] = _ANYWHERE

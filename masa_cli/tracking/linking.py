@@ -1,8 +1,8 @@
-"""The second look: which tracklets of a whole video are one object, decided all at once.
+"""Tracklet linking: which tracklets of a whole video are one object, decided all at once.
 
-The tracker had to decide with what it had seen so far. Afterwards the looks of both sides of every
-gap and every occlusion are known, so tracklets are joined anew: one assignment of each tracklet's
-end to another's beginning, for the greatest total evidence.
+The tracker had to decide with what it had seen so far. Afterwards both sides of every gap and every
+occlusion are known, so tracklets are linked anew: one assignment of each tracklet's end to
+another's beginning, for the greatest total log-likelihood ratio (llr).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +41,13 @@ class End:
 
     Attributes:
         time: seconds.
-        place: (2,) centre of its box, pixels.
+        position: (2,) centre of its box, pixels.
         height: of its box, pixels.
         velocity: (2,) pixels per second.
     """
 
     time: float
-    place: NDArray[np.float64]
+    position: NDArray[np.float64]
     height: float
     velocity: NDArray[np.float64]
 
@@ -61,7 +62,7 @@ class Tracklet:
         first: where it begins.
         last: where it ends.
         shot: how many cuts were before it.
-        look: (D,) mean of its clear looks, length 1; 0 if none was clear.
+        embedding: (D,) mean of its clear embeddings, length 1; 0 if none was clear.
         scores: of its boxes, the sum for each label.
     """
 
@@ -70,7 +71,7 @@ class Tracklet:
     first: End
     last: End
     shot: int
-    look: FloatArray
+    embedding: FloatArray
     scores: Mapping[int, float]
 
 
@@ -89,10 +90,10 @@ def collect_tracklets(
     growing: dict[int, _Growing] = {}
     done: list[Tracklet] = []
 
-    def finish(number: int, look: FloatArray) -> None:
+    def finish(number: int, embedding: FloatArray) -> None:
         tracklet = growing.pop(number, None)
         if tracklet and tracklet.identity:
-            done.append(tracklet.finished(number, look))
+            done.append(tracklet.finished(number, embedding))
 
     for frame in frames:
         record, time, tracks = recorded(frame), frame.time, frame.tracks
@@ -111,10 +112,10 @@ def collect_tracklets(
                     growing[number] = _Growing(ground.shot)
                 growing[number].add(identity, point)
                 growing[number].scores[label] += score
-        for number, look in _pairs(record.ended):
-            finish(number, look)
-    for number, look in _pairs(open_tracklets):
-        finish(number, look)
+        for number, embedding in _pairs(record.ended):
+            finish(number, embedding)
+    for number, embedding in _pairs(open_tracklets):
+        finish(number, embedding)
     return sorted(done, key=lambda tracklet: (tracklet.first.time, tracklet.number))
 
 
@@ -131,7 +132,7 @@ def _pairs(ended: EndedTracklets) -> Iterator[tuple[int, FloatArray]]:
 
 
 class _Ground:
-    """Takes places back to the first picture of their shot."""
+    """Takes positions back to the first image of their shot."""
 
     def __init__(self) -> None:
         self.shot = 0
@@ -146,10 +147,10 @@ class _Ground:
 
     def points(self, tracks: Tracks, time: float) -> list[Point]:
         """Time, centre and height of each box."""
-        places = centres(tracks.boxes) @ self._back[:2, :2].T + self._back[:2, 2]
+        positions = centres(tracks.boxes) @ self._back[:2, :2].T + self._back[:2, 2]
         scale = np.sqrt(abs(np.linalg.det(self._back[:2, :2])))
         heights = (tracks.boxes[:, 3] - tracks.boxes[:, 1]) * scale
-        rows = zip(places.tolist(), heights.tolist(), strict=True)
+        rows = zip(positions.tolist(), heights.tolist(), strict=True)
         return [(time, x, y, height) for (x, y), height in rows]
 
 
@@ -171,41 +172,52 @@ class _Growing:
         while self.tail[0][0] < point[0] - END_SECONDS:
             self.tail.popleft()
 
-    def finished(self, number: int, look: FloatArray) -> Tracklet:
+    def finished(self, number: int, embedding: FloatArray) -> Tracklet:
         first, last = _end(np.array(self.head), 0), _end(np.array(self.tail), -1)
-        return Tracklet(number, self.identity, first, last, self.shot, look, self.scores)
+        return Tracklet(number, self.identity, first, last, self.shot, embedding, self.scores)
 
 
 def _end(points: NDArray[np.float64], row: int) -> End:
     """The end at that row of (P, 4) points; the speed is that of the line fitted to all."""
-    times, places = points[:, 0] - points[:, 0].mean(), points[:, 1:3]
+    times, positions = points[:, 0] - points[:, 0].mean(), points[:, 1:3]
     spread = float(times @ times)
     # Of less than three boxes, noise would be taken for speed.
-    velocity = times @ (places - places.mean(axis=0)) / spread if len(points) > 2 else np.zeros(2)
-    return End(float(points[row, 0]), places[row], float(points[row, 3]), velocity)
+    fitted = len(points) > 2
+    velocity = times @ (positions - positions.mean(axis=0)) / spread if fitted else np.zeros(2)
+    return End(float(points[row, 0]), positions[row], float(points[row, 3]), velocity)
 
 
-_NEVER_JOINED = 1.0  # weight of an end that nothing continues; joining adds its gain to this
-_UNKNOWN_COSINE = 0.5  # of strangers, in a video where no two tracklets exist together
-_LEAST_DISTANCE = 0.1  # of strangers, as in likeness.py
+_UNLINKED = 1.0  # weight of an end that nothing continues; a link adds its gain to this
+_UNKNOWN_COSINE = 0.5  # of impostors, in a video where no two tracklets exist together
+_MIN_DISTANCE = 0.1  # of impostors, as in appearance.py
 _SIZE_NOISE = 0.2  # standard deviation of the logarithm of height
-_END_NOISE = 0.1  # of the place of a tracklet's end, box heights
+_END_NOISE = 0.1  # of the position of a tracklet's end, box heights
 _DAMPING = 1.0  # seconds in which a speed that was seen fades
 _TURNING = 4.0  # seconds after which a wandering object has turned round
 
 
 @dataclass(frozen=True, slots=True)
 class LinkingSettings:
-    """When two tracklets are one object; nats as in the tracker's settings."""
+    """When two tracklets are one object; llr and similarity as in the tracker's settings."""
 
     seconds: float = 10.0  # longest gap that is bridged
-    least_nats: float = 0.0  # evidence below which nothing is joined
-    trust_nats: float = 8.0  # in favour of what the tracker decided
-    look_nats: float = 10.0  # per unit of likeness
-    neutral_likeness: float = 0.4  # looks that are less alike speak against a pair
+    min_llr: float = 0.0  # of a link
+    tracker_llr: float = 8.0  # in favour of what the tracker decided
+    appearance_weight: float = 10.0  # llr per unit of similarity
+    neutral_similarity: float = 0.4  # a smaller similarity speaks against a link
     wander: float = 0.5  # speed of objects that are not seen, box heights per second
-    fill_seconds: float = 0.7  # longest gap in a track that is filled by interpolation
+    interpolation_seconds: float = 0.7  # longest gap in a track that is interpolated
     one_class: bool = True  # all boxes of an identity get the class that most of them have
+
+    former_names: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "least_nats": "min_llr",
+            "trust_nats": "tracker_llr",
+            "look_nats": "appearance_weight",
+            "neutral_likeness": "neutral_similarity",
+            "fill_seconds": "interpolation_seconds",
+        }
+    )
 
 
 def link_tracklets(
@@ -221,10 +233,10 @@ def link_tracklets(
     successors = _assign(list(_candidates(tracklets, settings, frame_size)), len(tracklets))
     identities: dict[int, int] = {}
     num_objects = 0
-    for place, tracklet in enumerate(tracklets):
+    for position, tracklet in enumerate(tracklets):
         if tracklet.number not in identities:
             num_objects += 1
-            link = place
+            link = position
             while link >= 0:
                 identities[tracklets[link].number] = num_objects
                 link = int(successors[link])
@@ -234,23 +246,23 @@ def link_tracklets(
 def _candidates(
     tracklets: Sequence[Tracklet], settings: LinkingSettings, frame_size: tuple[int, int]
 ) -> Iterator[tuple[int, IntArray, NDArray[np.float64]]]:
-    """For each tracklet that may go on: its place, those that may be next, and the gains."""
+    """For each tracklet that may go on: its position, those that may be next, and the gains."""
     if not tracklets:
         return
     begins = _Begins.of(tracklets)
-    distance = _strangers_distance(tracklets, begins)
-    # Even a vague idea of the place is not vaguer than "somewhere in the frame".
+    distance = _impostor_distance(tracklets, begins)
+    # Even a vague idea of the position is not vaguer than "somewhere in the frame".
     largest = max(frame_size) ** 2 / 12 or math.inf
-    for place, tracklet in enumerate(tracklets):
+    for position, tracklet in enumerate(tracklets):
         end = tracklet.last.time
         start, stop = np.searchsorted(begins.times, [end, end + settings.seconds], side="right")
         rows = np.arange(start, stop)
-        gains = begins.place_evidence(rows, tracklet, settings.wander, largest)
-        gains += begins.look_evidence(rows, tracklet, settings, distance)
-        gains += settings.trust_nats * (begins.identities[rows] == tracklet.identity)
-        good = gains > settings.least_nats
+        gains = begins.motion_llr(rows, tracklet, settings.wander, largest)
+        gains += begins.appearance_llr(rows, tracklet, settings, distance)
+        gains += settings.tracker_llr * (begins.identities[rows] == tracklet.identity)
+        good = gains > settings.min_llr
         if good.any():
-            yield place, rows[good], gains[good] - settings.least_nats
+            yield position, rows[good], gains[good] - settings.min_llr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,43 +270,44 @@ class _Begins:
     """The beginnings of all tracklets, a row each."""
 
     times: NDArray[np.float64]  # (N,) ascending
-    places: NDArray[np.float64]  # (N, 2)
+    positions: NDArray[np.float64]  # (N, 2)
     velocities: NDArray[np.float64]  # (N, 2)
     heights: NDArray[np.float64]  # (N,)
     shots: IntArray  # (N,)
     identities: IntArray  # (N,)
-    looks: FloatArray  # (N, D)
+    embeddings: FloatArray  # (N, D)
 
     @staticmethod
     def of(tracklets: Sequence[Tracklet]) -> _Begins:
         """At least one tracklet."""
         return _Begins(
             np.array([tracklet.first.time for tracklet in tracklets]),
-            np.stack([tracklet.first.place for tracklet in tracklets]),
+            np.stack([tracklet.first.position for tracklet in tracklets]),
             np.stack([tracklet.first.velocity for tracklet in tracklets]),
             np.array([tracklet.first.height for tracklet in tracklets]),
             np.array([tracklet.shot for tracklet in tracklets], np.int64),
             np.array([tracklet.identity for tracklet in tracklets], np.int64),
-            np.stack([tracklet.look for tracklet in tracklets]),
+            np.stack([tracklet.embedding for tracklet in tracklets]),
         )
 
-    def place_evidence(
+    def motion_llr(
         self, rows: IntArray, before: Tracklet, wander: float, largest: float
     ) -> NDArray[np.float64]:
-        """(R,) nats of place and size, for going on in these rows.
+        """(R,) llr of position and size, for going on in these rows.
 
         Args:
             rows: (R,) that begin after the end of `before`.
             before: the tracklet that is to go on.
             wander: speed of what is not seen, box heights per second.
-            largest: variance of a place of which nothing is known, square pixels.
+            largest: variance of a position of which nothing is known, square pixels.
         """
         last = before.last
         gap = self.times[rows] - last.time
         height = (self.heights[rows] + last.height) / 2
         # Both sides are followed into the gap, ever less, until they should meet.
         reach = (_DAMPING * (1 - np.exp(-gap / _DAMPING)) / 2)[:, None]
-        way = self.places[rows] - reach * self.velocities[rows] - last.place - reach * last.velocity
+        begin = self.positions[rows] - reach * self.velocities[rows]
+        way = begin - last.position - reach * last.velocity
         wandered = (wander * height * gap) ** 2 / (1 + gap / _TURNING)
         variance = np.minimum(2 * (_END_NOISE * height) ** 2 + wandered, largest)
         size = np.log(self.heights[rows] / last.height) / _SIZE_NOISE
@@ -302,29 +315,30 @@ class _Begins:
         # In another shot it may be anywhere, of any size.
         same = self.shots[rows] == before.shot
         surprise, variance = np.where(same, surprise, 0), np.where(same, variance, largest)
-        evidence: NDArray[np.float64] = -surprise - np.log(2 * math.pi * variance / height**2)
-        return evidence
+        llr: NDArray[np.float64] = -surprise - np.log(2 * math.pi * variance / height**2)
+        return llr
 
-    def look_evidence(
+    def appearance_llr(
         self, rows: IntArray, before: Tracklet, settings: LinkingSettings, distance: float
     ) -> NDArray[np.float64]:
-        """(R,) nats of the looks; 0 where one of them is unknown."""
-        looks = self.looks[rows]
-        likeness = 1 - (1 - looks @ before.look) / distance
-        known = looks.any(axis=1) & before.look.any()
-        return np.where(known, settings.look_nats * (likeness - settings.neutral_likeness), 0.0)
+        """(R,) llr of the embeddings; 0 where one of them is unknown."""
+        embeddings = self.embeddings[rows]
+        similarity = 1 - (1 - embeddings @ before.embedding) / distance
+        known = embeddings.any(axis=1) & before.embedding.any()
+        llr = settings.appearance_weight * (similarity - settings.neutral_similarity)
+        return np.where(known, llr, 0.0)
 
 
-def _strangers_distance(tracklets: Sequence[Tracklet], begins: _Begins) -> float:
+def _impostor_distance(tracklets: Sequence[Tracklet], begins: _Begins) -> float:
     """One less the mean cosine of tracklets that exist together, so are different objects."""
     total, count = 0.0, 0
-    for place, tracklet in enumerate(tracklets):
+    for position, tracklet in enumerate(tracklets):
         stop = int(np.searchsorted(begins.times, tracklet.last.time, side="right"))
-        looks = begins.looks[place + 1 : stop]
-        if tracklet.look.any():
-            total += float((looks @ tracklet.look).sum())  # unknown looks are 0
-            count += int(looks.any(axis=1).sum())
-    return max(1 - (total / count if count else _UNKNOWN_COSINE), _LEAST_DISTANCE)
+        embeddings = begins.embeddings[position + 1 : stop]
+        if tracklet.embedding.any():
+            total += float((embeddings @ tracklet.embedding).sum())  # unknown embeddings are 0
+            count += int(embeddings.any(axis=1).sum())
+    return max(1 - (total / count if count else _UNKNOWN_COSINE), _MIN_DISTANCE)
 
 
 def _assign(
@@ -332,17 +346,17 @@ def _assign(
 ) -> IntArray:
     """(N,) the successor of each tracklet, -1 for none, for the greatest total gain."""
     ends = np.arange(count)
-    rows = [ends, *(np.full(len(nexts), place) for place, nexts, _ in candidates)]
+    rows = [ends, *(np.full(len(nexts), position) for position, nexts, _ in candidates)]
     # Beside the tracklets, a column of its own for every end that nothing continues.
     columns = [count + ends, *(nexts for _, nexts, _ in candidates)]
     weights = [
-        np.full(count, _NEVER_JOINED),
-        *(_NEVER_JOINED + gains for _, _, gains in candidates),
+        np.full(count, _UNLINKED),
+        *(_UNLINKED + gains for _, _, gains in candidates),
     ]
     successors = np.full(count, -1, np.int64)
     if count:
-        places = (np.concatenate(rows), np.concatenate(columns))
-        graph = csr_array((np.concatenate(weights), places), shape=(count, 2 * count))
+        positions = (np.concatenate(rows), np.concatenate(columns))
+        graph = csr_array((np.concatenate(weights), positions), shape=(count, 2 * count))
         first, second = min_weight_full_bipartite_matching(graph, maximize=True)
         successors[first] = np.where(second < count, second, -1)
     return successors

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,13 +55,17 @@ class MasaSettings:
     confident_duplicate_iou: float = math.inf  # IoU, for confident boxes
     # A box too weak to continue the track it resembles starts none above this similarity.
     ambiguous_similarity: float = math.inf
-    # Boxes that are no track still compete for similarity in the following frames.
-    backdrop_frames: int = 0  # how many frames they are kept
-    backdrop_iou: float = 0.3  # IoU with a box of higher score above which they are not kept
+    # Unmatched distractors still compete for similarity in the following frames.
+    distractor_frames: int = 0  # how many frames they are kept
+    distractor_iou: float = 0.3  # IoU with a box of higher score above which they are not kept
+
+    former_names: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"backdrop_frames": "distractor_frames", "backdrop_iou": "distractor_iou"}
+    )
 
     def __post_init__(self) -> None:
-        if self.memory_frames < 1 or self.backdrop_frames < 0:
-            raise ValueError("memory_frames must be at least 1 and backdrop_frames at least 0")
+        if self.memory_frames < 1 or self.distractor_frames < 0:
+            raise ValueError("memory_frames must be at least 1 and distractor_frames at least 0")
         if not 0 <= self.momentum <= 1 or self.frame_rate <= 0 or self.max_distance <= 0:
             raise ValueError("momentum is within 0..1, frame_rate and max_distance are positive")
 
@@ -78,7 +83,7 @@ PRESETS: Mapping[str, MasaSettings] = MappingProxyType(
             duplicate_score=0.3,
             confident_duplicate_iou=0.7,
             ambiguous_similarity=0.5,
-            backdrop_frames=1,
+            distractor_frames=1,
         ),
     }
 )
@@ -88,7 +93,7 @@ PRESETS: Mapping[str, MasaSettings] = MappingProxyType(
 class _Memory(Rows):
     """What is remembered of M objects, in the order they were first seen."""
 
-    ids: IntArray  # (M,) from 1; 0 for backdrops
+    ids: IntArray  # (M,) from 1; 0 for distractors
     embeddings: FloatArray  # (M, D)
     boxes: FloatArray  # (M, 4) last seen, xyxy in source pixels
     labels: IntArray  # (M,)
@@ -120,7 +125,7 @@ class MasaTracker:
         self._temperature = temperature
         self._next_id = 1
         self._tracks: _Memory | None = None  # None until the size of embeddings is known
-        self._backdrops: deque[_Memory] = deque(maxlen=settings.backdrop_frames)  # newest first
+        self._distractors: deque[_Memory] = deque(maxlen=settings.distractor_frames)  # newest first
 
     def update(self, observation: Observation) -> FrameTracks:
         """Join the boxes of the next frame to the tracks so far.
@@ -143,18 +148,18 @@ class MasaTracker:
         """Everything a new tracker with the same settings needs to go on as this one would."""
         state: State = {"next_id": np.array(self._next_id)}
         if self._tracks is not None:
-            for place, memory in enumerate((self._tracks, *self._backdrops)):
-                state |= {f"{place}.{name}": array for name, array in memory.state().items()}
+            for part, memory in enumerate((self._tracks, *self._distractors)):
+                state |= {f"{part}.{name}": array for name, array in memory.state().items()}
         return state
 
     def restore(self, state: State) -> None:
         """Continue from the `state()` of another tracker."""
         self._next_id = int(state["next_id"])
-        places = len({key.split(".")[0] for key in state if "." in key})
-        memories = [_Memory.from_state(of_owner(state, str(place))) for place in range(places)]
+        num_parts = len({key.split(".")[0] for key in state if "." in key})
+        memories = [_Memory.from_state(of_owner(state, str(part))) for part in range(num_parts)]
         self._tracks = memories[0] if memories else None
-        self._backdrops.clear()
-        self._backdrops.extend(memories[1:])
+        self._distractors.clear()
+        self._distractors.extend(memories[1:])
 
     def _joined(self, index: int, detections: Detections, embeddings: FloatArray) -> Tracks:
         """The steps of the algorithm, in their order."""
@@ -165,13 +170,13 @@ class MasaTracker:
         memory = self._tracks if self._tracks is not None else _Memory.empty(embeddings.shape[1])
 
         matches, ambiguous = self._match(index, detections, embeddings, memory)
-        born = (matches < 0) & ~ambiguous & (detections.scores > self.settings.birth_score)
-        ids = self._name(matches, born, memory)
+        starting = (matches < 0) & ~ambiguous & (detections.scores > self.settings.birth_score)
+        ids = self._name(matches, starting, memory)
         seen = _Memory(
             ids, embeddings, detections.boxes, detections.labels, np.full(len(ids), index, np.int64)
         )
-        self._remember(index, seen, matches, born, memory)
-        self._keep_backdrops(seen, (ids == 0) & ~ambiguous)
+        self._remember(index, seen, matches, starting, memory)
+        self._keep_distractors(seen, (ids == 0) & ~ambiguous)
 
         named = ids > 0
         return detections[named].named(ids[named])
@@ -198,27 +203,27 @@ class MasaTracker:
         """Greedy nearest neighbours, boxes in score order, each track taken at most once.
 
         Returns:
-            (N,) row of `memory` that each box continues, or -1, and (N,) whether a box looks like
-            a track it may not continue and must not start one either.
+            (N,) row of `memory` that each box continues, or -1, and (N,) whether a box
+            resembles a track it may not continue and must not start one either.
         """
         num_tracks = len(memory)
         matches = np.full(len(detections), -1, np.int64)
         ambiguous = np.zeros(len(detections), bool)
         if not num_tracks:
             return matches, ambiguous
-        for backdrop in self._backdrops:
-            memory = memory + backdrop
+        for distractor in self._distractors:
+            memory = memory + distractor
         similarity = self._similarity(index, detections, embeddings, memory)
         nearest = similarity.argmax(axis=1).tolist()
         scores = detections.scores.tolist()
         free = np.ones(len(memory), np.float32)
         for row, score in enumerate(scores):
             column = nearest[row]
-            if not free[column]:  # taken since: look again among what is left
+            if not free[column]:  # taken since: search again among what is left
                 column = int((similarity[row] * free).argmax())
             closeness = similarity[row, column] * free[column]
             if closeness <= self.settings.match_similarity or column >= num_tracks:
-                continue  # resembles nothing, or a backdrop
+                continue  # resembles nothing, or a distractor
             if score > self.settings.continue_score:
                 matches[row] = column
                 free[column] = 0
@@ -269,18 +274,18 @@ class MasaTracker:
         np.clip(exponent, -50, 0, out=exponent)
         return np.exp(exponent, out=exponent)
 
-    def _name(self, matches: IntArray, born: BoolArray, memory: _Memory) -> IntArray:
+    def _name(self, matches: IntArray, starting: BoolArray, memory: _Memory) -> IntArray:
         """(N,) the identity of each box; 0 for none. New ones count on in score order."""
         ids = np.zeros(len(matches), np.int64)
         matched = matches >= 0
         ids[matched] = memory.ids[matches[matched]]
-        num_born = int(born.sum())
-        ids[born] = np.arange(self._next_id, self._next_id + num_born)
-        self._next_id += num_born
+        num_new = int(starting.sum())
+        ids[starting] = np.arange(self._next_id, self._next_id + num_new)
+        self._next_id += num_new
         return ids
 
     def _remember(
-        self, index: int, seen: _Memory, matches: IntArray, born: BoolArray, memory: _Memory
+        self, index: int, seen: _Memory, matches: IntArray, starting: BoolArray, memory: _Memory
     ) -> None:
         """Blend matched boxes into their tracks, add the new ones, forget the long unseen."""
         matched = matches >= 0
@@ -293,17 +298,17 @@ class MasaTracker:
         fresh = index - memory.frames < self.settings.memory_frames
         if not fresh.all():
             memory = memory[fresh]
-        self._tracks = memory + seen[born]
+        self._tracks = memory + seen[starting]
 
-    def _keep_backdrops(self, seen: _Memory, unnamed: BoolArray) -> None:
+    def _keep_distractors(self, seen: _Memory, unnamed: BoolArray) -> None:
         """Store this frame's boxes without identity, less those that overlap a better box."""
-        if not self.settings.backdrop_frames:
+        if not self.settings.distractor_frames:
             return
         rows = np.flatnonzero(unnamed)
         higher_ranked = np.arange(len(seen))[None, :] < rows[:, None]
-        overlaps = iou(seen.boxes[rows], seen.boxes) > self.settings.backdrop_iou
+        overlaps = iou(seen.boxes[rows], seen.boxes) > self.settings.distractor_iou
         unnamed[rows[(overlaps & higher_ranked).any(axis=1)]] = False
-        self._backdrops.appendleft(seen[unnamed])
+        self._distractors.appendleft(seen[unnamed])
 
 
 def _lengths(vectors: FloatArray) -> FloatArray:

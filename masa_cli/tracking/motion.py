@@ -1,4 +1,4 @@
-"""Tracking by motion alone, for when there are no pictures to look at.
+"""Tracking by motion alone, for when there are no images.
 
 A Kalman filter predicts every box, IoU with the prediction is the similarity, and an optimal
 assignment (scipy's) joins them: confident boxes first, weak boxes to what is left.
@@ -39,7 +39,7 @@ class MotionSettings:
 
 
 class MotionTracker:
-    """Gives boxes identities by where they were expected; it never looks at a picture.
+    """Gives boxes identities by where they were expected; appearance does not count.
 
     Args:
         settings: thresholds and noise.
@@ -81,13 +81,13 @@ class MotionTracker:
 
         matched = matches >= 0
         tracks.correct(matches[matched], detections.boxes[matched], time, settings)
-        born = ~matched & (scores > settings.birth_score)
+        starting = ~matched & (scores > settings.birth_score)
         ids = np.zeros(len(detections), np.int64)
         ids[matched] = tracks.ids[matches[matched]]
-        ids[born] = np.arange(self._next_id, self._next_id + int(born.sum()))
-        self._next_id += int(born.sum())
+        ids[starting] = np.arange(self._next_id, self._next_id + int(starting.sum()))
+        self._next_id += int(starting.sum())
         self._forget(time)
-        self._tracks += BoxFilters.start(ids[born], detections.boxes[born], time, settings)
+        self._tracks += BoxFilters.start(ids[starting], detections.boxes[starting], time, settings)
         return FrameTracks(observation.index, time, detections[ids > 0].named(ids[ids > 0]))
 
     def finish(self) -> EndedTracklets:

@@ -134,7 +134,7 @@ class CleanUpSettings:
     """What counts as a giant box, and how boxes are smoothed."""
 
     giant_area: float = 10_000.0  # smaller boxes are never giants, square pixels
-    neighbour_score: float = 0.2  # only boxes above this score testify against a giant
+    neighbour_score: float = 0.2  # only boxes above this score count against a giant
     inside: float = 0.75  # share of a neighbour's own area within the box that counts
     many_inside: int = 6  # more neighbours inside than this condemn a box
     some_inside: int = 4  # so many condemn a box that scores lower than all of them
@@ -188,10 +188,10 @@ def _giant_ids(
 
 
 def _giants(tracks: Tracks, image_area: int, settings: CleanUpSettings) -> BoolArray:
-    """(N,) which boxes of one frame swallow their neighbours or the picture."""
+    """(N,) which boxes of one frame swallow their neighbours or the image."""
     areas = area(tracks.boxes)
-    witnesses = tracks.scores > settings.neighbour_score
-    others = witnesses[None, :] & ~np.eye(len(tracks), dtype=bool)
+    neighbours = tracks.scores > settings.neighbour_score
+    others = neighbours[None, :] & ~np.eye(len(tracks), dtype=bool)
     share = intersection(tracks.boxes, tracks.boxes) / np.maximum(areas, 1e-6)[None, :]
     num_inside = ((share > settings.inside) & others).sum(axis=1)
     lowest = np.where(others, tracks.scores[None, :], np.inf).min(axis=1, initial=np.inf)

@@ -58,7 +58,7 @@ def test_retrack_gives_what_a_fresh_run_would(clip, kept, association):
 
 
 def test_settings_and_the_second_look_are_those_of_track(clip, kept):
-    options = ["--set", "birth_score=0.8", "--set", "relink.seconds=2", "--clean-up", "--no-video"]
+    options = ["--set", "birth_score=0.8", "--set", "linking.seconds=2", "--clean-up", "--no-video"]
     keep(clip, Path("fresh"), *options)
     assert masa("retrack", kept, "-o", "again", *options[:-1]).exit_code == 0
     assert contents("again") == contents("fresh")

@@ -133,7 +133,7 @@ def test_appearance_without_frames_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = masa("track", "--dets", "seq/det/det.txt", "--association", "masa-demo", "-o", "out")
     assert result.exit_code == 1
-    assert "there are no pictures" in one_line(result.stderr)
+    assert "there are no images" in one_line(result.stderr)
     assert not (tmp_path / "out").exists()
 
 
@@ -272,7 +272,7 @@ def gap_in(dets, first, last):
     dets.write_text("\n".join(kept) + "\n")
 
 
-def test_the_second_look_fills_what_a_live_run_shows_not(clip):
+def test_the_offline_refinement_fills_what_a_live_run_shows_not(clip):
     """Four boxes before the confirmation of each object, and a gap of three."""
     video, dets = clip
     gap_in(dets, 15, 17)
@@ -280,7 +280,7 @@ def test_the_second_look_fills_what_a_live_run_shows_not(clip):
     for name, *changes in (
         ("whole",),
         ("live", "--no-relink"),
-        ("open", "--set", "relink.fill_seconds=0"),
+        ("open", "--set", "linking.interpolation_seconds=0"),
     ):
         result = masa("track", video, "--dets", dets, "-o", name, "--no-video", *changes)
         assert result.exit_code == 0, result.stderr
@@ -299,12 +299,12 @@ def test_the_second_look_fills_what_a_live_run_shows_not(clip):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--set", "relink.second=1"], "second"),
-        (["--set", "relink.seconds=1", "--no-relink"], "there is no second look"),
-        (["--set", "relink.seconds=1", "--association", "motion"], "there is no second look"),
+        (["--set", "linking.second=1"], "second"),
+        (["--set", "linking.seconds=1", "--no-relink"], "nothing is refined offline"),
+        (["--set", "linking.seconds=1", "--association", "motion"], "nothing is refined offline"),
     ],
 )
-def test_changes_to_a_second_look_that_cannot_be_made_are_refused(clip, arguments, problem):
+def test_changes_to_a_refinement_that_cannot_be_made_are_refused(clip, arguments, problem):
     video, dets = clip
     result = masa("track", video, "--dets", dets, *arguments)
     assert result.exit_code == 1

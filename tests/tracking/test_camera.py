@@ -20,7 +20,7 @@ def texture(seed, height=HEIGHT, width=WIDTH):
 
 
 def similarity(scale=1.0, degrees=0.0, shift=(0.0, 0.0)):
-    """(2, 3) about the picture's middle, then the shift; in pixels counted from corners."""
+    """(2, 3) about the image's middle, then the shift; in pixels counted from corners."""
     angle = np.radians(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.array([WIDTH, HEIGHT]) / 2
@@ -30,11 +30,11 @@ def similarity(scale=1.0, degrees=0.0, shift=(0.0, 0.0)):
 def seen(scene, matrix, offset=0):
     """The scene after the motion; OpenCV counts pixels from their middles, hence the halves.
 
-    A scene larger than the picture by `offset` on each side leaves no empty borders.
+    A scene larger than the image by `offset` on each side leaves no empty borders.
     """
     linear, shift = matrix[:, :2], matrix[:, 2]
-    place = 0.5 - offset
-    centred = np.column_stack([linear, linear @ (place, place) + shift - 0.5])
+    position = 0.5 - offset
+    centred = np.column_stack([linear, linear @ (position, position) + shift - 0.5])
     return cv2.warpAffine(scene, centred, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
 
 
@@ -49,7 +49,7 @@ def motion_between(first, second, boxes=NO_BOXES):
 
 
 def pan(shift, size=400):
-    """Two pictures of one scene, the camera having turned so that all moves by `shift`."""
+    """Two images of one scene, the camera having turned so that all moves by `shift`."""
     scene = texture(1, HEIGHT + 2 * size, WIDTH + 2 * size)
     return tuple(seen(scene, similarity(shift=by), size) for by in ((0, 0), shift))
 
@@ -73,7 +73,7 @@ def is_identity(motion):
 def test_known_motion_is_recovered(matrix):
     scene = texture(0, HEIGHT + 400, WIDTH + 400)
     motion = motion_between(seen(scene, similarity(), 200), seen(scene, matrix, 200))
-    # 0.3 source pixels are 0.075 of the reduced picture's, what Lucas-Kanade can do.
+    # 0.3 source pixels are 0.075 of the reduced image's, what Lucas-Kanade can do.
     assert np.abs(moved(EVERYWHERE, motion.matrix) - moved(EVERYWHERE, matrix)).max() < 0.3
     assert motion.moves()
     assert not motion.is_cut
@@ -108,11 +108,11 @@ def test_noise_of_a_still_camera_gives_exactly_the_identity(seed):
         assert not motion.is_cut
 
 
-def with_object(picture, left):
-    """The picture with a textured object that covers 70 % of it, and the object's box."""
-    picture = picture.copy()
-    picture[20:700, left : left + 950] = texture(9)[20:700, :950]
-    return picture, np.array([[left, 20, left + 950, 700]], np.float32)
+def with_object(image, left):
+    """The image with a textured object that covers 70 % of it, and the object's box."""
+    image = image.copy()
+    image[20:700, left : left + 950] = texture(9)[20:700, :950]
+    return image, np.array([[left, 20, left + 950, 700]], np.float32)
 
 
 def test_objects_in_boxes_do_not_disturb_a_still_camera():
@@ -217,7 +217,7 @@ def test_small_image_is_not_reduced():
     image = texture(7, 60, 80)
     watch = CameraMotionEstimator()
     watch.update(image, NO_BOXES)
-    assert watch.state()["picture"].shape == (60, 80)
+    assert watch.state()["image"].shape == (60, 80)
     motion = motion_between(image[:, 3:], image[:, :-3])
     assert motion.shift == pytest.approx((3, 0), abs=0.3)
 
@@ -231,7 +231,7 @@ def test_every_size_is_measured_in_its_own_pixels(size):
     )
     shift = np.array((-15, 0)) * size[0] / WIDTH
     motion = motion_between(first, second)
-    # sizes of another shape squeeze the picture by 0.1 %, a pixel at most
+    # sizes of another shape squeeze the image by 0.1 %, a pixel at most
     np.testing.assert_allclose(motion.shift, shift, atol=0.3)
     np.testing.assert_allclose(motion.linear, linear, atol=0.001)
 

@@ -15,58 +15,58 @@ ALL = np.ones(2, np.bool_)
 
 
 def test_the_greatest_total_wins_over_the_greatest_pair():
-    evidence = np.array([[5, 4], [4.5, 0]], np.float32)
-    matches, _ = assign(evidence, [(ALL, -10)])
+    llr = np.array([[5, 4], [4.5, 0]], np.float32)
+    matches, _ = assign(llr, [(ALL, -10)])
     assert matches.tolist() == [1, 0]
 
 
 def test_a_pair_must_exceed_the_least():
-    evidence = np.array([[-3, -9], [-9, -5]], np.float32)
-    assert assign(evidence, [(ALL, -4.0)])[0].tolist() == [0, -1]
+    llr = np.array([[-3, -9], [-9, -5]], np.float32)
+    assert assign(llr, [(ALL, -4.0)])[0].tolist() == [0, -1]
 
 
 def test_a_later_pass_gets_what_is_left():
-    evidence = np.array([[1], [9]], np.float32)
+    llr = np.array([[1], [9]], np.float32)
     first, second = np.array([True, False]), np.array([False, True])
-    assert assign(evidence, [(first, 0.0), (second, 0.0)])[0].tolist() == [0, -1]
-    assert assign(evidence, [(second, 0.0), (first, 0.0)])[0].tolist() == [-1, 0]
+    assert assign(llr, [(first, 0.0), (second, 0.0)])[0].tolist() == [0, -1]
+    assert assign(llr, [(second, 0.0), (first, 0.0)])[0].tolist() == [-1, 0]
 
 
 def test_a_box_in_no_pass_is_not_joined():
     assert assign(np.ones((2, 2), np.float32), [(~ALL, 0.0)])[0].tolist() == [-1, -1]
 
 
-def test_sureness_is_what_any_other_identity_would_cost():
+def test_margin_is_what_any_other_identity_would_cost():
     # Alone, box 0 could be nothing (4 + 2 nats above the least), and box 1 likewise (3 + 2).
-    evidence = np.array([[4, -9], [-9, 3]], np.float32)
-    assert assign(evidence, [(ALL, -2.0)])[1].tolist() == [6, 5]
+    llr = np.array([[4, -9], [-9, 3]], np.float32)
+    assert assign(llr, [(ALL, -2.0)])[1].tolist() == [6, 5]
     # Swapped they would have 3 + 2 instead of 4 + 3: two nats less.
     swapped = np.array([[4, 3], [2, 3]], np.float32)
     assert assign(swapped, [(ALL, -2.0)])[1].tolist() == [2, 2]
 
 
 def test_a_free_track_as_good_makes_unsure():
-    evidence = np.array([[4, 3.5]], np.float32)
-    assert assign(evidence, [(ALL[:1], 0.0)])[1].tolist() == [0.5]
+    llr = np.array([[4, 3.5]], np.float32)
+    assert assign(llr, [(ALL[:1], 0.0)])[1].tolist() == [0.5]
 
 
 def test_a_second_box_on_the_same_object_does_not_make_unsure():
-    evidence = np.array([[8], [7.9]], np.float32)
-    matches, sureness = assign(evidence, [(ALL, 0.0)])
+    llr = np.array([[8], [7.9]], np.float32)
+    matches, margins = assign(llr, [(ALL, 0.0)])
     assert matches.tolist() == [0, -1]
-    assert sureness.tolist() == [8, np.inf]
+    assert margins.tolist() == [8, np.inf]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_sureness_against_every_other_joining(seed):
-    """By hand: the best total in which the box is another object, its place left to nobody else."""
+def test_margin_against_every_other_joining(seed):
+    """By hand: the best total in which the box is another object, its own left to nobody."""
     rng = np.random.default_rng(seed)
-    evidence = rng.normal(0, 3, (3, 4)).astype(np.float32)
-    matches, sureness = assign(evidence, [(np.ones(3, np.bool_), 0.0)])
+    llr = rng.normal(0, 3, (3, 4)).astype(np.float32)
+    matches, margins = assign(llr, [(np.ones(3, np.bool_), 0.0)])
 
     def total(joining):
         return sum(
-            max(float(evidence[row, column]), 0) if column >= 0 else 0.0
+            max(float(llr[row, column]), 0) if column >= 0 else 0.0
             for row, column in enumerate(joining)
         )
 
@@ -74,7 +74,7 @@ def test_sureness_against_every_other_joining(seed):
     valid = [c for c in choices if len({x for x in c if x >= 0}) == sum(x >= 0 for x in c)]
     assert total(matches) == pytest.approx(max(map(total, valid)), abs=1e-5)
     for box in np.flatnonzero(matches >= 0):
-        # What sureness looks at: it alone takes none or a free track, or it swaps with another.
+        # What margins embeddings at: it alone takes none or a free track, or it swaps with another.
         others = [
             c
             for c in valid
@@ -83,7 +83,7 @@ def test_sureness_against_every_other_joining(seed):
                 c[b] == matches[b] or _swapped(c, matches, box, b) for b in range(3) if b != box
             )
         ]
-        assert sureness[box] == pytest.approx(total(matches) - max(map(total, others)), abs=1e-5)
+        assert margins[box] == pytest.approx(total(matches) - max(map(total, others)), abs=1e-5)
 
 
 def _swapped(joining, matches, box, other):
@@ -92,19 +92,19 @@ def _swapped(joining, matches, box, other):
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 def test_nothing_to_join(shape):
-    matches, sureness = assign(np.zeros(shape, np.float32), [(np.ones(shape[0], np.bool_), 0.0)])
+    matches, margins = assign(np.zeros(shape, np.float32), [(np.ones(shape[0], np.bool_), 0.0)])
     assert matches.tolist() == [-1] * shape[0]
-    assert np.isinf(sureness).all()
+    assert np.isinf(margins).all()
 
 
 DIM = 32
 STEP = 1 / 25  # seconds
 
 
-def looks_of(number, noise=0.0, seed=0):
-    """(DIM,) the look of an object; every number has its own."""
-    look = np.random.default_rng(number).normal(size=DIM)
-    return look + noise * np.random.default_rng((number, seed)).normal(size=DIM)
+def embedding_of(number, noise=0.0, seed=0):
+    """(DIM,) the embedding of an object; every number has its own."""
+    embedding = np.random.default_rng(number).normal(size=DIM)
+    return embedding + noise * np.random.default_rng((number, seed)).normal(size=DIM)
 
 
 def frame_of(objects, seed=0, noise=0.05):
@@ -112,10 +112,10 @@ def frame_of(objects, seed=0, noise=0.05):
     centres = np.array(list(objects.values()), np.float32).reshape(-1, 2)
     half = np.array((10, 25))
     boxes = np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
-    looks = [looks_of(number, noise, seed) for number in objects]
+    embeddings = [embedding_of(number, noise, seed) for number in objects]
     return (
         Detections(boxes, np.full(len(boxes), 0.9, np.float32), np.zeros(len(boxes), np.int64)),
-        np.array(looks, np.float32).reshape(-1, DIM),
+        np.array(embeddings, np.float32).reshape(-1, DIM),
     )
 
 
@@ -124,8 +124,8 @@ def run(frames, settings=None, step=STEP, tracker=None):
     tracker = tracker or HybridTracker(settings or HybridSettings())
     names = []
     for index, objects in enumerate(frames):
-        detections, looks = frame_of(objects, seed=index)
-        tracks = update(tracker, index, index * step, detections, looks)
+        detections, embeddings = frame_of(objects, seed=index)
+        tracks = update(tracker, index, index * step, detections, embeddings)
         rows = [np.flatnonzero((detections.boxes == box).all(axis=1))[0] for box in tracks.boxes]
         names.append({list(objects)[row]: int(i) for row, i in zip(rows, tracks.ids, strict=True)})
     return names
@@ -147,17 +147,17 @@ def test_one_object_has_one_identity_in_a_scene_without_noise():
     assert [ids_of(names, number) for number in (1, 2, 3)] == [{1}, {2}, {3}]
 
 
-def test_looks_keep_apart_what_motion_confuses():
+def test_embeddings_keep_apart_what_motion_confuses():
     """Both turn round where they meet: by motion alone they would be taken for passing."""
     frames = [{1: (220 - 4 * abs(n - 30), 100), 2: (225 + 4 * abs(n - 30), 100)} for n in range(60)]
     names = run(frames)
     assert [ids_of(names, number) for number in (1, 2)] == [{1}, {2}]
-    blind = run(frames, HybridSettings(look_nats=0))
+    blind = run(frames, HybridSettings(appearance_weight=0))
     assert ids_of(blind, 1) != {1}
 
 
-def test_motion_keeps_apart_what_looks_confuse(monkeypatch):
-    monkeypatch.setitem(globals(), "looks_of", lambda number, noise=0, seed=0: np.ones(DIM))
+def test_motion_keeps_apart_what_embeddings_confuse(monkeypatch):
+    monkeypatch.setitem(globals(), "embedding_of", lambda number, noise=0, seed=0: np.ones(DIM))
     names = run([{1: (100 + 4 * n, 100), 2: (340 - 4 * n, 160)} for n in range(60)])
     assert [ids_of(names, number) for number in (1, 2)] == [{1}, {2}]
 
@@ -166,32 +166,32 @@ def test_an_object_that_returns_elsewhere_is_known_by_its_look():
     frames = [{1: (100, 100), 2: (300, 100)}] * 20 + [{2: (300, 100)}] * 150
     frames += [{1: (600, 400), 2: (300, 100)}] * 10
     assert ids_of(run(frames), 1) == {1}
-    assert len(ids_of(run(frames, HybridSettings(return_seconds=0)), 1)) == 2
+    assert len(ids_of(run(frames, HybridSettings(reid_seconds=0)), 1)) == 2
 
 
 def test_nobody_returns_from_where_it_cannot_have_come():
     frames = [{1: (100, 100), 2: (300, 100)}] * 20 + [{2: (300, 100)}] * 50
     frames += [{1: (1900, 100), 2: (300, 100)}] * 10
     # 1800 pixels in two seconds are 18 heights of 50 a second.
-    assert len(ids_of(run(frames, HybridSettings(return_speed=15)), 1)) == 2
-    assert ids_of(run(frames, HybridSettings(return_speed=20)), 1) == {1}
+    assert len(ids_of(run(frames, HybridSettings(reid_speed=15)), 1)) == 2
+    assert ids_of(run(frames, HybridSettings(reid_speed=20)), 1) == {1}
 
 
-def test_all_looks_follow_a_new_projection():
+def test_all_embeddings_follow_a_new_projection():
     """Also those of tracks that are not seen any more."""
-    rng, settings = np.random.default_rng(0), HybridSettings(fisher_pairs=1)
+    rng, settings = np.random.default_rng(0), HybridSettings(whitening_pairs=1)
     tracker = HybridTracker(settings)
     for index in range(60):
         objects = {n: (100 * n, 100) for n in range(1, 6) if n < 5 or index < 10}
-        detections, looks = frame_of(objects, seed=index)
-        looks[:, :2] += rng.normal(0, 2, (len(looks), 2))
-        update(tracker, index, index * STEP, detections, looks)
+        detections, embeddings = frame_of(objects, seed=index)
+        embeddings[:, :2] += rng.normal(0, 2, (len(embeddings), 2))
+        update(tracker, index, index * STEP, detections, embeddings)
     state = tracker.state()
-    assert "fisher.projection" in state
-    again = state["looks.mean"] @ state["fisher.projection"]
+    assert "whitening.projection" in state
+    again = state["embeddings.mean"] @ state["whitening.projection"]
     again /= np.linalg.norm(again, axis=1, keepdims=True)
     assert len(again) == 5
-    assert state["looks.projected"] == pytest.approx(again, abs=1e-5)
+    assert state["embeddings.projected"] == pytest.approx(again, abs=1e-5)
 
 
 def test_a_stranger_in_the_place_of_a_lost_object_gets_a_new_identity():
@@ -201,10 +201,10 @@ def test_a_stranger_in_the_place_of_a_lost_object_gets_a_new_identity():
     assert ids_of(names, 3).isdisjoint(ids_of(names, 1))
 
 
-def test_who_returns_is_left_open_if_two_look_alike(monkeypatch):
-    own = looks_of
+def test_who_returns_is_left_open_if_two_embedding_alike(monkeypatch):
+    own = embedding_of
     monkeypatch.setitem(
-        globals(), "looks_of", lambda number, noise=0, seed=0: own(min(number, 2), noise, seed)
+        globals(), "embedding_of", lambda number, noise=0, seed=0: own(min(number, 2), noise, seed)
     )
     # 2 and 3 are twins; both leave, one returns elsewhere: nobody can say which.
     frames = [{1: (50, 50), 2: (200, 100), 3: (400, 100)}] * 20 + [{1: (50, 50)}] * 150
@@ -218,10 +218,10 @@ def test_the_order_of_detections_does_not_matter(seed):
     rng = np.random.default_rng(seed)
     plain, shuffled = HybridTracker(HybridSettings()), HybridTracker(HybridSettings())
     for index, objects in enumerate(crossing()):
-        detections, looks = frame_of(objects, seed=index)
+        detections, embeddings = frame_of(objects, seed=index)
         order = rng.permutation(len(detections)) if index else np.arange(len(detections))
-        first = update(plain, index, index * STEP, detections, looks)
-        second = update(shuffled, index, index * STEP, detections[order], looks[order])
+        first = update(plain, index, index * STEP, detections, embeddings)
+        second = update(shuffled, index, index * STEP, detections[order], embeddings[order])
         by_box = {tuple(b): i for b, i in zip(first.boxes.tolist(), first.ids, strict=True)}
         for box, identity in zip(second.boxes.tolist(), second.ids, strict=True):
             assert by_box[tuple(box)] == identity
@@ -231,25 +231,25 @@ def test_the_order_of_detections_does_not_matter(seed):
 def test_a_scaled_video_gives_scaled_tracks(scale):
     plain, scaled = HybridTracker(HybridSettings()), HybridTracker(HybridSettings())
     for index, objects in enumerate(crossing()):
-        detections, looks = frame_of(objects, seed=index)
+        detections, embeddings = frame_of(objects, seed=index)
         larger = replace(detections, boxes=(detections.boxes * scale).astype(np.float32))
-        first = update(plain, index, index * STEP, detections, looks)
-        second = update(scaled, index, index * STEP, larger, looks)
+        first = update(plain, index, index * STEP, detections, embeddings)
+        second = update(scaled, index, index * STEP, larger, embeddings)
         assert first.ids.tolist() == second.ids.tolist()
 
 
 def test_a_mirrored_video_gives_mirrored_tracks():
     plain, mirrored = HybridTracker(HybridSettings()), HybridTracker(HybridSettings())
     for index, objects in enumerate(crossing()):
-        detections, looks = frame_of(objects, seed=index)
+        detections, embeddings = frame_of(objects, seed=index)
         boxes = (np.array([640, 0, 640, 0]) - detections.boxes * [1, -1, 1, -1])[:, [2, 1, 0, 3]]
-        first = update(plain, index, index * STEP, detections, looks)
+        first = update(plain, index, index * STEP, detections, embeddings)
         second = update(
             mirrored,
             index,
             index * STEP,
             replace(detections, boxes=boxes.astype(np.float32)),
-            looks,
+            embeddings,
         )
         assert first.ids.tolist() == second.ids.tolist()
 
@@ -275,8 +275,8 @@ def test_a_box_is_no_object_until_it_lasts():
     tracker = HybridTracker(HybridSettings(birth_score=0.3, confirm_hits=3))
     shown, tentative = [], []
     for index in range(5):
-        detections, looks = frame_of({1: (100, 100)})
-        found = tracker.update(observed(index, index * STEP, detections, looks))
+        detections, embeddings = frame_of({1: (100, 100)})
+        found = tracker.update(observed(index, index * STEP, detections, embeddings))
         shown.append(found.tracks.ids.tolist())
         tentative.append(found.record.tentative.ids.tolist())
     assert shown == [[], [], [1], [1], [1]]
@@ -286,20 +286,22 @@ def test_a_box_is_no_object_until_it_lasts():
 
 def test_a_weak_box_continues_a_track_but_starts_none():
     tracker = HybridTracker(HybridSettings(confirm_hits=1))
-    strong, looks = frame_of({1: (100, 100)})
+    strong, embeddings = frame_of({1: (100, 100)})
     weak = replace(strong, scores=np.full(1, 0.2, np.float32))
-    found = tracker.update(observed(0, 0.0, weak, looks))
+    found = tracker.update(observed(0, 0.0, weak, embeddings))
     assert not len(found.record.tentative)
-    update(tracker, 1, STEP, strong, looks)
-    assert update(tracker, 2, 2 * STEP, weak, looks).ids.tolist() == [1]
+    update(tracker, 1, STEP, strong, embeddings)
+    assert update(tracker, 2, 2 * STEP, weak, embeddings).ids.tolist() == [1]
 
 
 def test_a_second_box_on_a_tracked_object_starts_no_track():
     tracker = HybridTracker(HybridSettings())
     for index in range(5):
-        detections, looks = frame_of({1: (100, 100), 9: (101, 100)} if index else {1: (100, 100)})
+        detections, embeddings = frame_of(
+            {1: (100, 100), 9: (101, 100)} if index else {1: (100, 100)}
+        )
         tracks = update(
-            tracker, index, index * STEP, detections, np.tile(looks[:1], (len(looks), 1))
+            tracker, index, index * STEP, detections, np.tile(embeddings[:1], (len(embeddings), 1))
         )
     assert tracks.ids.tolist() == [1]
 
@@ -314,13 +316,13 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(cut):
     second = HybridTracker(HybridSettings())
     second.restore({name: np.array(value) for name, value in first.state().items()})
     for index in range(cut, len(frames)):
-        detections, looks = frame_of(frames[index], seed=index)
-        ids = update(second, index, index * STEP, detections, looks).ids.tolist()
+        detections, embeddings = frame_of(frames[index], seed=index)
+        ids = update(second, index, index * STEP, detections, embeddings).ids.tolist()
         assert ids == list(whole[index].values())
 
 
 def test_what_is_remembered_does_not_grow_with_the_video():
-    tracker = HybridTracker(HybridSettings(memory_seconds=1, return_seconds=1))
+    tracker = HybridTracker(HybridSettings(memory_seconds=1, reid_seconds=1))
     for index in range(300):
         number = index // 3
         update(tracker, index, index * STEP, *frame_of({number: (50 * (number % 50), 100)}))
@@ -336,7 +338,7 @@ def test_settings_that_cannot_work_are_refused():
         HybridSettings(confirm_hits=0)
 
 
-def pictures(offsets):
+def views(offsets):
     """(120, 160, 3) views of a texture, each so many pixels further to the right."""
     texture = np.random.default_rng(0).integers(0, 255, (30, 60, 3))
     wall = np.kron(texture, np.ones((8, 8, 1))).astype(np.uint8)
@@ -344,34 +346,34 @@ def pictures(offsets):
 
 
 def watched(images, objects, settings):
-    """As `run`, with the pictures."""
+    """As `run`, with the images."""
     tracker = HybridTracker(settings)
     names = []
     camera = CameraMotionEstimator()
-    for index, (image, places) in enumerate(zip(images, objects, strict=True)):
-        detections, looks = frame_of(places)
+    for index, (image, positions) in enumerate(zip(images, objects, strict=True)):
+        detections, embeddings = frame_of(positions)
         motion = camera.update(image, detections.boxes)
         size = (image.shape[1], image.shape[0])
-        frame = (index, index * STEP, detections, looks)
+        frame = (index, index * STEP, detections, embeddings)
         ids = update(tracker, *frame, motion=motion, frame_size=size).ids.tolist()
-        names.append(dict(zip(places, ids, strict=False)))
+        names.append(dict(zip(positions, ids, strict=False)))
     return names
 
 
 def test_a_pan_of_the_camera_moves_what_is_expected():
-    """A still object is hidden while the camera swings by more than its own width."""
+    """A still object is occluded while the camera swings by more than its own width."""
     offsets = [0, 0, 0, 0, *range(8, 88, 8)]
-    images = pictures(offsets)
+    images = views(offsets)
     objects = [{1: (150 - offset, 60)} if offset in {0, 64, 72, 80} else {} for offset in offsets]
-    settings = HybridSettings(look_nats=0, return_seconds=0, gate=2, confirm_hits=2)
+    settings = HybridSettings(appearance_weight=0, reid_seconds=0, gate=2, confirm_hits=2)
     assert ids_of(watched(images, objects, settings), 1) == {1}
-    assert ids_of(watched(images, objects, replace(settings, follow_camera=False)), 1) != {1}
+    assert ids_of(watched(images, objects, replace(settings, camera_motion=False)), 1) != {1}
 
 
-def test_after_a_cut_objects_are_known_by_their_looks():
+def test_after_a_cut_objects_are_known_by_their_embeddings():
     rng = np.random.default_rng(5)
     other = np.kron(rng.integers(0, 60, (60, 80, 3)), np.ones((2, 2, 1))).astype(np.uint8)
-    images = [*pictures([0] * 5), *[other] * 5]
+    images = [*views([0] * 5), *[other] * 5]
     objects = [{1: (40, 60), 2: (120, 60)}] * 5 + [{1: (120, 60), 2: (40, 60)}] * 5
     names = watched(images, objects, HybridSettings())
     assert [ids_of(names, number) for number in (1, 2)] == [{1}, {2}]
@@ -379,21 +381,21 @@ def test_after_a_cut_objects_are_known_by_their_looks():
 
 def seen(frames, settings, size=(640, 480)):
     """As `run`, in a frame of that size before which the camera stands still."""
-    tracker = HybridTracker(replace(settings, follow_camera=False))
+    tracker = HybridTracker(replace(settings, camera_motion=False))
     names = []
     for index, objects in enumerate(frames):
-        detections, looks = frame_of(objects, seed=index)
-        tracks = update(tracker, index, index * STEP, detections, looks, frame_size=size)
+        detections, embeddings = frame_of(objects, seed=index)
+        tracks = update(tracker, index, index * STEP, detections, embeddings, frame_size=size)
         rows = [np.flatnonzero((detections.boxes == box).all(axis=1))[0] for box in tracks.boxes]
         names.append({list(objects)[row]: int(i) for row, i in zip(rows, tracks.ids, strict=True)})
     return names
 
 
 def test_who_leaves_at_the_edge_hands_its_identity_to_nobody():
-    """1 walks out; 2, who followed it with another look, is still at the edge."""
+    """1 walks out; 2, who followed it with another embedding, is still at the edge."""
     frames = [{1: (500 + 5 * n, 100), 4: (100, 100), 5: (200, 300)} for n in range(29)]
     frames += [{2: (636, 100), 4: (100, 100), 5: (200, 300)}] * 10
-    blind = HybridSettings(neutral_likeness=-0.5)  # looks hardly speak against anything
+    blind = HybridSettings(neutral_similarity=-0.5)  # embeddings hardly speak against anything
     assert ids_of(seen(frames, blind), 2).isdisjoint(ids_of(seen(frames, blind), 1))
     careless = replace(blind, edge_share=-1)
     assert ids_of(seen(frames, careless), 2) == ids_of(seen(frames, careless), 1)
@@ -401,30 +403,30 @@ def test_who_leaves_at_the_edge_hands_its_identity_to_nobody():
 
 def test_an_ambiguous_box_waits_and_no_track_begins_on_it(monkeypatch):
     """Two twins merge into one box, midway between where both are expected."""
-    monkeypatch.setitem(globals(), "looks_of", lambda number, noise=0, seed=0: np.ones(DIM))
+    monkeypatch.setitem(globals(), "embedding_of", lambda number, noise=0, seed=0: np.ones(DIM))
     frames = [{1: (100, 100), 2: (140, 100)}] * 20 + [{3: (120, 100)}] * 8
     frames += [{1: (100, 100), 2: (140, 100)}] * 5
-    names = run(frames, HybridSettings(wait_nats=1.0))
+    names = run(frames, HybridSettings(defer_margin=1.0))
     assert [ids_of(names, number) for number in (1, 2, 3)] == [{1}, {2}, set()]
-    assert ids_of(run(frames, HybridSettings(wait_nats=-1.0)), 3) <= {1, 2}
-    assert ids_of(run(frames, HybridSettings(wait_nats=-1.0)), 3)
+    assert ids_of(run(frames, HybridSettings(defer_margin=-1.0)), 3) <= {1, 2}
+    assert ids_of(run(frames, HybridSettings(defer_margin=-1.0)), 3)
 
 
 def mean_look(settings, cosine):
-    """Cosine of a track's mean look with its first, after matches that look otherwise."""
+    """Cosine of a track's mean embedding with its first, after matches that embedding otherwise."""
     tracker = HybridTracker(settings)
-    first, other = looks_of(1), looks_of(2)
-    look = cosine * first + (1 - cosine) * other
+    first, other = embedding_of(1), embedding_of(2)
+    embedding = cosine * first + (1 - cosine) * other
     for index in range(20):
         detections, _ = frame_of({1: (100, 100)})
-        update(tracker, index, index * STEP, detections, (look if index > 5 else first)[None])
-    mean = tracker.state()["looks.mean"][0]
+        update(tracker, index, index * STEP, detections, (embedding if index > 5 else first)[None])
+    mean = tracker.state()["embeddings.mean"][0]
     return float(mean @ first / np.linalg.norm(first))
 
 
 def test_a_match_that_is_not_sure_teaches_no_look():
-    assert mean_look(HybridSettings(learn_nats=-1e9), 0.5) < 0.95
-    assert mean_look(HybridSettings(learn_nats=1e9), 0.5) == pytest.approx(1, abs=1e-5)
+    assert mean_look(HybridSettings(update_margin=-1e9), 0.5) < 0.95
+    assert mean_look(HybridSettings(update_margin=1e9), 0.5) == pytest.approx(1, abs=1e-5)
 
 
 def test_what_was_shown_of_a_frame_never_changes_after_it():
@@ -432,8 +434,8 @@ def test_what_was_shown_of_a_frame_never_changes_after_it():
     tracker = HybridTracker(HybridSettings())
     shown, copies = [], []
     for index, objects in enumerate(crossing()):
-        detections, looks = frame_of(objects, seed=index)
-        tracks = update(tracker, index, index * STEP, detections, looks)
+        detections, embeddings = frame_of(objects, seed=index)
+        tracks = update(tracker, index, index * STEP, detections, embeddings)
         shown.append(tracks)
         copies.append((tracks.boxes.copy(), tracks.ids.copy()))
     for tracks, (boxes, ids) in zip(shown, copies, strict=True):

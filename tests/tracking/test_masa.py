@@ -41,7 +41,7 @@ def reference_settings(config):
         duplicate_score=continue_score,
         confident_duplicate_iou=config.get("nms_class_iou_thr", 0.7),
         ambiguous_similarity=config.get("nms_conf_thr", 0.5),
-        backdrop_frames=config.get("memo_backdrop_frames", 1),
+        distractor_frames=config.get("memo_backdrop_frames", 1),
         **METRICS[config.get("match_metric", "bisoftmax")],
     )
 
@@ -122,31 +122,31 @@ def one_box(x=0.0, score=0.9, label=0):
     )
 
 
-LOOK = np.eye(4, dtype=np.float32) * 3
+EMBEDDING = np.eye(4, dtype=np.float32) * 3
 
 
 def test_a_frame_without_boxes_gives_none_and_ages_nothing():
     tracker = MasaTracker(MasaSettings(memory_frames=2))
-    update(tracker, 0, 0.0, one_box(), LOOK[:1])
+    update(tracker, 0, 0.0, one_box(), EMBEDDING[:1])
     for index in range(1, 50):
         assert len(update(tracker, index, 0.0, Detections.empty(), np.empty((0, 4)))) == 0
-    assert update(tracker, 50, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
+    assert update(tracker, 50, 0.0, one_box(), EMBEDDING[:1]).ids.tolist() == [1]
 
 
 def test_a_track_is_forgotten_after_its_memory():
     tracker = MasaTracker(MasaSettings(memory_frames=2))
-    update(tracker, 0, 0.0, one_box(), LOOK[:1])
+    update(tracker, 0, 0.0, one_box(), EMBEDDING[:1])
     for index in (1, 2, 3):  # another object keeps the clock running
-        update(tracker, index, 0.0, one_box(x=500), LOOK[1:2])
-    assert update(tracker, 4, 0.0, one_box(), LOOK[:1]).ids.tolist() == [3]
+        update(tracker, index, 0.0, one_box(x=500), EMBEDDING[1:2])
+    assert update(tracker, 4, 0.0, one_box(), EMBEDDING[:1]).ids.tolist() == [3]
 
 
 def test_two_trackers_do_not_touch_each_other():
     first, second = MasaTracker(PRESETS["masa-demo"]), MasaTracker(PRESETS["masa-demo"])
-    assert update(first, 0, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
-    assert update(second, 0, 0.0, one_box(), LOOK[1:2]).ids.tolist() == [1]
-    assert update(first, 1, 0.0, one_box(x=500), LOOK[2:3]).ids.tolist() == [2]
-    assert update(second, 1, 0.0, one_box(), LOOK[1:2]).ids.tolist() == [1]
+    assert update(first, 0, 0.0, one_box(), EMBEDDING[:1]).ids.tolist() == [1]
+    assert update(second, 0, 0.0, one_box(), EMBEDDING[1:2]).ids.tolist() == [1]
+    assert update(first, 1, 0.0, one_box(x=500), EMBEDDING[2:3]).ids.tolist() == [2]
+    assert update(second, 1, 0.0, one_box(), EMBEDDING[1:2]).ids.tolist() == [1]
 
 
 def test_ids_never_repeat_within_a_run():
@@ -178,13 +178,15 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(name):
         configs = json.loads(str(golden["meta_json"]))["configs"]
     settings = reference_settings(configs.get("backdrop3", configs["bench"]))
     straight, before = MasaTracker(settings), MasaTracker(settings)
-    expected = [update(straight, index, 0.0, found, looks) for index, found, looks in frames]
-    for index, found, looks in frames[:11]:
-        update(before, index, 0.0, found, looks)
+    expected = [
+        update(straight, index, 0.0, found, embeddings) for index, found, embeddings in frames
+    ]
+    for index, found, embeddings in frames[:11]:
+        update(before, index, 0.0, found, embeddings)
     after = MasaTracker(settings)
     after.restore(before.state())
-    for (index, found, looks), tracks in zip(frames[11:], expected[11:], strict=True):
-        again = update(after, index, 0.0, found, looks)
+    for (index, found, embeddings), tracks in zip(frames[11:], expected[11:], strict=True):
+        again = update(after, index, 0.0, found, embeddings)
         np.testing.assert_array_equal(again.ids, tracks.ids)
         np.testing.assert_array_equal(again.boxes, tracks.boxes)
     for key, array in straight.state().items():
@@ -194,7 +196,7 @@ def test_a_restored_tracker_goes_on_as_if_it_had_never_stopped(name):
 def test_a_new_tracker_can_be_saved_and_restored():
     tracker = MasaTracker(PRESETS["masa-demo"])
     tracker.restore(MasaTracker(PRESETS["masa-demo"]).state())
-    assert update(tracker, 0, 0.0, one_box(), LOOK[:1]).ids.tolist() == [1]
+    assert update(tracker, 0, 0.0, one_box(), EMBEDDING[:1]).ids.tolist() == [1]
 
 
 def test_temperature_sharpens_the_softmax():
@@ -213,7 +215,7 @@ def test_temperature_sharpens_the_softmax():
 
 def test_missing_rows_of_embeddings_are_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match=r"embeddings must be \(1, D\)"):
-        update(MasaTracker(PRESETS["masa-demo"]), 0, 0.0, one_box(), LOOK[:2])
+        update(MasaTracker(PRESETS["masa-demo"]), 0, 0.0, one_box(), EMBEDDING[:2])
 
 
 def test_settings_that_cannot_work_are_refused():

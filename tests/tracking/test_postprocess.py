@@ -22,7 +22,7 @@ def run(lines, identities, max_gap=0.7, labels=None):
     return list(apply_identities(lines, identities, labels or {}, max_gap))
 
 
-def places(tracks):
+def positions(tracks):
     return {
         identity: tuple((box[:2] + box[2:]) / 2)
         for identity, box in zip(tracks.ids.tolist(), tracks.boxes, strict=True)
@@ -34,7 +34,7 @@ def test_boxes_get_the_identities_of_their_tracklets():
     (frame,) = run(lines, {11: 5, 12: 4})
     tracks = frame.tracks
     assert (frame.index, frame.time) == (0, 0.0)
-    assert places(tracks) == {5: (0, 0), 4: (90, 0)}
+    assert positions(tracks) == {5: (0, 0), 4: (90, 0)}
     assert not tracks.interpolated.any()
 
 
@@ -42,7 +42,7 @@ def test_a_confirmed_track_has_the_boxes_from_before():
     lines = [tracked(n, {}, tentative={3: (n, 0), 4: (90, 0)}) for n in range(2)]
     lines.append(tracked(2, {1: (2, 0)}, tracklets=[3]))
     found = run(lines, {3: 1})
-    assert [places(frame.tracks) for frame in found] == [{1: (0, 0)}, {1: (1, 0)}, {1: (2, 0)}]
+    assert [positions(frame.tracks) for frame in found] == [{1: (0, 0)}, {1: (1, 0)}, {1: (2, 0)}]
     assert not any(frame.tracks.interpolated.any() for frame in found)
     assert found[0].tracks.scores.tolist() == [np.float32(0.7)]
 
@@ -50,7 +50,7 @@ def test_a_confirmed_track_has_the_boxes_from_before():
 def test_a_short_gap_is_filled_on_the_straight_line_and_marked():
     lines = [tracked(0, {1: (0, 10)}), tracked(1, {}), tracked(2, {}), tracked(3, {1: (30, 40)})]
     found = [frame.tracks for frame in run(lines, {1: 1})]
-    assert [places(tracks)[1] for tracks in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
+    assert [positions(tracks)[1] for tracks in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
     assert [tracks.interpolated.tolist() for tracks in found] == [[False], [True], [True], [False]]
 
 
@@ -58,7 +58,7 @@ def test_the_line_is_in_time_not_in_frames():
     lines = [tracked(0, {1: (0, 0)}), tracked(1, {}), tracked(2, {1: (40, 0)})]
     lines[1] = replace(lines[1], time=0.05)
     _, between, _ = run(lines, {1: 1})
-    assert places(between.tracks)[1] == pytest.approx((10, 0))
+    assert positions(between.tracks)[1] == pytest.approx((10, 0))
 
 
 @pytest.mark.parametrize(("frames", "is_filled"), [(7, True), (8, False)])
@@ -78,13 +78,13 @@ def test_no_gap_is_filled_across_a_cut():
 def test_a_gap_between_joined_tracklets_is_filled_too():
     lines = [tracked(0, {1: (0, 0)}), tracked(1, {}), tracked(2, {2: (20, 0)})]
     found = run(lines, {1: 1, 2: 1})
-    assert [places(frame.tracks) for frame in found] == [{1: (0, 0)}, {1: (10, 0)}, {1: (20, 0)}]
+    assert [positions(frame.tracks) for frame in found] == [{1: (0, 0)}, {1: (10, 0)}, {1: (20, 0)}]
 
 
 def test_a_lost_box_beside_others_is_filled_among_them():
     lines = [tracked(n, {1: (n, 0), **({2: (50, n)} if n != 1 else {})}) for n in range(3)]
     middle = run(lines, {1: 1, 2: 2})[1].tracks
-    assert places(middle) == {1: (1, 0), 2: (50, 1)}
+    assert positions(middle) == {1: (1, 0), 2: (50, 1)}
     assert dict(zip(middle.ids.tolist(), middle.interpolated.tolist(), strict=True)) == {
         1: False,
         2: True,
@@ -203,7 +203,7 @@ def test_output_equals_the_reference():
             frames, np.repeat(np.arange(len(golden["out_num"])), golden["out_num"])
         )
         np.testing.assert_array_equal(tracks.ids, golden["out_ids"])
-        # The reference averages in float32: half a unit in the last place of 640 is 3e-5.
+        # The reference averages in float32: half a unit in the last position of 640 is 3e-5.
         np.testing.assert_allclose(tracks.boxes, golden["out_boxes"], atol=1e-4)
         np.testing.assert_allclose(tracks.scores, golden["out_scores"], atol=1e-6)
 
@@ -240,7 +240,9 @@ def test_a_lone_giant_stays():
 
 
 def test_four_better_boxes_inside_condemn_a_box():
-    inside = [(0, 2 + place, 0.6, 30 * place, 0, 30 * place + 20, 20) for place in range(4)]
+    inside = [
+        (0, 2 + position, 0.6, 30 * position, 0, 30 * position + 20, 20) for position in range(4)
+    ]
     assert clean([(0, 1, 0.5, 0, 0, 120, 100), *inside])[1].ids.tolist() == [2, 3, 4, 5]
     # A better score saves it.
     assert len(clean([(0, 1, 0.7, 0, 0, 120, 100), *inside])[1]) == 5
