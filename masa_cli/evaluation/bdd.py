@@ -15,10 +15,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from masa_cli.evaluation.bdd_inputs import Comparison, compare, drop_ignored, read_inputs
-from masa_cli.evaluation.metrics import Array
+from masa_cli.evaluation.bdd_inputs import THRESHOLD, Comparison, compare, drop_ignored, read_inputs
+from masa_cli.evaluation.metrics import Array, data_of
 from masa_cli.evaluation.report import Metric, Report, Row, require
 from masa_cli.evaluation.teta import (
+    SCORE_FIELDS,
     ClassCounts,
     TetaScores,
     TetaVideo,
@@ -31,9 +32,12 @@ from masa_cli.formats.bdd import CLASSES, BddFrame
 from masa_cli.structures import IntArray
 
 # Counts and scores of one class in one video, by motmetrics' names.
-ClearResult: TypeAlias = Mapping[str, Any]
+_ClearResult: TypeAlias = Mapping[str, Any]
 
-_NAMES: Mapping[str, str] = MappingProxyType(
+# What TrackEval counts and scores, by its own names; an array over 19 thresholds each.
+_HotaResult: TypeAlias = Mapping[str, Any]
+
+_CLEAR_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "idf1": "IDF1",
         "mota": "MOTA",
@@ -48,149 +52,14 @@ _NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 SCORES = ("IDF1", "MOTA", "MOTP")
-COUNTS = tuple(name for name in _NAMES.values() if name not in SCORES)
+COUNTS = tuple(name for name in _CLEAR_NAMES.values() if name not in SCORES)
+_HOTA = ("HOTA", "DetA", "AssA")
+_IS_BETTER = MappingProxyType({"MT": True, "PT": None})  # of the counts; the others are errors
 
-_LARGEST_DISTANCE = 0.5  # 1 less the IoU
-_INSIDE = 0.5  # share of a box inside a region above which it does not count
-
-
-def count_clear(frames: Sequence[Comparison], label: int) -> ClearResult | None:
-    """Count one class in one video; None where it is on neither side."""
-    motmetrics = require("motmetrics")
-    # By default it takes whichever solver is installed, and those break ties in ways of their own.
-    with motmetrics.lap.set_default_solver("scipy"):
-        events = motmetrics.MOTAccumulator()
-        objects: dict[str, int] = {}
-        tracks: dict[str, int] = {}
-        for number, frame in enumerate(frames):
-            part, distance = _drop_ignored(frame.of_class(label))
-            # The reference does not show it a frame that has nothing of this class.
-            if distance.shape != (0, 0):
-                events.update(
-                    [objects.setdefault(id_, len(objects)) for id_ in part.gt.ids],
-                    [tracks.setdefault(id_, len(tracks)) for id_ in part.results.ids],
-                    distance,
-                    frameid=number,
-                )
-        if not objects and not tracks:
-            return None
-        result: ClearResult = motmetrics.metrics.create().compute(
-            events, metrics=list(_NAMES), return_dataframe=False, return_cached=True
-        )
-        return result
-
-
-def combine_clear(parts: Sequence[ClearResult]) -> Row:
-    """The scores of several classes, videos or both together; fractions, by the names we show.
-
-    Where there is no object MOTA is minus infinity or NaN, where none is found MOTP is NaN.
-    """
-    motmetrics = require("motmetrics")
-    found = [part for part in parts if part["num_detections"]]
-    row = motmetrics.metrics.create().compute_overall(
-        list(parts), metrics=list(_NAMES), return_dataframe=False
-    )
-    distance = sum(part["motp"] * part["num_detections"] for part in found)
-    num_found = sum(part["num_detections"] for part in found)
-    named = {ours: float(row[theirs]) for theirs, ours in _NAMES.items()}
-    return named | {"MOTP": float(1 - distance / num_found) if num_found else nan}
-
-
-def _drop_ignored(part: Comparison) -> tuple[Comparison, Array]:
-    """Drop results in ignored regions unless they are paired, as many as can be; with distances.
-
-    Not that of ignore_regions, where better pairs may mean fewer.
-    """
-    distance = 1 - part.iou
-    distance[distance > _LARGEST_DISTANCE] = np.nan
-    is_dropped = part.inside > _INSIDE
-    if not is_dropped.any():
-        return part, distance
-    rows, columns = require("motmetrics.lap").linear_sum_assignment(distance)
-    is_dropped[columns[np.isfinite(distance[rows, columns])]] = False
-    return part.without(is_dropped), distance[:, ~is_dropped]
-
-
-# What TrackEval counts and scores, by its own names; an array over 19 thresholds each.
-HotaResult: TypeAlias = Mapping[str, Any]
-
-ALPHAS = tuple(round(0.05 * step, 2) for step in range(1, 20))
-
-
-def score_video(frames: Sequence[Comparison], label: int) -> HotaResult:
-    """Score one class in one video."""
-    parts = [drop_ignored(frame.of_class(label)) for frame in frames]
-    gt_ids, num_gt = _numbered([part.gt.ids for part in parts])
-    ids, num_tracks = _numbered([part.results.ids for part in parts])
-    data = {
-        "gt_ids": gt_ids,
-        "tracker_ids": ids,
-        "similarity_scores": [part.iou for part in parts],
-        "num_gt_ids": num_gt,
-        "num_tracker_ids": num_tracks,
-        "num_gt_dets": sum(map(len, gt_ids)),
-        "num_tracker_dets": sum(map(len, ids)),
-    }
-    result: HotaResult = _metric().eval_sequence(data)
-    return result
-
-
-def combine_videos(videos: Mapping[str, HotaResult]) -> HotaResult:
-    """One class in all videos."""
-    result: HotaResult = _metric().combine_sequences(dict(videos))
-    return result
-
-
-def combine_classes(classes: Mapping[str, HotaResult]) -> HotaResult:
-    """Several classes as if they were one, whose objects are not mixed up with each other."""
-    result: HotaResult = _metric().combine_classes_det_averaged(dict(classes))
-    return result
-
-
-def _metric() -> Any:  # noqa: ANN401 - TrackEval has no types
-    return require("trackeval.metrics.hota").HOTA()
-
-
-def _numbered(frames: Sequence[Sequence[str]]) -> tuple[list[IntArray], int]:
-    """The ids of each frame as numbers from 0, and how many there are."""
-    numbers: dict[str, int] = {}
-    arrays = [
-        np.array([numbers.setdefault(id_, len(numbers)) for id_ in ids], np.int64) for ids in frames
-    ]
-    return arrays, len(numbers)
-
-
-# The order in which classes are counted, which matters (see teta.count_video).
-_ORDER = tuple(
-    CLASSES.index(name)
-    for name in (*("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle"),)
+METRICS = (
+    *(Metric(name, is_fraction=True) for name in (*SCORE_FIELDS, *_HOTA, *SCORES)),
+    *(Metric(name, is_count=True, more_is_better=_IS_BETTER.get(name, False)) for name in COUNTS),
 )
-
-
-def count_classes(frames: Sequence[Comparison]) -> dict[int, ClassCounts]:
-    """Count one video, by label."""
-    parts = [drop_ignored(frame) for frame in frames]
-    objects: dict[str, int] = {}
-    tracks: dict[str, int] = {}
-    video = TetaVideo(
-        [_numbered_ids(part.gt.ids, objects) for part in parts],
-        [part.gt.labels for part in parts],
-        [_numbered_ids(part.results.ids, tracks) for part in parts],
-        [part.results.labels for part in parts],
-        [part.iou for part in parts],
-    )
-    return count_video(video, _ORDER, exhaustive=True)
-
-
-def combine_teta(videos: Iterable[Mapping[int, ClassCounts]]) -> dict[str, ClassCounts]:
-    """All videos, by the name of the class."""
-    counts = total(dict(video) for video in videos)
-    return {name: counts.get(label, ClassCounts.zero()) for label, name in enumerate(CLASSES)}
-
-
-def _numbered_ids(ids: Sequence[str], numbers: dict[str, int]) -> IntArray:
-    return np.array([numbers.setdefault(id_, len(numbers)) for id_ in ids], np.int64)
-
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -200,14 +69,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "overall": CLASSES,
     }
 )
-_TETA = MappingProxyType({"TETA": "teta", "LocA": "loc_a", "AssocA": "assoc_a", "ClsA": "cls_a"})
-_HOTA = ("HOTA", "DetA", "AssA")
-_IS_BETTER = MappingProxyType({"MT": True, "PT": None})  # of the counts; the others are errors
 
-METRICS = (
-    *(Metric(name, is_fraction=True) for name in (*_TETA, *_HOTA, *SCORES)),
-    *(Metric(name, is_count=True, more_is_better=_IS_BETTER.get(name, False)) for name in COUNTS),
-)
+ALPHAS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+
+# The order in which classes are counted, which matters (see teta.count_video).
+_ORDER = ("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle")
 
 
 def evaluate(
@@ -256,10 +122,10 @@ class _Counts:
         teta: of each video, by label.
     """
 
-    clear: dict[str, list[ClearResult]] = field(
+    clear: dict[str, list[_ClearResult]] = field(
         default_factory=lambda: {name: [] for name in CLASSES}
     )
-    hota: dict[str, dict[str, HotaResult]] = field(
+    hota: dict[str, dict[str, _HotaResult]] = field(
         default_factory=lambda: {name: {} for name in CLASSES}
     )
     teta: list[dict[int, ClassCounts]] = field(default_factory=list)
@@ -270,26 +136,26 @@ class _Counts:
         for_hota = _compare(pairs, strict=strict, extra=0, unite=True)
         for_teta = _compare(pairs, strict=strict, extra=1, unite=True)
         for label, name in enumerate(CLASSES):
-            counted = count_clear(for_clear, label)
+            counted = _count_clear(for_clear, label)
             if counted is not None:
                 self.clear[name].append(counted)
-            self.hota[name][video] = score_video(for_hota, label)
-        self.teta.append(count_classes(for_teta))
+            self.hota[name][video] = _score_hota(for_hota, label)
+        self.teta.append(_count_teta(for_teta))
 
     def report(self, notes: tuple[str, ...]) -> Report:
         """The scores of all videos."""
-        hota = {name: combine_videos(videos) for name, videos in self.hota.items()}
-        teta = combine_teta(self.teta)
+        hota = {name: _combine_hota(videos) for name, videos in self.hota.items()}
+        teta = _combine_teta(self.teta)
         teta_scores = {name: scores(counts) for name, counts in teta.items()}
         classes = {
-            name: _row(teta_scores[name], hota[name], combine_clear(self.clear[name]))
+            name: _row(teta_scores[name], hota[name], _combine_clear(self.clear[name]))
             for name in CLASSES
         }
         groups = {
             group: _row(
                 scores(sum((teta[name] for name in names), ClassCounts.zero())),
-                combine_classes({name: hota[name] for name in names}),
-                combine_clear([part for name in names for part in self.clear[name]]),
+                _combine_hota_classes({name: hota[name] for name in names}),
+                _combine_clear([part for name in names for part in self.clear[name]]),
             )
             for group, names in GROUPS.items()
         }
@@ -329,16 +195,16 @@ def _compare(
     ]
 
 
-def _row(teta: TetaScores, hota: HotaResult, clear: Row) -> Row:
+def _row(teta: TetaScores, hota: _HotaResult, clear: Row) -> Row:
     """All columns of a class or of several taken as one, as fractions."""
-    row = {name: getattr(teta, attribute) / 100 for name, attribute in _TETA.items()}
+    row = {name: getattr(teta, attribute) / 100 for name, attribute in SCORE_FIELDS.items()}
     row |= {name: float(np.mean(hota[name])) for name in _HOTA}
     return row | dict(clear)
 
 
 def _combined(classes: Mapping[str, Row], teta: TetaScores) -> Row:
     """The mean over classes, and the sum of counts."""
-    row = {name: getattr(teta, attribute) / 100 for name, attribute in _TETA.items()}
+    row = {name: getattr(teta, attribute) / 100 for name, attribute in SCORE_FIELDS.items()}
     for name in (*_HOTA, *SCORES):
         values = [scores[name] for scores in classes.values()]
         row[name] = sum(value for value in values if isfinite(value)) / len(CLASSES)
@@ -347,10 +213,123 @@ def _combined(classes: Mapping[str, Row], teta: TetaScores) -> Row:
     return row | counts | named
 
 
-def _curves(hota: Mapping[str, HotaResult], teta: TetaScores) -> dict[str, tuple[float, ...]]:
+def _curves(hota: Mapping[str, _HotaResult], teta: TetaScores) -> dict[str, tuple[float, ...]]:
     """The means over classes at each of HOTA's alphas; TETA has one more, 0, which is left out."""
     curves = {"TETA": tuple(value / 100 for value in teta.teta_curve[1:])}
     for name in _HOTA:
         mean = np.mean([result[name] for result in hota.values()], axis=0)
         curves[name] = tuple(mean.tolist())
     return curves
+
+
+def _count_clear(frames: Sequence[Comparison], label: int) -> _ClearResult | None:
+    """Count one class in one video; None where it is on neither side."""
+    motmetrics = require("motmetrics")
+    # By default it takes whichever solver is installed, and those break ties in ways of their own.
+    with motmetrics.lap.set_default_solver("scipy"):
+        events = motmetrics.MOTAccumulator()
+        objects: dict[str, int] = {}
+        tracks: dict[str, int] = {}
+        for number, frame in enumerate(frames):
+            part, distance = _drop_ignored_of_clear(frame.of_class(label))
+            # The reference does not show it a frame that has nothing of this class.
+            if distance.shape != (0, 0):
+                events.update(
+                    [objects.setdefault(id_, len(objects)) for id_ in part.gt.ids],
+                    [tracks.setdefault(id_, len(tracks)) for id_ in part.results.ids],
+                    distance,
+                    frameid=number,
+                )
+        if not objects and not tracks:
+            return None
+        result: _ClearResult = motmetrics.metrics.create().compute(
+            events, metrics=list(_CLEAR_NAMES), return_dataframe=False, return_cached=True
+        )
+        return result
+
+
+def _drop_ignored_of_clear(part: Comparison) -> tuple[Comparison, Array]:
+    """Drop results in ignored regions unless they are paired, as many as can be; with distances.
+
+    Not that of ignore_regions, where better pairs may mean fewer.
+    """
+    distance = 1 - part.iou
+    distance[distance > 1 - THRESHOLD] = np.nan
+    is_dropped = part.inside > THRESHOLD
+    if not is_dropped.any():
+        return part, distance
+    rows, columns = require("motmetrics.lap").linear_sum_assignment(distance)
+    is_dropped[columns[np.isfinite(distance[rows, columns])]] = False
+    return part.without(is_dropped), distance[:, ~is_dropped]
+
+
+def _combine_clear(parts: Sequence[_ClearResult]) -> Row:
+    """The scores of several classes, videos or both together; fractions, by the names we show.
+
+    Where there is no object MOTA is minus infinity or NaN, where none is found MOTP is NaN.
+    """
+    motmetrics = require("motmetrics")
+    found = [part for part in parts if part["num_detections"]]
+    row = motmetrics.metrics.create().compute_overall(
+        list(parts), metrics=list(_CLEAR_NAMES), return_dataframe=False
+    )
+    distance = sum(part["motp"] * part["num_detections"] for part in found)
+    num_found = sum(part["num_detections"] for part in found)
+    named = {ours: float(row[theirs]) for theirs, ours in _CLEAR_NAMES.items()}
+    return named | {"MOTP": float(1 - distance / num_found) if num_found else nan}
+
+
+def _score_hota(frames: Sequence[Comparison], label: int) -> _HotaResult:
+    """Score one class in one video."""
+    parts = [drop_ignored(frame.of_class(label)) for frame in frames]
+    data = data_of(
+        _numbered([part.gt.ids for part in parts]),
+        _numbered([part.results.ids for part in parts]),
+        [part.iou for part in parts],
+        len(parts),
+    )
+    result: _HotaResult = _hota_metric().eval_sequence(data)
+    return result
+
+
+def _combine_hota(videos: Mapping[str, _HotaResult]) -> _HotaResult:
+    """One class in all videos."""
+    result: _HotaResult = _hota_metric().combine_sequences(dict(videos))
+    return result
+
+
+def _combine_hota_classes(classes: Mapping[str, _HotaResult]) -> _HotaResult:
+    """Several classes as if they were one, whose objects are not mixed up with each other."""
+    result: _HotaResult = _hota_metric().combine_classes_det_averaged(dict(classes))
+    return result
+
+
+def _hota_metric() -> Any:  # noqa: ANN401 - TrackEval has no types
+    return require("trackeval.metrics.hota").HOTA()
+
+
+def _count_teta(frames: Sequence[Comparison]) -> dict[int, ClassCounts]:
+    """Count one video, by label."""
+    parts = [drop_ignored(frame) for frame in frames]
+    video = TetaVideo(
+        _numbered([part.gt.ids for part in parts]),
+        [part.gt.labels for part in parts],
+        _numbered([part.results.ids for part in parts]),
+        [part.results.labels for part in parts],
+        [part.iou for part in parts],
+    )
+    return count_video(video, [CLASSES.index(name) for name in _ORDER], exhaustive=True)
+
+
+def _combine_teta(videos: Iterable[Mapping[int, ClassCounts]]) -> dict[str, ClassCounts]:
+    """All videos, by the name of the class."""
+    counts = total(dict(video) for video in videos)
+    return {name: counts.get(label, ClassCounts.zero()) for label, name in enumerate(CLASSES)}
+
+
+def _numbered(frames: Sequence[Sequence[str]]) -> list[IntArray]:
+    """The ids of each frame as numbers from 0, in order of appearance."""
+    numbers: dict[str, int] = {}
+    return [
+        np.array([numbers.setdefault(id_, len(numbers)) for id_ in ids], np.int64) for ids in frames
+    ]

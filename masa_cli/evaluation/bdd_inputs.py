@@ -1,31 +1,31 @@
-"""Truth and results of BDD100K frame by frame, proved to belong together."""
+"""Truth and results of BDD100K, frame by frame: read, proved to belong together, compared.
+
+The three metrics share the files and the overlaps, but not how ignored regions count: the arguments
+of `compare` hold what they differ in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 
+from masa_cli.boxes import area, intersection, iou
 from masa_cli.errors import SourceError
-from masa_cli.evaluation.metrics import (
-    Array,
-    box_inside,
-    box_iou,
-    mask_area,
-    mask_inside,
-    mask_iou,
-    separate,
-    united,
-)
-from masa_cli.formats.bdd import BddFrame, BddVideos, read_bdd
+from masa_cli.evaluation.metrics import EPSILON, Array
+from masa_cli.formats.bdd import BddFrame, BddVideos, Rle, read_bdd
 from masa_cli.structures import BoolArray
 
 # Of each video by its name, the truth and the results of its frames, in order.
 Pairs: TypeAlias = Mapping[str, list[tuple[BddFrame, BddFrame]]]
+
+THRESHOLD = 0.5  # IoU of a pair; share of a box inside a region above which it does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,67 @@ def read_inputs(gt: Path, results: Path, *, masks: bool, allow_missing: bool) ->
         pairs, note = change(pairs)
         notes += note
     return BddInputs(pairs, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One frame.
+
+    Attributes:
+        gt: what is to be found; (G) objects.
+        results: (N) objects.
+        iou: (G, N).
+        inside: (N,) largest share of each result inside a region that is ignored.
+    """
+
+    gt: BddFrame
+    results: BddFrame
+    iou: Array
+    inside: Array
+
+    def of_class(self, label: int) -> Comparison:
+        """Both sides of one class; what is ignored stays, whatever its class."""
+        rows, columns = self.gt.labels == label, self.results.labels == label
+        iou = self.iou[rows][:, columns]
+        return Comparison(self.gt[rows], self.results[columns], iou, self.inside[columns])
+
+    def without(self, dropped: BoolArray) -> Comparison:
+        """Less some results."""
+        kept = ~dropped
+        return Comparison(self.gt, self.results[kept], self.iou[:, kept], self.inside[kept])
+
+
+def compare(
+    gt: BddFrame, results: BddFrame, ignored: BoolArray, *, extra: float, unite: bool
+) -> Comparison:
+    """Compare a frame with its truth.
+
+    Args:
+        gt: the truth.
+        results: with masks if the truth has masks.
+        ignored: which objects of `gt` are regions to be ignored.
+        extra: added to each width and height of boxes: 1 where x2, y2 is the last pixel, else 0.
+        unite: take ignored masks together; boxes are always taken one by one.
+    """
+    regions, gt = gt[ignored], gt[~ignored]
+    if results.rles:
+        overlap = _mask_iou(gt.rles, results.rles)
+        shares = _mask_inside(results.rles, _united(regions.rles) if unite else regions.rles)
+    else:
+        overlap = _box_iou(gt.boxes, results.boxes, extra)
+        shares = _box_inside(results.boxes, regions.boxes, extra)
+    return Comparison(gt, results, overlap, shares.max(axis=1, initial=0.0))
+
+
+def drop_ignored(frame: Comparison) -> Comparison:
+    """Drop results in ignored regions, unless they are paired when all pairs fit best together."""
+    is_inside = frame.inside > THRESHOLD + EPSILON
+    if not is_inside.any():
+        return frame
+    value = np.where(frame.iou >= THRESHOLD - EPSILON, frame.iou, 0)
+    rows, columns = linear_sum_assignment(value, maximize=True)
+    is_inside[columns[value[rows, columns] > EPSILON]] = False
+    return frame.without(is_inside)
 
 
 def _refuse_strangers(truth: BddVideos, given: BddVideos, gt: Path) -> None:
@@ -126,10 +187,10 @@ def _separated(pairs: Pairs) -> tuple[Pairs, list[str]]:
         separated[video] = []
         for truth, given in rows:
             _check_sizes(truth, given)
-            masks = separate(given.rles, given.scores)
+            masks = _separate(given.rles, given.scores)
             changed += any(new is not old for new, old in zip(masks, given.rles, strict=True))
             frame = given.with_masks(masks)
-            separated[video].append((truth, frame[mask_area(masks) > 0]))
+            separated[video].append((truth, frame[_mask_area(masks) > 0]))
     note = (
         f"masks overlapped in {changed} of the frames; each pixel went to the mask with the "
         "highest score"
@@ -151,66 +212,73 @@ def _check_sizes(truth: BddFrame, given: BddFrame) -> None:
                 )
 
 
-_LEAST = 0.5  # IoU of a pair; share of a box inside a region above which it does not count
-_EPSILON = float(np.finfo(float).eps)
+def _separate(masks: Sequence[Rle], scores: Array) -> list[Rle]:
+    """Give each pixel to the mask with the highest score, the first of equals; masks of one size.
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """One frame.
-
-    Attributes:
-        gt: what is to be found; (G) objects.
-        results: (N) objects.
-        iou: (G, N).
-        inside: (N,) largest share of each result inside a region that is ignored.
+    Masks may be left empty.
     """
-
-    gt: BddFrame
-    results: BddFrame
-    iou: Array
-    inside: Array
-
-    def of_class(self, label: int) -> Comparison:
-        """Both sides of one class; what is ignored stays, whatever its class."""
-        rows, columns = self.gt.labels == label, self.results.labels == label
-        iou = self.iou[rows][:, columns]
-        return Comparison(self.gt[rows], self.results[columns], iou, self.inside[columns])
-
-    def without(self, dropped: BoolArray) -> Comparison:
-        """Less some results."""
-        kept = ~dropped
-        return Comparison(self.gt, self.results[kept], self.iou[:, kept], self.inside[kept])
+    shared = _mask_iou(masks, masks) > 0
+    np.fill_diagonal(shared, False)
+    kept = list(masks)
+    if not shared.any():
+        return kept
+    taken = np.zeros(masks[0]["size"], bool)
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if shared[index].any():
+            mask = coco.decode(masks[index]).astype(bool)
+            if (mask & taken).any():
+                kept[index] = coco.encode(np.asfortranarray(mask & ~taken, dtype=np.uint8))
+            taken |= mask
+    return kept
 
 
-def compare(
-    gt: BddFrame, results: BddFrame, ignored: BoolArray, *, extra: float, unite: bool
-) -> Comparison:
-    """Compare a frame with its truth.
+def _box_iou(first: Array, second: Array, extra: float) -> Array:
+    """(N, M) intersection over union.
 
     Args:
-        gt: the truth.
-        results: with masks if the truth has masks.
-        ignored: which objects of `gt` are regions to be ignored.
-        extra: added to each width and height of boxes: 1 where x2, y2 is the last pixel, else 0.
-        unite: take ignored masks together; boxes are always taken one by one.
+        first: (N, 4) xyxy.
+        second: (M, 4) xyxy.
+        extra: added to each width and height: 1 where x2, y2 is the last pixel, else 0.
     """
-    regions, gt = gt[ignored], gt[~ignored]
-    if results.rles:
-        iou = mask_iou(gt.rles, results.rles)
-        shares = mask_inside(results.rles, united(regions.rles) if unite else regions.rles)
-    else:
-        iou = box_iou(gt.boxes, results.boxes, extra)
-        shares = box_inside(results.boxes, regions.boxes, extra)
-    return Comparison(gt, results, iou, shares.max(axis=1, initial=0.0))
+    return iou(_extended(first, extra), _extended(second, extra))
 
 
-def drop_ignored(frame: Comparison) -> Comparison:
-    """Drop results in ignored regions, unless they are paired when all pairs fit best together."""
-    is_inside = frame.inside > _LEAST + _EPSILON
-    if not is_inside.any():
-        return frame
-    value = np.where(frame.iou >= _LEAST - _EPSILON, frame.iou, 0)
-    rows, columns = linear_sum_assignment(value, maximize=True)
-    is_inside[columns[value[rows, columns] > _EPSILON]] = False
-    return frame.without(is_inside)
+def _box_inside(boxes: Array, regions: Array, extra: float) -> Array:
+    """(N, M) share of each box that lies in each region; `extra` as in _box_iou."""
+    boxes = _extended(boxes, extra)
+    shared = intersection(boxes, _extended(regions, extra))
+    whole = np.broadcast_to(area(boxes)[:, None], shared.shape)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+
+
+def _mask_iou(first: Sequence[Rle], second: Sequence[Rle]) -> Array:
+    """(N, M) intersection over union of masks of one size."""
+    return _compare_masks(first, second, is_region=False)
+
+
+def _mask_inside(masks: Sequence[Rle], regions: Sequence[Rle]) -> Array:
+    """(N, M) share of each mask that lies in each region, all of one size."""
+    return _compare_masks(masks, regions, is_region=True)
+
+
+def _united(masks: Sequence[Rle]) -> tuple[Rle, ...]:
+    """One mask of all, or none."""
+    return (coco.merge(list(masks)),) if masks else ()
+
+
+def _mask_area(masks: Sequence[Rle]) -> NDArray[np.int64]:
+    """(N,) pixels of each mask."""
+    return np.asarray(coco.area(list(masks)), np.int64).reshape(-1)
+
+
+def _compare_masks(first: Sequence[Rle], second: Sequence[Rle], *, is_region: bool) -> Array:
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    kinds = [int(is_region)] * len(second)
+    shares = coco.iou(list(first), list(second), kinds)
+    return np.nan_to_num(np.asarray(shares, np.float64))  # empty in empty is 0 / 0
+
+
+def _extended(boxes: Array, extra: float) -> Array:
+    """(N, 4) boxes that end so much further right and below."""
+    return boxes + np.array([0, 0, extra, extra], np.float64)

@@ -1,6 +1,7 @@
-"""TrackEval's HOTA, CLEAR and Identity, fed from memory.
+"""Scores of boxes and identities, from memory and unrounded.
 
-Its readers, tables and plots stay unused; what it computes is given back unrounded.
+TrackEval computes HOTA, CLEAR and Identity; its readers, tables and plots stay unused. Where it is
+not installed, as for `masa demo`, `identity_scores` gives the few figures that everyone asks for.
 """
 
 from __future__ import annotations
@@ -12,49 +13,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 
-from masa_cli.boxes import area, intersection, iou
-from masa_cli.boxes import iou as boxes_iou
+from masa_cli.boxes import iou
 from masa_cli.evaluation.report import Row, require
-from masa_cli.formats.bdd import Rle
 from masa_cli.structures import FloatArray, IntArray
+
+Array: TypeAlias = NDArray[np.float64]
 
 # What TrackEval's metrics read, and what they give: values by the name of the metric class.
 Data: TypeAlias = dict[str, Any]
 Scores: TypeAlias = dict[str, dict[str, Any]]
 
+# One frame: (N, 4) boxes xyxy and (N,) ids, each at most once.
+Identified: TypeAlias = tuple[FloatArray, IntArray]
+
 # TrackEval's own tolerance where it compares similarities with a threshold.
 EPSILON = float(np.finfo("float").eps)
-
-
-def data_of(
-    gt_ids: Sequence[IntArray],
-    ids: Sequence[IntArray],
-    similarity: Sequence[NDArray[np.float64]],
-    num_frames: int,
-) -> Data:
-    """What TrackEval's metrics need of one sequence.
-
-    Args:
-        gt_ids: (G,) of each frame, any numbers.
-        ids: (N,) of each frame, any numbers.
-        similarity: (G, N) of each frame.
-        num_frames: with those that are not given because they are empty on both sides.
-    """
-    gt_places, num_gt_ids = _renumbered(gt_ids)
-    places, num_ids = _renumbered(ids)
-    return {
-        "gt_ids": gt_places,
-        "tracker_ids": places,
-        "similarity_scores": list(similarity),
-        "num_gt_ids": num_gt_ids,
-        "num_tracker_ids": num_ids,
-        "num_gt_dets": sum(len(frame) for frame in gt_ids),
-        "num_tracker_dets": sum(len(frame) for frame in ids),
-        "num_timesteps": num_frames,
-    }
 
 
 class Metrics:
@@ -94,6 +69,34 @@ class Metrics:
         }
 
 
+def data_of(
+    gt_ids: Sequence[IntArray],
+    ids: Sequence[IntArray],
+    similarity: Sequence[Array],
+    num_frames: int,
+) -> Data:
+    """What TrackEval's metrics need of one sequence.
+
+    Args:
+        gt_ids: (G,) of each frame, any numbers.
+        ids: (N,) of each frame, any numbers.
+        similarity: (G, N) of each frame.
+        num_frames: with those that are not given because they are empty on both sides.
+    """
+    gt_numbers, num_gt_ids = _renumbered(gt_ids)
+    numbers, num_ids = _renumbered(ids)
+    return {
+        "gt_ids": gt_numbers,
+        "tracker_ids": numbers,
+        "similarity_scores": list(similarity),
+        "num_gt_ids": num_gt_ids,
+        "num_tracker_ids": num_ids,
+        "num_gt_dets": sum(len(frame) for frame in gt_ids),
+        "num_tracker_dets": sum(len(frame) for frame in ids),
+        "num_timesteps": num_frames,
+    }
+
+
 def row_of(scores: Scores) -> Row:
     """All of TrackEval's fields as plain numbers; those over alphas become their mean."""
     return {
@@ -110,27 +113,6 @@ def rows_by_frame(first: IntArray, second: IntArray) -> list[tuple[IntArray, Int
     """For each frame that occurs in either, in order: its rows in both, in the order they stand."""
     frames = np.union1d(first, second)
     return list(zip(_split(first, frames), _split(second, frames), strict=True))
-
-
-def _split(values: IntArray, frames: IntArray) -> list[IntArray]:
-    # Stable: the order within a frame decides between equally good pairs.
-    order = np.argsort(values, kind="stable")
-    begins = np.searchsorted(values[order], frames, "left").tolist()
-    ends = np.searchsorted(values[order], frames, "right").tolist()
-    return [order[begin:end] for begin, end in zip(begins, ends, strict=True)]
-
-
-def _renumbered(ids: Sequence[IntArray]) -> tuple[list[IntArray], int]:
-    """The same ids counted from 0 without gaps, in their order, and how many there are."""
-    if not ids:
-        return [], 0
-    known, places = np.unique(np.concatenate(ids), return_inverse=True)
-    bounds = np.cumsum([len(frame) for frame in ids])[:-1]
-    return np.split(places, bounds), len(known)
-
-
-# One frame: (N, 4) boxes xyxy and (N,) ids, each at most once.
-Identified: TypeAlias = tuple[FloatArray, IntArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +157,7 @@ def identity_scores(
     num_true = sum(len(ids) for _, ids in truth)
     num_given = sum(len(ids) for _, ids in results)
     together: Counter[tuple[int, int]] = Counter()  # frames in which two ids may be the same object
-    frames = _Frames()
+    frames = _FrameMatcher()
     for (true_boxes, true_ids), (boxes, ids) in zip(truth, results, strict=True):
         overlap = iou(true_boxes, boxes)
         overlap[overlap < iou_threshold] = 0
@@ -194,7 +176,7 @@ def identity_scores(
     )
 
 
-class _Frames:
+class _FrameMatcher:
     """Joins boxes frame by frame, and counts how often a true object changes its id."""
 
     def __init__(self) -> None:
@@ -236,76 +218,18 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-Array: TypeAlias = NDArray[np.float64]
+def _split(values: IntArray, frames: IntArray) -> list[IntArray]:
+    # Stable: the order within a frame decides between equally good pairs.
+    order = np.argsort(values, kind="stable")
+    begins = np.searchsorted(values[order], frames, "left").tolist()
+    ends = np.searchsorted(values[order], frames, "right").tolist()
+    return [order[begin:end] for begin, end in zip(begins, ends, strict=True)]
 
 
-def box_iou(first: Array, second: Array, extra: float) -> Array:
-    """(N, M) intersection over union.
-
-    Args:
-        first: (N, 4) xyxy.
-        second: (M, 4) xyxy.
-        extra: added to each width and height: 1 where x2, y2 is the last pixel, else 0.
-    """
-    return boxes_iou(_extended(first, extra), _extended(second, extra))
-
-
-def box_inside(boxes: Array, regions: Array, extra: float) -> Array:
-    """(N, M) share of each box that lies in each region; `extra` as in box_iou."""
-    boxes = _extended(boxes, extra)
-    shared = intersection(boxes, _extended(regions, extra))
-    whole = np.broadcast_to(area(boxes)[:, None], shared.shape)
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
-
-
-def mask_iou(first: Sequence[Rle], second: Sequence[Rle]) -> Array:
-    """(N, M) intersection over union of masks of one size."""
-    return _compare_masks(first, second, is_region=False)
-
-
-def mask_inside(masks: Sequence[Rle], regions: Sequence[Rle]) -> Array:
-    """(N, M) share of each mask that lies in each region, all of one size."""
-    return _compare_masks(masks, regions, is_region=True)
-
-
-def united(masks: Sequence[Rle]) -> tuple[Rle, ...]:
-    """One mask of all, or none."""
-    return (coco.merge(list(masks)),) if masks else ()
-
-
-def separate(masks: Sequence[Rle], scores: Array) -> list[Rle]:
-    """Give each pixel to the mask with the highest score, the first of equals; masks of one size.
-
-    Masks may be left empty.
-    """
-    shared = mask_iou(masks, masks) > 0
-    np.fill_diagonal(shared, False)
-    kept = list(masks)
-    if not shared.any():
-        return kept
-    taken = np.zeros(masks[0]["size"], bool)
-    for place in np.argsort(-scores, kind="stable").tolist():
-        if shared[place].any():
-            mask = coco.decode(masks[place]).astype(bool)
-            if (mask & taken).any():
-                kept[place] = coco.encode(np.asfortranarray(mask & ~taken, dtype=np.uint8))
-            taken |= mask
-    return kept
-
-
-def mask_area(masks: Sequence[Rle]) -> NDArray[np.int64]:
-    """(N,) pixels of each mask."""
-    return np.asarray(coco.area(list(masks)), np.int64).reshape(-1)
-
-
-def _compare_masks(first: Sequence[Rle], second: Sequence[Rle], *, is_region: bool) -> Array:
-    if not first or not second:
-        return np.zeros((len(first), len(second)))
-    kinds = [int(is_region)] * len(second)
-    shares = coco.iou(list(first), list(second), kinds)
-    return np.nan_to_num(np.asarray(shares, np.float64))  # empty in empty is 0 / 0
-
-
-def _extended(boxes: Array, extra: float) -> Array:
-    """(N, 4) boxes that end so much further right and below."""
-    return boxes + np.array([0, 0, extra, extra], np.float64)
+def _renumbered(ids: Sequence[IntArray]) -> tuple[list[IntArray], int]:
+    """The same ids counted from 0 without gaps, in their order, and how many there are."""
+    if not ids:
+        return [], 0
+    known, numbers = np.unique(np.concatenate(ids), return_inverse=True)
+    bounds = np.cumsum([len(frame) for frame in ids])[:-1]
+    return np.split(numbers, bounds), len(known)

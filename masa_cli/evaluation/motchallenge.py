@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 
@@ -19,6 +17,7 @@ from masa_cli.boxes import iou
 from masa_cli.errors import SourceError
 from masa_cli.evaluation.metrics import (
     EPSILON,
+    Array,
     Data,
     Metrics,
     Scores,
@@ -29,200 +28,17 @@ from masa_cli.evaluation.metrics import (
 )
 from masa_cli.evaluation.report import Metric, Report, Row
 from masa_cli.evaluation.sequences import Pair, check_frames, check_ids, find_pairs
+from masa_cli.formats.bdd import Rle
 from masa_cli.formats.mot import MotRows, read_tracks, read_truth
 from masa_cli.formats.mots import IGNORE, MotsRows, read_masks
 from masa_cli.structures import BoolArray, IntArray
 
 _PEDESTRIAN = 1
-_MATCH = 0.5  # the least IoU of a result that is taken for a distractor
+_MIN_IOU = 0.5  # of a result that is taken for a distractor
 
+_MAX_IGNORED = 0.5  # share of its area in ignored regions above which a result is dropped
 
-def check(truth: MotRows, results: MotRows, length: int | None, told_by: str) -> None:
-    """Raise SourceError for rows that cannot be scored, naming the line."""
-    for rows in (truth, results):
-        check_frames(rows.text, rows.frames, length, told_by)
-        check_ids(rows.text, rows.frames, rows.ids)
-    if results.classes is None:
-        return
-    other = np.flatnonzero(results.classes > _PEDESTRIAN)
-    if len(other):
-        row = int(other[0])
-        error = results.text.wrong(row, "class 1 or -1 in column 8", str(results.classes[row]))
-        raise SourceError(
-            error.problem,
-            fix="MOTChallenge scores pedestrians alone: write results without --mot-classes",
-        )
-
-
-def scored_data(
-    truth: MotRows, results: MotRows, distractors: tuple[int, ...], num_frames: int
-) -> Data:
-    """What is left to score, as TrackEval wants it.
-
-    Args:
-        truth: with classes: results that match distractors are dropped, then all truth but
-            pedestrians; without: nothing is dropped. Rows of flag 0 are dropped in either case, but
-            not the results on them.
-        results: of the same sequence.
-        distractors: classes that are neither wanted nor wrong.
-        num_frames: length of the sequence.
-    """
-    # TrackEval reads the flag as a whole number.
-    scored = truth.scores.astype(np.int64) != 0
-    distracts = np.zeros(len(scored), np.bool_)
-    if truth.classes is not None:
-        scored &= truth.classes == _PEDESTRIAN
-        distracts = np.isin(truth.classes, distractors)
-    gt_ids, ids, similarities = [], [], []
-    for all_gt_rows, all_rows in rows_by_frame(truth.frames, results.frames):
-        similarity = iou(truth.boxes[all_gt_rows], results.boxes[all_rows])
-        kept = ~_on_distractors(similarity, distracts[all_gt_rows])
-        wanted = scored[all_gt_rows]
-        gt_ids.append(truth.ids[all_gt_rows[wanted]])
-        ids.append(results.ids[all_rows[kept]])
-        similarities.append(similarity[wanted][:, kept])
-    return data_of(gt_ids, ids, similarities, num_frames)
-
-
-def _on_distractors(similarity: NDArray[np.float64], distracts: BoolArray) -> BoolArray:
-    """Which columns are matched to a distractor, when all truth competes for them."""
-    found = np.zeros(similarity.shape[1], np.bool_)
-    if similarity.size and distracts.any():
-        value = np.where(similarity < _MATCH - EPSILON, 0, similarity)
-        rows, columns = linear_sum_assignment(value, maximize=True)
-        found[columns[(value[rows, columns] > EPSILON) & distracts[rows]]] = True
-    return found
-
-
-# A mask as pycocotools wants it.
-Rle: TypeAlias = dict[str, Any]
-
-_WITHIN = 0.5  # results are dropped with more than this share of their area in ignored regions
-
-
-def check_masks(
-    truth: MotsRows, results: MotsRows, length: int | None, told_by: str, first_frame: int
-) -> None:
-    """Raise SourceError for rows that cannot be scored, naming the line."""
-    is_object = truth.classes != IGNORE
-    sizes = truth.sizes if len(truth.masks) else results.sizes
-    for rows in (truth, results):
-        check_frames(rows.text, rows.frames, length, told_by, first_frame)
-        other = np.flatnonzero((rows.sizes != sizes[:1]).any(axis=1))
-        if len(other):
-            row = int(other[0])
-            expected, got = (f"{h} x {w}" for h, w in (sizes[0], rows.sizes[row]))
-            raise rows.text.wrong(row, f"masks of {expected} pixels as in {truth.text.path}", got)
-    check_ids(truth.text, truth.frames, truth.ids, is_object)
-    check_ids(results.text, results.frames, results.ids)
-    _check_overlap(truth, is_object)
-    _check_overlap(results, np.ones(len(results.masks), np.bool_))
-
-
-def scored_mask_data(
-    truth: MotsRows, results: MotsRows, class_numbers: tuple[int, ...], num_frames: int
-) -> list[Data]:
-    """What is left to score of each class, as TrackEval wants it.
-
-    Results that lie mostly in ignored regions are dropped.
-
-    Args:
-        truth: with the ignored regions.
-        results: of the same sequence.
-        class_numbers: classes to score.
-        num_frames: length of the sequence.
-    """
-    frames = rows_by_frame(truth.frames, results.frames)
-    ignored = [_union(truth, rows[truth.classes[rows] == IGNORE]) for rows, _ in frames]
-    return [
-        _data_of_class(truth, results, number, frames, ignored, num_frames)
-        for number in class_numbers
-    ]
-
-
-def _data_of_class(
-    truth: MotsRows,
-    results: MotsRows,
-    number: int,
-    frames: Sequence[tuple[IntArray, IntArray]],
-    ignored: Sequence[Rle | None],
-    num_frames: int,
-) -> Data:
-    gt_ids, ids, similarities = [], [], []
-    for (all_gt_rows, all_rows), region in zip(frames, ignored, strict=True):
-        gt_rows = all_gt_rows[truth.classes[all_gt_rows] == number]
-        rows = all_rows[results.classes[all_rows] == number]
-        masks = _rles(results, rows)
-        similarity = _iou(_rles(truth, gt_rows), masks)
-        if region is not None:
-            # TrackEval spares those that match an object. None can: what lies by more than half in
-            # ignored regions, which share no pixel with objects, has an IoU below 0.5 with these.
-            kept = _iou(masks, [region], of_first=True)[:, 0] <= _WITHIN + EPSILON
-            rows, similarity = rows[kept], similarity[:, kept]
-        gt_ids.append(truth.ids[gt_rows])
-        ids.append(results.ids[rows])
-        similarities.append(similarity)
-    return data_of(gt_ids, ids, similarities, num_frames)
-
-
-def _check_overlap(rows: MotsRows, is_object: BoolArray) -> None:
-    """Raise SourceError where objects share pixels; ignored regions may, with each other."""
-    for members, _ in rows_by_frame(rows.frames, np.empty(0, np.int64)):
-        objects = members[is_object[members]]
-        region = _union(rows, members[~is_object[members]])
-        masks = _rles(rows, objects) + ([] if region is None else [region])
-        if coco.area(coco.merge(masks)) == coco.area(masks).sum():
-            continue
-        covered = region
-        for row, mask in zip(objects.tolist(), masks, strict=False):
-            if covered is not None and coco.area(coco.merge([covered, mask], intersect=True)):
-                raise rows.text.wrong(
-                    row, "masks that share no pixel in a frame", "one on another or on class 10"
-                )
-            covered = mask if covered is None else coco.merge([covered, mask])
-
-
-def _union(rows: MotsRows, members: IntArray) -> Rle | None:
-    """The masks of these rows as one; None of no rows."""
-    if not len(members):
-        return None
-    merged: Rle = coco.merge(_rles(rows, members))
-    return merged
-
-
-def _rles(rows: MotsRows, members: IntArray) -> list[Rle]:
-    return [
-        {"size": rows.sizes[row].tolist(), "counts": rows.masks[row]} for row in members.tolist()
-    ]
-
-
-def _iou(first: list[Rle], second: list[Rle], *, of_first: bool = False) -> NDArray[np.float64]:
-    """(N, M) shared area over union, or over the area of the first."""
-    if not first or not second:
-        return np.zeros((len(first), len(second)))
-    shares: NDArray[np.float64] = coco.iou(first, second, [of_first] * len(second))
-    return shares
-
-
-CURVES = ("HOTA", "DetA", "AssA")
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """How one protocol differs from the others.
-
-    Attributes:
-        classes: number of each class that is scored, by name.
-        masks: rows hold masks, not boxes.
-        distractors: classes of truth that are neither wanted nor wrong; boxes only.
-        first_frame: number of the first frame in the files.
-    """
-
-    classes: Mapping[str, int]
-    masks: bool
-    distractors: tuple[int, ...]
-    first_frame: int
-
+_CURVES = ("HOTA", "DetA", "AssA")
 
 _ERRORS = (
     Metric("IDSW", more_is_better=False, is_count=True),
@@ -239,23 +55,8 @@ def _metrics(clear: tuple[str, ...]) -> tuple[Metric, ...]:
     return (*(Metric(name, is_fraction=True) for name in names), *_ERRORS)
 
 
-BOX_METRICS = _metrics(("MOTA", "MOTP"))
-MASK_METRICS = _metrics(("sMOTSA", "MOTSA", "MOTSP"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    """A sequence that was read and checked.
-
-    Attributes:
-        name: of the sequence.
-        data: gives what is to be scored of each class; called late, for it is large.
-        has_classes: whether its truth has classes.
-    """
-
-    name: str
-    data: Callable[[], Sequence[Data]]
-    has_classes: bool
+_BOX_METRICS = _metrics(("MOTA", "MOTP"))
+_MASK_METRICS = _metrics(("sMOTSA", "MOTSA", "MOTSP"))
 
 
 def evaluate(
@@ -301,10 +102,42 @@ def evaluate(
     return _report(metrics, rules, scores, _notes(pairs, sequences))
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How one protocol differs from the others.
+
+    Attributes:
+        classes: number of each class that is scored, by name.
+        masks: rows hold masks, not boxes.
+        distractors: classes of truth that are neither wanted nor wrong; boxes only.
+        first_frame: number of the first frame in the files.
+    """
+
+    classes: Mapping[str, int]
+    masks: bool
+    distractors: tuple[int, ...]
+    first_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """A sequence that was read and checked.
+
+    Attributes:
+        name: of the sequence.
+        data: gives what is to be scored of each class; called late, for it is large.
+        has_classes: whether its truth has classes.
+    """
+
+    name: str
+    data: Callable[[], Sequence[Data]]
+    has_classes: bool
+
+
 def _load_boxes(pair: Pair, rules: _Rules) -> _Sequence:
     truth = read_truth(pair.truth)
     results = read_tracks(pair.results) if pair.results else MotRows.empty()
-    check(truth, results, pair.length, pair.told_by)
+    _check_boxes(truth, results, pair.length, pair.told_by)
     length = _length(pair, truth.frames, results.frames)
 
     def data() -> list[Data]:
@@ -319,12 +152,12 @@ def _load_masks(pair: Pair, rules: _Rules) -> _Sequence:
     results = (
         read_masks(pair.results, first_frame=first_frame) if pair.results else MotsRows.empty()
     )
-    check_masks(truth, results, pair.length, pair.told_by, first_frame)
+    _check_masks(truth, results, pair.length, pair.told_by, first_frame)
     length = _length(pair, truth.frames, results.frames)
     numbers = tuple(rules.classes.values())
 
     def data() -> list[Data]:
-        return scored_mask_data(truth, results, numbers, length)
+        return _scored_mask_data(truth, results, numbers, length)
 
     return _Sequence(pair.name, data, has_classes=True)
 
@@ -356,7 +189,7 @@ def _report(
         notes = (*notes, "The combined row is the plain mean of the classes, counts are summed.")
     row = _masks_row if rules.masks else row_of
     return Report(
-        metrics=MASK_METRICS if rules.masks else BOX_METRICS,
+        metrics=_MASK_METRICS if rules.masks else _BOX_METRICS,
         combined=row(combined),
         sequences={
             f"{sequence} {class_}" if several else sequence: row(of[sequence])
@@ -365,7 +198,7 @@ def _report(
         },
         classes={class_: row(of) for class_, of in of_class.items()} if several else {},
         groups={name: row(of) for name, of in groups.items()},
-        curves={field: curve_of(combined, field) for field in CURVES},
+        curves={field: curve_of(combined, field) for field in _CURVES},
         alphas=metrics.alphas,
         notes=notes,
     )
@@ -386,3 +219,164 @@ def _notes(pairs: Sequence[Pair], sequences: Sequence[_Sequence]) -> tuple[str, 
     if classless:
         notes.append(f"Truth without classes, so no distractors: {', '.join(classless)}.")
     return tuple(notes)
+
+
+def scored_data(
+    truth: MotRows, results: MotRows, distractors: tuple[int, ...], num_frames: int
+) -> Data:
+    """What is left to score, as TrackEval wants it.
+
+    Args:
+        truth: with classes: results that match distractors are dropped, then all truth but
+            pedestrians; without: nothing is dropped. Rows of flag 0 are dropped in either case, but
+            not the results on them.
+        results: of the same sequence.
+        distractors: classes that are neither wanted nor wrong.
+        num_frames: length of the sequence.
+    """
+    # TrackEval reads the flag as a whole number.
+    scored = truth.scores.astype(np.int64) != 0
+    distracts = np.zeros(len(scored), np.bool_)
+    if truth.classes is not None:
+        scored &= truth.classes == _PEDESTRIAN
+        distracts = np.isin(truth.classes, distractors)
+    gt_ids, ids, similarities = [], [], []
+    for all_gt_rows, all_rows in rows_by_frame(truth.frames, results.frames):
+        similarity = iou(truth.boxes[all_gt_rows], results.boxes[all_rows])
+        kept = ~_on_distractors(similarity, distracts[all_gt_rows])
+        wanted = scored[all_gt_rows]
+        gt_ids.append(truth.ids[all_gt_rows[wanted]])
+        ids.append(results.ids[all_rows[kept]])
+        similarities.append(similarity[wanted][:, kept])
+    return data_of(gt_ids, ids, similarities, num_frames)
+
+
+def _on_distractors(similarity: Array, distracts: BoolArray) -> BoolArray:
+    """Which columns are matched to a distractor, when all truth competes for them."""
+    found = np.zeros(similarity.shape[1], np.bool_)
+    if similarity.size and distracts.any():
+        value = np.where(similarity < _MIN_IOU - EPSILON, 0, similarity)
+        rows, columns = linear_sum_assignment(value, maximize=True)
+        found[columns[(value[rows, columns] > EPSILON) & distracts[rows]]] = True
+    return found
+
+
+def _check_boxes(truth: MotRows, results: MotRows, length: int | None, told_by: str) -> None:
+    """Raise SourceError for rows that cannot be scored, naming the line."""
+    for rows in (truth, results):
+        check_frames(rows.text, rows.frames, length, told_by)
+        check_ids(rows.text, rows.frames, rows.ids)
+    if results.classes is None:
+        return
+    other = np.flatnonzero(results.classes > _PEDESTRIAN)
+    if len(other):
+        row = int(other[0])
+        error = results.text.wrong(row, "class 1 or -1 in column 8", str(results.classes[row]))
+        raise SourceError(
+            error.problem,
+            fix="MOTChallenge scores pedestrians alone: write results without --mot-classes",
+        )
+
+
+def _check_masks(
+    truth: MotsRows, results: MotsRows, length: int | None, told_by: str, first_frame: int
+) -> None:
+    """Raise SourceError for rows that cannot be scored, naming the line."""
+    is_object = truth.classes != IGNORE
+    sizes = truth.sizes if len(truth.masks) else results.sizes
+    for rows in (truth, results):
+        check_frames(rows.text, rows.frames, length, told_by, first_frame)
+        other = np.flatnonzero((rows.sizes != sizes[:1]).any(axis=1))
+        if len(other):
+            row = int(other[0])
+            expected, got = (f"{h} x {w}" for h, w in (sizes[0], rows.sizes[row]))
+            raise rows.text.wrong(row, f"masks of {expected} pixels as in {truth.text.path}", got)
+    check_ids(truth.text, truth.frames, truth.ids, is_object)
+    check_ids(results.text, results.frames, results.ids)
+    _check_overlap(truth, is_object)
+    _check_overlap(results, np.ones(len(results.masks), np.bool_))
+
+
+def _check_overlap(rows: MotsRows, is_object: BoolArray) -> None:
+    """Raise SourceError where objects share pixels; ignored regions may, with each other."""
+    for members, _ in rows_by_frame(rows.frames, np.empty(0, np.int64)):
+        objects = members[is_object[members]]
+        region = _union(rows, members[~is_object[members]])
+        masks = _rles(rows, objects) + ([] if region is None else [region])
+        if coco.area(coco.merge(masks)) == coco.area(masks).sum():
+            continue
+        covered = region
+        for row, mask in zip(objects.tolist(), masks, strict=False):
+            if covered is not None and coco.area(coco.merge([covered, mask], intersect=True)):
+                raise rows.text.wrong(
+                    row, "masks that share no pixel in a frame", "one on another or on class 10"
+                )
+            covered = mask if covered is None else coco.merge([covered, mask])
+
+
+def _scored_mask_data(
+    truth: MotsRows, results: MotsRows, class_numbers: tuple[int, ...], num_frames: int
+) -> list[Data]:
+    """What is left to score of each class, as TrackEval wants it.
+
+    Results that lie mostly in ignored regions are dropped.
+
+    Args:
+        truth: with the ignored regions.
+        results: of the same sequence.
+        class_numbers: classes to score.
+        num_frames: length of the sequence.
+    """
+    frames = rows_by_frame(truth.frames, results.frames)
+    ignored = [_union(truth, rows[truth.classes[rows] == IGNORE]) for rows, _ in frames]
+    return [
+        _data_of_class(truth, results, number, frames, ignored, num_frames)
+        for number in class_numbers
+    ]
+
+
+def _data_of_class(
+    truth: MotsRows,
+    results: MotsRows,
+    number: int,
+    frames: Sequence[tuple[IntArray, IntArray]],
+    ignored: Sequence[Rle | None],
+    num_frames: int,
+) -> Data:
+    gt_ids, ids, similarities = [], [], []
+    for (all_gt_rows, all_rows), region in zip(frames, ignored, strict=True):
+        gt_rows = all_gt_rows[truth.classes[all_gt_rows] == number]
+        rows = all_rows[results.classes[all_rows] == number]
+        masks = _rles(results, rows)
+        similarity = _iou(_rles(truth, gt_rows), masks)
+        if region is not None:
+            # TrackEval spares those that match an object. None can: what lies by more than half in
+            # ignored regions, which share no pixel with objects, has an IoU below 0.5 with these.
+            kept = _iou(masks, [region], of_first=True)[:, 0] <= _MAX_IGNORED + EPSILON
+            rows, similarity = rows[kept], similarity[:, kept]
+        gt_ids.append(truth.ids[gt_rows])
+        ids.append(results.ids[rows])
+        similarities.append(similarity)
+    return data_of(gt_ids, ids, similarities, num_frames)
+
+
+def _union(rows: MotsRows, members: IntArray) -> Rle | None:
+    """The masks of these rows as one; None of no rows."""
+    if not len(members):
+        return None
+    merged: Rle = coco.merge(_rles(rows, members))
+    return merged
+
+
+def _rles(rows: MotsRows, members: IntArray) -> list[Rle]:
+    return [
+        {"size": rows.sizes[row].tolist(), "counts": rows.masks[row]} for row in members.tolist()
+    ]
+
+
+def _iou(first: list[Rle], second: list[Rle], *, of_first: bool = False) -> Array:
+    """(N, M) shared area over union, or over the area of the first."""
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    shares: Array = coco.iou(first, second, [of_first] * len(second))
+    return shares

@@ -17,6 +17,8 @@ import orjson
 from masa_cli.errors import SettingsError
 from masa_cli.formats.files import PartFile
 
+_MAX_BARS = 60  # sequences; more are too thin to read
+
 # Scores of one row by the name of the metric, unrounded.
 Row: TypeAlias = Mapping[str, float]
 
@@ -128,9 +130,6 @@ def rows_of(report: Report) -> Iterator[tuple[str, str, Row]]:
     yield "combined", "all", report.combined
 
 
-_MOST_BARS = 60  # sequences; more are too thin to read
-
-
 def draw_charts(folder: Path, reports: Mapping[str, Report]) -> list[Path]:
     """Draw what the reports have: `<metric>_over_alpha.png` and `<metric>_per_sequence.png`.
 
@@ -165,13 +164,13 @@ def _draw_curves(path: Path, metric: str, reports: Mapping[str, Report]) -> None
 
 
 def _draw_bars(path: Path, metric: str, reports: Mapping[str, Report]) -> None:
-    sequences = list(next(iter(reports.values())).sequences)[:_MOST_BARS]
+    sequences = list(next(iter(reports.values())).sequences)[:_MAX_BARS]
     width = 0.8 / len(reports)
     size = (max(6.0, 0.5 * len(sequences) * len(reports) ** 0.5), 4)
     figure = require("matplotlib.figure").Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot(ylabel=metric)
-    for place, (name, report) in enumerate(reports.items()):
-        left = [number + place * width for number in range(len(sequences))]
+    for index, (name, report) in enumerate(reports.items()):
+        left = [number + index * width for number in range(len(sequences))]
         heights = _finite(report.sequences[sequence][metric] for sequence in sequences)
         axes.bar(left, heights, width, align="edge", label=name)
     middles = [number + 0.4 for number in range(len(sequences))]

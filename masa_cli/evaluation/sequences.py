@@ -149,10 +149,10 @@ def check_ids(
         ids: (N,).
         counted: (N,) which rows to look at; all by default.
     """
-    places = np.arange(len(ids)) if counted is None else np.flatnonzero(counted)
-    frames, ids = frames[places], ids[places]
+    rows = np.arange(len(ids)) if counted is None else np.flatnonzero(counted)
+    frames, ids = frames[rows], ids[rows]
     order = np.lexsort((ids, frames))  # stable: of equal rows, the later one stays later
     again = (np.diff(frames[order]) == 0) & (np.diff(ids[order]) == 0)
     if again.any():
-        place = int(order[1:][again].min())
-        raise text.wrong(int(places[place]), "each id once in a frame", f"{ids[place]} again")
+        again_at = int(order[1:][again].min())
+        raise text.wrong(int(rows[again_at]), "each id once in a frame", f"{ids[again_at]} again")

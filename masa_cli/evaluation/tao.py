@@ -12,10 +12,11 @@ import numpy as np
 
 from masa_cli.boxes import iou
 from masa_cli.errors import SourceError
+from masa_cli.evaluation.metrics import Array
 from masa_cli.evaluation.report import Metric, Report, Row, require
 from masa_cli.evaluation.teta import (
     ALPHAS,
-    Array,
+    SCORE_FIELDS,
     TetaScores,
     TetaVideo,
     count_video,
@@ -28,100 +29,17 @@ from masa_cli.structures import IntArray
 
 # Overlaps from which a track is found; the scores of a class are in this order.
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-_MOST_BOXES = 300  # in an image
-
-# One track as TrackEval takes it: id, score, box by image.
-_Tracks = list[tuple[int, float, dict[int, Array]]]
-
-
-def track_ap(tao: TaoSet, results: TaoBoxes) -> dict[int, Array]:
-    """Average precision, 0 to 1, by class that has ground truth: (10,), over `THRESHOLDS`.
-
-    A track counts for the class of its first box: give each track one class.
-
-    Raises:
-        SettingsError: TrackEval is not installed.
-    """
-    metric = require("trackeval.metrics.track_map").TrackMAP(
-        {"USE_AREA_RANGES": False, "USE_TIME_RANGES": False, "PRINT_CONFIG": False}
-    )
-    truth = _tracks(tao, tao.truth)
-    found = _tracks(tao, _best_boxes(results))
-    scores = {}
-    for number in np.unique(tao.truth.classes).tolist():
-        videos = {}
-        for place, video in enumerate(tao.videos):
-            gt = truth[place, number]
-            # Elsewhere nobody looked for the class, so nobody can tell whether a track is wrong.
-            is_known = gt or number in video.negative
-            tracks = found[place, number] if is_known else []
-            if gt or tracks:
-                is_partial = number in video.not_exhaustive
-                videos[place] = metric.eval_sequence(_handed_over(gt, tracks, is_partial))
-        scores[number] = np.asarray(metric.combine_sequences(videos)["AP_all"], np.float64)
-    return scores
-
-
-def track_numbers(tao: TaoSet, boxes: TaoBoxes) -> IntArray:
-    """(M,) the track of each box, from 0: a number used in two videos is two tracks."""
-    _, places = np.unique(boxes.tracks, return_inverse=True)
-    videos = tao.image_videos[boxes.images]
-    codes = videos * (places.max(initial=0) + 1) + places
-    numbers: IntArray = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-    return numbers
-
-
-def _best_boxes(boxes: TaoBoxes) -> TaoBoxes:
-    """Image by image, in order of appearance, the boxes of the highest scores."""
-    _, first, places = np.unique(boxes.images, return_index=True, return_inverse=True)
-    order = np.lexsort((-boxes.scores, boxes.images))
-    starts = np.searchsorted(boxes.images[order], boxes.images[order])
-    best = np.sort(order[np.arange(len(order)) - starts < _MOST_BOXES])
-    return boxes[best[np.argsort(first[places[best]], kind="stable")]]
-
-
-def _tracks(tao: TaoSet, boxes: TaoBoxes) -> defaultdict[tuple[int, int], _Tracks]:
-    """Tracks by place of the video and class, in order of appearance."""
-    rows: defaultdict[int, list[int]] = defaultdict(list)
-    for row, number in enumerate(track_numbers(tao, boxes).tolist()):
-        rows[number].append(row)
-    tracks: defaultdict[tuple[int, int], _Tracks] = defaultdict(list)
-    for number, own in rows.items():
-        images = boxes.images[own].tolist()
-        kind = (int(tao.image_videos[images[0]]), int(boxes.classes[own[0]]))
-        where = dict(zip(images, boxes.boxes[own], strict=True))
-        # TrackEval takes a track of id 0 for none.
-        tracks[kind].append((number + 1, float(boxes.scores[own].mean()), where))
-    return tracks
-
-
-def _handed_over(gt: _Tracks, tracks: _Tracks, is_partial: bool) -> dict[str, Any]:
-    """One video and class as TrackEval's metric takes it."""
-    tracks = sorted(tracks, key=lambda track: -track[1])
-    return {
-        "gt_track_ids": _ids(gt),
-        "gt_tracks": [boxes for _, _, boxes in gt],
-        "dt_track_ids": _ids(tracks),
-        "dt_tracks": [boxes for _, _, boxes in tracks],
-        "dt_track_scores": [score for _, score, _ in tracks],
-        "not_exhaustively_labeled": is_partial,
-        "iou_type": "bbox",
-        # From xywh it adds before it compares, and refuses perfect boxes whose sum is rounded up.
-        "boxformat": "x0y0x1y1",
-    }
-
-
-def _ids(tracks: Iterable[tuple[int, float, dict[int, Array]]]) -> list[int]:
-    return [id_ for id_, _, _ in tracks]
-
-
-_TETA = {"TETA": "teta", "LocA": "loc_a", "AssocA": "assoc_a", "ClsA": "cls_a"}
+_MAX_BOXES = 300  # in an image
+_RARE = "r"
 _PRINTED = "1.5g"  # by the reference, in percent
+
 METRICS = (
-    *(Metric(name, printed=_PRINTED) for name in _TETA),
+    *(Metric(name, printed=_PRINTED) for name in SCORE_FIELDS),
     *(Metric(name, is_fraction=True) for name in ("TrackAP", "AP50", "AP75")),
 )
-_RARE = "r"
+
+# One track as TrackEval takes it: id, score, box by image.
+_TrackList = list[tuple[int, float, dict[int, Array]]]
 
 
 def evaluate(
@@ -173,9 +91,9 @@ def vote_classes(boxes: TaoBoxes, tracks: IntArray) -> TaoBoxes:
         boxes: of any videos.
         tracks: (M,) track of each box, from 0 without gaps.
     """
-    known, places = np.unique(boxes.classes, return_inverse=True)
+    known, labels = np.unique(boxes.classes, return_inverse=True)
     num_classes = max(len(known), 1)
-    pairs, counts = np.unique(tracks * num_classes + places, return_counts=True)
+    pairs, counts = np.unique(tracks * num_classes + labels, return_counts=True)
     owners = pairs // num_classes
     order = np.lexsort((pairs, -counts, owners))
     _, first = np.unique(owners[order], return_index=True)
@@ -187,8 +105,8 @@ def teta_videos(tao: TaoSet, results: TaoBoxes) -> Iterator[TetaVideo]:
     """The videos with ground truth, each of the images with ground truth."""
     truth, found = _by_image(tao.truth), _by_image(results)
     images = np.unique(truth.images)
-    for place in np.unique(tao.image_videos[images]):
-        own = images[tao.image_videos[images] == place]
+    for index in np.unique(tao.image_videos[images]):
+        own = images[tao.image_videos[images] == index]
         gt = [truth[rows] for rows in _rows(truth, own)]
         given = [found[rows] for rows in _rows(found, own)]
         yield TetaVideo(
@@ -198,6 +116,43 @@ def teta_videos(tao: TaoSet, results: TaoBoxes) -> Iterator[TetaVideo]:
             classes=[step.classes for step in given],
             similarity=[iou(a.boxes, b.boxes) for a, b in zip(gt, given, strict=True)],
         )
+
+
+def track_ap(tao: TaoSet, results: TaoBoxes) -> dict[int, Array]:
+    """Average precision, 0 to 1, by class that has ground truth: (10,), over `THRESHOLDS`.
+
+    A track counts for the class of its first box: give each track one class.
+
+    Raises:
+        SettingsError: TrackEval is not installed.
+    """
+    metric = require("trackeval.metrics.track_map").TrackMAP(
+        {"USE_AREA_RANGES": False, "USE_TIME_RANGES": False, "PRINT_CONFIG": False}
+    )
+    truth = _tracks(tao, tao.truth)
+    found = _tracks(tao, _best_boxes(results))
+    scores = {}
+    for number in np.unique(tao.truth.classes).tolist():
+        videos = {}
+        for index, video in enumerate(tao.videos):
+            gt = truth[index, number]
+            # Elsewhere nobody looked for the class, so nobody can tell whether a track is wrong.
+            is_known = gt or number in video.negative
+            tracks = found[index, number] if is_known else []
+            if gt or tracks:
+                is_partial = number in video.not_exhaustive
+                videos[index] = metric.eval_sequence(_handed_over(gt, tracks, is_partial))
+        scores[number] = np.asarray(metric.combine_sequences(videos)["AP_all"], np.float64)
+    return scores
+
+
+def track_numbers(tao: TaoSet, boxes: TaoBoxes) -> IntArray:
+    """(M,) the track of each box, from 0: a number used in two videos is two tracks."""
+    _, numbers = np.unique(boxes.tracks, return_inverse=True)
+    videos = tao.image_videos[boxes.images]
+    codes = videos * (numbers.max(initial=0) + 1) + numbers
+    unique: IntArray = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    return unique
 
 
 def _teta(tao: TaoSet, results: TaoBoxes) -> dict[int, TetaScores]:
@@ -219,11 +174,55 @@ def _rows(boxes: TaoBoxes, images: IntArray) -> list[slice]:
     return [slice(*both) for both in zip(starts, stops, strict=True)]
 
 
+def _best_boxes(boxes: TaoBoxes) -> TaoBoxes:
+    """Image by image, in order of appearance, the boxes of the highest scores."""
+    _, first, image = np.unique(boxes.images, return_index=True, return_inverse=True)
+    order = np.lexsort((-boxes.scores, boxes.images))
+    starts = np.searchsorted(boxes.images[order], boxes.images[order])
+    best = np.sort(order[np.arange(len(order)) - starts < _MAX_BOXES])
+    return boxes[best[np.argsort(first[image[best]], kind="stable")]]
+
+
+def _tracks(tao: TaoSet, boxes: TaoBoxes) -> defaultdict[tuple[int, int], _TrackList]:
+    """Tracks by index of the video and class, in order of appearance."""
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    for row, number in enumerate(track_numbers(tao, boxes).tolist()):
+        rows[number].append(row)
+    tracks: defaultdict[tuple[int, int], _TrackList] = defaultdict(list)
+    for number, own in rows.items():
+        images = boxes.images[own].tolist()
+        kind = (int(tao.image_videos[images[0]]), int(boxes.classes[own[0]]))
+        where = dict(zip(images, boxes.boxes[own], strict=True))
+        # TrackEval takes a track of id 0 for none.
+        tracks[kind].append((number + 1, float(boxes.scores[own].mean()), where))
+    return tracks
+
+
+def _handed_over(gt: _TrackList, tracks: _TrackList, is_partial: bool) -> dict[str, Any]:
+    """One video and class as TrackEval's metric takes it."""
+    tracks = sorted(tracks, key=lambda track: -track[1])
+    return {
+        "gt_track_ids": _ids(gt),
+        "gt_tracks": [boxes for _, _, boxes in gt],
+        "dt_track_ids": _ids(tracks),
+        "dt_tracks": [boxes for _, _, boxes in tracks],
+        "dt_track_scores": [score for _, score, _ in tracks],
+        "not_exhaustively_labeled": is_partial,
+        "iou_type": "bbox",
+        # From xywh it adds before it compares, and refuses perfect boxes whose sum is rounded up.
+        "boxformat": "x0y0x1y1",
+    }
+
+
+def _ids(tracks: Iterable[tuple[int, float, dict[int, Array]]]) -> list[int]:
+    return [id_ for id_, _, _ in tracks]
+
+
 def _missing(tao: TaoSet, found: TaoBoxes, results: Path, allow_missing: bool) -> tuple[str, ...]:
     """A note on videos that have ground truth but no results; an error if that is not allowed."""
     expected = np.unique(tao.image_videos[tao.truth.images])
     given = np.unique(tao.image_videos[found.images])
-    lacking = [tao.videos[place].name for place in np.setdiff1d(expected, given)]
+    lacking = [tao.videos[index].name for index in np.setdiff1d(expected, given)]
     if not lacking:
         return ()
     names = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
@@ -236,7 +235,7 @@ def _missing(tao: TaoSet, found: TaoBoxes, results: Path, allow_missing: bool) -
 def _row(teta: TetaScores, precision: Array) -> Row:
     by_threshold = dict(zip(THRESHOLDS, precision, strict=True))
     return {
-        **{name: float(getattr(teta, field)) for name, field in _TETA.items()},
+        **{name: float(getattr(teta, field)) for name, field in SCORE_FIELDS.items()},
         "TrackAP": float(np.mean(precision)),
         "AP50": float(by_threshold[0.5]),
         "AP75": float(by_threshold[0.75]),

@@ -7,21 +7,60 @@ Made for ground truth that names only some of the objects: what overlaps nothing
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from masa_cli.evaluation.metrics import EPSILON, Array
 from masa_cli.structures import BoolArray, IntArray
-
-Array: TypeAlias = NDArray[np.float64]
 
 # Thresholds of localisation and association; classification counts from 0.5 on.
 ALPHAS = tuple(round(0.05 * step, 2) for step in range(20))
-FIRST_CLS = 10  # place of 0.5
+
+# Fields of TetaScores by the name the field gives them.
+SCORE_FIELDS: Mapping[str, str] = MappingProxyType(
+    {"TETA": "teta", "LocA": "loc_a", "AssocA": "assoc_a", "ClsA": "cls_a"}
+)
+_FIRST_CLS = 10  # index of 0.5
+
+_OVERLAP = 0.5  # a box of at least this IoU overlaps an object
+_NOBODY = np.iinfo(np.int64).min  # no class has this number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TetaVideo:
+    """The steps of one video, in time order; all lists are of equal length.
+
+    Order within a step decides between equally good pairs: give boxes as they stand in the files.
+
+    Attributes:
+        gt_ids: (G,) int64 of each step, any numbers.
+        gt_classes: (G,) int64 of each step.
+        ids: (N,) int64 of each step, of the predicted boxes.
+        classes: (N,) int64 of each step.
+        similarity: (G, N) float64 of each step, IoU whatever the classes.
+    """
+
+    gt_ids: Sequence[IntArray]
+    gt_classes: Sequence[IntArray]
+    ids: Sequence[IntArray]
+    classes: Sequence[IntArray]
+    similarity: Sequence[Array]
+
+    def __post_init__(self) -> None:
+        columns = (self.gt_ids, self.gt_classes, self.ids, self.classes, self.similarity)
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError(f"expected equally many steps, got {[len(c) for c in columns]}")
+        for step, (gt, gt_classes, ids, classes, similarity) in enumerate(
+            zip(*columns, strict=True)
+        ):
+            shape = (len(gt), len(ids))
+            if (len(gt_classes), len(classes)) != shape or similarity.shape != shape:
+                raise ValueError(f"step {step}: similarity must be {shape}, as ids and classes are")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +87,7 @@ class ClassCounts:
     def zero() -> ClassCounts:
         """Nothing counted yet."""
         per_alpha = (np.zeros(len(ALPHAS)) for _ in range(6))
-        return ClassCounts(*per_alpha, *(np.zeros(len(ALPHAS) - FIRST_CLS) for _ in range(3)))
+        return ClassCounts(*per_alpha, *(np.zeros(len(ALPHAS) - _FIRST_CLS) for _ in range(3)))
 
     def __add__(self, other: ClassCounts) -> ClassCounts:
         names = [field.name for field in fields(self)]
@@ -78,6 +117,47 @@ class TetaScores:
     loc_a_curve: tuple[float, ...]
     assoc_a_curve: tuple[float, ...]
     cls_a_curve: tuple[float, ...]
+
+
+def count_video(
+    video: TetaVideo, evaluated_classes: Sequence[int], *, exhaustive: bool = False
+) -> dict[int, ClassCounts]:
+    """Count one video; classes that count nothing in it may be absent.
+
+    Args:
+        video: without the steps that have no ground truth; all steps if `exhaustive`.
+        evaluated_classes: those with ground truth anywhere in the set of videos. If `exhaustive`
+            their order matters: a class that overlaps nothing forgets what those before it counted
+            as its `cls_fp` (as the reference does; formats.md section 6).
+        exhaustive: every object of these classes has ground truth, so any other box of such a
+            class is an error of classification.
+    """
+    steps = _steps(video)
+    owners = _owner_classes(steps)
+    named = {number for numbers in video.gt_classes for number in numbers.tolist()}
+    evaluated = set(evaluated_classes)
+    counts: dict[int, ClassCounts] = {}
+    cls_fp: defaultdict[int, Array] = defaultdict(lambda: np.zeros(len(ALPHAS) - _FIRST_CLS))
+    for number in evaluated_classes:
+        is_named = number in named
+        both = zip(steps, owners, strict=True) if is_named else ()
+        overlaps = [_overlap(step, owner, number) for step, owner in both]
+        has_overlap = any(overlap.any() for overlap in overlaps)
+        if exhaustive:
+            before = cls_fp[number] if has_overlap else np.zeros_like(cls_fp[number])
+            cls_fp[number] = before + _num_unnamed(video, steps, overlaps, number)
+        if has_overlap:
+            pairs = _match_class(steps, overlaps, number)
+            counts[number] = pairs.counts()
+            for wrong in evaluated.intersection(pairs.classes.tolist()) - {number}:
+                cls_fp[wrong] = cls_fp[wrong] + pairs.num_of_class(wrong)
+        elif is_named:
+            missed = sum(int(np.count_nonzero(step.object_classes == number)) for step in steps)
+            counts[number] = replace(ClassCounts.zero(), loc_fn=np.full(len(ALPHAS), float(missed)))
+    for number, amount in cls_fp.items():
+        counted = counts.get(number) or ClassCounts.zero()
+        counts[number] = replace(counted, cls_fp=counted.cls_fp + amount)
+    return counts
 
 
 def total(videos: Iterable[dict[int, ClassCounts]]) -> dict[int, ClassCounts]:
@@ -135,11 +215,68 @@ def _mean_share(part: Array, whole: Array) -> float:
     return float(_share(part, whole).mean())
 
 
-EPSILON = float(np.finfo(float).eps)
+def _steps(video: TetaVideo) -> list[_Step]:
+    """The video with numbered objects, and only the tracks that somewhere overlap an object."""
+    near = [
+        ids[(similarity >= _OVERLAP).any(axis=0)]
+        for ids, similarity in zip(video.ids, video.similarity, strict=True)
+    ]
+    tracks = np.unique(np.concatenate([np.empty(0, np.int64), *near]))
+    objects = np.unique(np.concatenate([np.empty(0, np.int64), *video.gt_ids]))
+    columns = (video.gt_ids, video.gt_classes, video.ids, video.classes, video.similarity)
+    steps = []
+    for gt_ids, gt_classes, ids, classes, similarity in zip(*columns, strict=True):
+        kept = np.isin(ids, tracks)
+        steps.append(
+            _Step(
+                np.searchsorted(objects, gt_ids),
+                gt_classes,
+                np.searchsorted(tracks, ids[kept]),
+                classes[kept],
+                similarity[:, kept],
+            )
+        )
+    return steps
+
+
+def _owner_classes(steps: Sequence[_Step]) -> list[IntArray]:
+    """Of each step, (N,) the class of the object that each box belongs to if classes are unseen."""
+    owners = []
+    for step, (rows, columns) in zip(steps, _join(steps), strict=True):
+        owner = np.full(len(step.tracks), _NOBODY)
+        near = step.similarity[rows, columns] >= _OVERLAP - EPSILON
+        owner[columns[near]] = step.object_classes[rows[near]]
+        owners.append(owner)
+    return owners
+
+
+def _overlap(step: _Step, owners: IntArray, number: int) -> BoolArray:
+    """(N,) boxes that overlap an object of the class and belong to no object of another."""
+    near = (step.similarity[step.object_classes == number] >= _OVERLAP).any(axis=0)
+    overlap: BoolArray = near & ((owners == number) | (owners == _NOBODY))
+    return overlap
+
+
+def _num_unnamed(
+    video: TetaVideo, steps: Sequence[_Step], overlaps: Sequence[BoolArray], number: int
+) -> int:
+    """How many boxes called by this class overlap none of its objects.
+
+    Args:
+        video: all boxes.
+        steps: those of them that can overlap.
+        overlaps: which of these do, per step; empty where the class has no objects.
+        number: the class.
+    """
+    called = sum(int(np.count_nonzero(classes == number)) for classes in video.classes)
+    return called - sum(
+        int(np.count_nonzero(overlap & (step.classes == number)))
+        for step, overlap in zip(steps, overlaps, strict=False)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class _Step:
     """Objects of one step and the boxes to compare with them.
 
     Attributes:
@@ -156,9 +293,9 @@ class Step:
     classes: IntArray
     similarity: Array
 
-    def part(self, rows: BoolArray, columns: BoolArray) -> Step:
+    def part(self, rows: BoolArray, columns: BoolArray) -> _Step:
         """Some of the objects with some of the boxes."""
-        return Step(
+        return _Step(
             self.objects[rows],
             self.object_classes[rows],
             self.tracks[columns],
@@ -168,7 +305,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class _Pairs:
     """The pairs of an object of one class and a box, of all steps together.
 
     Attributes:
@@ -201,7 +338,7 @@ class Pairs:
 
     def num_of_class(self, number: int) -> Array:
         """(10,) pairs whose box has this class, at each alpha from 0.5."""
-        of_class: BoolArray = self.kept[FIRST_CLS:] & (self.classes == number)
+        of_class: BoolArray = self.kept[_FIRST_CLS:] & (self.classes == number)
         amounts: Array = of_class.sum(axis=1).astype(np.float64)
         return amounts
 
@@ -211,8 +348,8 @@ class Pairs:
         loc_tp = kept.sum(axis=1).astype(np.float64)
         cls_tp = self.num_of_class(self.number)
         codes = self.objects * len(self.track_lengths) + self.tracks
-        found, places = np.unique(codes, return_inverse=True)
-        together = np.array([np.bincount(places[row], minlength=len(found)) for row in kept])
+        found, inverse = np.unique(codes, return_inverse=True)
+        together = np.array([np.bincount(inverse[row], minlength=len(found)) for row in kept])
         squared = together.astype(np.float64) ** 2  # (20, U) of an object and a track
         objects = self.object_lengths[found // len(self.track_lengths)]
         tracks = self.track_lengths[found % len(self.track_lengths)]
@@ -224,12 +361,12 @@ class Pairs:
             assoc_re=(squared / objects).sum(axis=1),
             assoc_pr=(squared / tracks).sum(axis=1),
             cls_tp=cls_tp,
-            cls_fn=loc_tp[FIRST_CLS:] - cls_tp,
+            cls_fn=loc_tp[_FIRST_CLS:] - cls_tp,
             cls_fp=np.zeros_like(cls_tp),
         )
 
 
-def match_class(steps: Sequence[Step], overlaps: Sequence[BoolArray], number: int) -> Pairs:
+def _match_class(steps: Sequence[_Step], overlaps: Sequence[BoolArray], number: int) -> _Pairs:
     """Join the objects of a class to boxes of the tracks that somewhere overlap one of them."""
     both = list(zip(steps, overlaps, strict=True))
     tracks = np.unique(np.concatenate([step.tracks[overlap] for step, overlap in both]))
@@ -243,12 +380,12 @@ def match_class(steps: Sequence[Step], overlaps: Sequence[BoolArray], number: in
             *(part.similarity[rows, columns], part.objects[rows], part.tracks[columns]),
             *(part.classes[columns], near[columns]),
         )
-        for part, near, (rows, columns) in zip(parts, near_parts, join(parts), strict=True)
+        for part, near, (rows, columns) in zip(parts, near_parts, _join(parts), strict=True)
     ]
     similarity, objects, track_numbers, classes, near = map(
         np.concatenate, zip(*pairs, strict=True)
     )
-    return Pairs(
+    return _Pairs(
         similarity,
         objects,
         track_numbers,
@@ -266,7 +403,7 @@ def _lengths(columns: Sequence[IntArray]) -> Array:
     return np.bincount(np.concatenate([np.empty(0, np.int64), *columns])).astype(np.float64)
 
 
-def join(steps: Sequence[Step]) -> list[tuple[IntArray, IntArray]]:
+def _join(steps: Sequence[_Step]) -> list[tuple[IntArray, IntArray]]:
     """Rows and columns of the pairs of each step: who fits together here and all the time."""
     object_lengths = _lengths([step.objects for step in steps])
     track_lengths = _lengths([step.tracks for step in steps])
@@ -286,151 +423,3 @@ def join(steps: Sequence[Step]) -> list[tuple[IntArray, IntArray]]:
         )
         for step in steps
     ]
-
-
-__all__ = [
-    "ALPHAS",
-    "ClassCounts",
-    "TetaScores",
-    "TetaVideo",
-    "count_video",
-    "mean_scores",
-    "scores",
-    "total",
-]
-
-_OVERLAP = 0.5  # a box of at least this IoU overlaps an object
-_NOBODY = np.iinfo(np.int64).min  # no class has this number
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TetaVideo:
-    """The steps of one video, in time order; all lists are of equal length.
-
-    Order within a step decides between equally good pairs: give boxes as they stand in the files.
-
-    Attributes:
-        gt_ids: (G,) int64 of each step, any numbers.
-        gt_classes: (G,) int64 of each step.
-        ids: (N,) int64 of each step, of the predicted boxes.
-        classes: (N,) int64 of each step.
-        similarity: (G, N) float64 of each step, IoU whatever the classes.
-    """
-
-    gt_ids: Sequence[IntArray]
-    gt_classes: Sequence[IntArray]
-    ids: Sequence[IntArray]
-    classes: Sequence[IntArray]
-    similarity: Sequence[Array]
-
-    def __post_init__(self) -> None:
-        columns = (self.gt_ids, self.gt_classes, self.ids, self.classes, self.similarity)
-        if len({len(column) for column in columns}) > 1:
-            raise ValueError(f"expected equally many steps, got {[len(c) for c in columns]}")
-        for step, (gt, gt_classes, ids, classes, similarity) in enumerate(
-            zip(*columns, strict=True)
-        ):
-            shape = (len(gt), len(ids))
-            if (len(gt_classes), len(classes)) != shape or similarity.shape != shape:
-                raise ValueError(f"step {step}: similarity must be {shape}, as ids and classes are")
-
-
-def count_video(
-    video: TetaVideo, evaluated_classes: Sequence[int], *, exhaustive: bool = False
-) -> dict[int, ClassCounts]:
-    """Count one video; classes that count nothing in it may be absent.
-
-    Args:
-        video: without the steps that have no ground truth; all steps if `exhaustive`.
-        evaluated_classes: those with ground truth anywhere in the set of videos. If `exhaustive`
-            their order matters: a class that overlaps nothing forgets what those before it counted
-            as its `cls_fp` (as the reference does; formats.md section 6).
-        exhaustive: every object of these classes has ground truth, so any other box of such a
-            class is an error of classification.
-    """
-    steps = _steps(video)
-    owners = _owner_classes(steps)
-    named = {number for numbers in video.gt_classes for number in numbers.tolist()}
-    evaluated = set(evaluated_classes)
-    counts: dict[int, ClassCounts] = {}
-    cls_fp: defaultdict[int, Array] = defaultdict(lambda: np.zeros(len(ALPHAS) - FIRST_CLS))
-    for number in evaluated_classes:
-        is_named = number in named
-        both = zip(steps, owners, strict=True) if is_named else ()
-        overlaps = [_overlap(step, owner, number) for step, owner in both]
-        has_overlap = any(overlap.any() for overlap in overlaps)
-        if exhaustive:
-            before = cls_fp[number] if has_overlap else np.zeros_like(cls_fp[number])
-            cls_fp[number] = before + _num_unnamed(video, steps, overlaps, number)
-        if has_overlap:
-            pairs = match_class(steps, overlaps, number)
-            counts[number] = pairs.counts()
-            for wrong in evaluated.intersection(pairs.classes.tolist()) - {number}:
-                cls_fp[wrong] = cls_fp[wrong] + pairs.num_of_class(wrong)
-        elif is_named:
-            missed = sum(int(np.count_nonzero(step.object_classes == number)) for step in steps)
-            counts[number] = replace(ClassCounts.zero(), loc_fn=np.full(len(ALPHAS), float(missed)))
-    for number, amount in cls_fp.items():
-        counted = counts.get(number) or ClassCounts.zero()
-        counts[number] = replace(counted, cls_fp=counted.cls_fp + amount)
-    return counts
-
-
-def _steps(video: TetaVideo) -> list[Step]:
-    """The video with numbered objects, and only the tracks that somewhere overlap an object."""
-    near = [
-        ids[(similarity >= _OVERLAP).any(axis=0)]
-        for ids, similarity in zip(video.ids, video.similarity, strict=True)
-    ]
-    tracks = np.unique(np.concatenate([np.empty(0, np.int64), *near]))
-    objects = np.unique(np.concatenate([np.empty(0, np.int64), *video.gt_ids]))
-    columns = (video.gt_ids, video.gt_classes, video.ids, video.classes, video.similarity)
-    steps = []
-    for gt_ids, gt_classes, ids, classes, similarity in zip(*columns, strict=True):
-        kept = np.isin(ids, tracks)
-        steps.append(
-            Step(
-                np.searchsorted(objects, gt_ids),
-                gt_classes,
-                np.searchsorted(tracks, ids[kept]),
-                classes[kept],
-                similarity[:, kept],
-            )
-        )
-    return steps
-
-
-def _owner_classes(steps: Sequence[Step]) -> list[IntArray]:
-    """Of each step, (N,) the class of the object that each box belongs to if classes are unseen."""
-    owners = []
-    for step, (rows, columns) in zip(steps, join(steps), strict=True):
-        owner = np.full(len(step.tracks), _NOBODY)
-        near = step.similarity[rows, columns] >= _OVERLAP - EPSILON
-        owner[columns[near]] = step.object_classes[rows[near]]
-        owners.append(owner)
-    return owners
-
-
-def _overlap(step: Step, owners: IntArray, number: int) -> BoolArray:
-    """(N,) boxes that overlap an object of the class and belong to no object of another."""
-    near = (step.similarity[step.object_classes == number] >= _OVERLAP).any(axis=0)
-    overlap: BoolArray = near & ((owners == number) | (owners == _NOBODY))
-    return overlap
-
-
-def _num_unnamed(
-    video: TetaVideo, steps: Sequence[Step], overlaps: Sequence[BoolArray], number: int
-) -> int:
-    """How many boxes called by this class overlap none of its objects.
-
-    Args:
-        video: all boxes.
-        steps: those of them that can overlap.
-        overlaps: which of these do, per step; empty where the class has no objects.
-        number: the class.
-    """
-    called = sum(int(np.count_nonzero(classes == number)) for classes in video.classes)
-    return called - sum(
-        int(np.count_nonzero(overlap & (step.classes == number)))
-        for step, overlap in zip(steps, overlaps, strict=False)
-    )
