@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from masa_cli.detectors import Detector
-    from masa_cli.jobs.inputs import BoxSource
     from masa_cli.jobs.job import TrackJob
     from masa_cli.structures import FloatArray, Image, IntArray, Tracks
 
@@ -95,66 +94,25 @@ def track(
     Raises:
         MasaError: something is wrong with what is given; its `fix` says how to go on.
     """
-    from masa_cli.jobs.job import Results, TrackJob
+    from masa_cli.jobs.plan import Options, plan_job
 
-    boxes = _boxes(
-        str(source),
-        dets,
-        prompt,
-        min_score=min_score,
-        model=detector,
-        weights_dir=weights_dir,
-        association=association,
-    )
-    job = TrackJob(
-        source=boxes.frames,
-        detector=boxes.detector,
-        results=Results(Path(), boxes.frames.info.name),  # nothing is written
-        adapter=adapter or boxes.adapter,
-        association=association,
-        changes=(
-            *boxes.usual.get(association, ()),
-            *(f"{name}={value}" for name, value in (settings or {}).items()),
-        ),
-        weights_dir=weights_dir,
-        device=device,
-        precision=precision,
+    job = plan_job(
+        Options(
+            source=source,
+            dets=Path(dets) if isinstance(dets, str) else dets,
+            prompt=prompt,
+            detector=detector,
+            min_score=min_score,
+            adapter=adapter,
+            association=association,
+            changes=tuple(f"{name}={value}" for name, value in (settings or {}).items()),
+            weights_dir=weights_dir,
+            device=device,
+            precision=precision,
+        )
     )
     job.check()
     return _tracked(job)
-
-
-def _boxes(
-    source: str,
-    dets: str | Path | Detector | None,
-    prompt: str | None,
-    *,
-    min_score: float | None,
-    model: str,
-    weights_dir: Path | None,
-    association: str,
-) -> BoxSource:
-    """Where frames and boxes come from; see `track`."""
-    from masa_cli.jobs.inputs import BoxSource, check_one_given, from_file, from_prompt
-    from masa_cli.sources import open_any
-
-    check_one_given(Path() if dets is not None else None, prompt, None)
-    if prompt is not None:
-        return from_prompt(
-            source,
-            prompt,
-            None,
-            model=model,
-            min_score=min_score,
-            max_overlap=None,
-            weights_dir=weights_dir,
-            association=association,
-        )
-    if isinstance(dets, str | Path):
-        return from_file(source, Path(dets), format="auto", images=None, min_score=min_score)
-    if dets is None:
-        raise ValueError("check_one_given lets nothing through")
-    return BoxSource(open_any(source), None, dets, (), (), "raw", "file")
 
 
 def _tracked(job: TrackJob) -> Generator[TrackedFrame, None, None]:

@@ -11,8 +11,8 @@ import pytest
 from pycocotools import mask as coco
 from safetensors.torch import load_file
 
-from masa_cli.jobs.choose import SegmenterPlan, masks_in
 from masa_cli.models.trained_weights import describe_trained
+from masa_cli.segmenters import SegmenterRequest, segmenter_in
 from masa_cli.sources.image_folder import read_image
 from masa_cli.training.regions import read_regions
 from tests.lite_file import write_lite
@@ -90,7 +90,7 @@ def test_a_file_is_made_that_outlines(script, regions, tmp_path, monkeypatch, ca
     said = capsys.readouterr().out
     assert "18 masks to learn, 4 held out" in said
     assert "step 2: loss" in said
-    assert masks_in(out) == SegmenterPlan("lite", out)
+    assert segmenter_in("lite", out) == SegmenterRequest("lite", out)
     assert describe_trained(out).about == describe_trained(weights).about
     before, after = load_file(weights), load_file(out)
     assert before.keys() == {name for name in after if not name.startswith("masks.")}

@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from masa_cli.detectors.lite import build_class_detector
-from masa_cli.detectors.request import MODEL, Everything, ObjectChoice
-from masa_cli.models.adapter import Adapter, build_features, build_pyramid
+from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
+from masa_cli.models.adapter import Adapter, SharedNetworks
 from masa_cli.models.features import Pyramid
 from masa_cli.models.heads import PartPooling
 from masa_cli.models.trained_weights import (
@@ -38,6 +37,8 @@ from masa_cli.sources import open_source
 from masa_cli.structures import FloatArray
 from masa_cli.tracking import build_tracker
 
+MODEL = "lite"
+ROW = DETECTORS[MODEL]
 FROM, TO = 0.1, 1.0  # how much later the same object is looked at again, seconds
 PER_LOOK = 4  # differences of each look to later ones, at most
 SHRINK = 0.1  # what is added to all variances, of their mean
@@ -54,11 +55,10 @@ class Unweighed(PartPooling):
 
 def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:
     """For each track of a clip the times in seconds and stripes (C, 7) it was seen with."""
-    where = {"device": "cpu", "precision": "float32"}
-    features = build_features(MODEL, weights=weights, **where)
-    pyramid = build_pyramid(MODEL, features, weights=weights, **where)
-    search = Everything(MODEL, weights, choice=ObjectChoice(min_score=MIN_SCORE))
-    detector = build_class_detector(search, pyramid, **where)
+    networks = SharedNetworks(device="cpu")
+    settings = BoxSettings(MIN_SCORE, max_overlap=0.5, max_boxes=50)
+    detector = DetectorRequest(ROW, ("object",), settings, weights=weights).build(networks)
+    features = networks.backbone(MODEL, weights)
     variant = find_variant(MODEL)
     head = Unweighed(variant.channels[0])
     adapter = Adapter(variant, Pyramid.unfused(features), head, torch.device("cpu"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,7 +9,6 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
-from masa_cli.errors import SettingsError
 
 SourceName = Annotated[
     str,
@@ -112,70 +109,12 @@ def segment_track(
     tell them apart. Masks are made by the decoder of Segment Anything, or by the small network that
     lite has for them. Writes what masa track writes, with masks.
     """
+    asked = dict(locals())
     from masa_cli.cli.console import messages, run_and_report
-    from masa_cli.cli.track import live_work, refuse_resume
-    from masa_cli.formats import parse_names
-    from masa_cli.jobs.choose import ChoiceGiven, plan_everything
-    from masa_cli.jobs.inputs import excerpt_of, parse_opening
-    from masa_cli.jobs.job import Results, TrackJob
-    from masa_cli.jobs.run import run
-    from masa_cli.render.annotator import DrawingSettings
-    from masa_cli.sources import is_live
+    from masa_cli.cli.track import work_for
+    from masa_cli.jobs.plan import Options, plan_job
 
-    if overwrite and resume:
-        raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     with messages(quiet=quiet or json):
-        formats = parse_names(also)
-        given = ChoiceGiven(min_score, max_overlap, max_objects, min_area)
-        opening = parse_opening(
-            [source],
-            fps=fps,
-            patience=reconnect,
-            video_size=video_size,
-            pixel_format=pixel_format,
-        )
-        frames = excerpt_of(opening.open(source), start, end, every)
-        origin = None if is_live(frames) else Path(source)
-        plan = plan_everything(model, weights_dir, proposals, given)
-        search = plan.search
-        info = frames.info
-        job = TrackJob(
-            source=frames,
-            detector=search,
-            results=Results(
-                output or Path(info.name),
-                info.name,
-                wants_video=video,
-                wants_mot=mot,
-                wants_tracks=jsonl,
-                wants_id_maps=masks_png,
-                also=formats,
-            ),
-            origin=origin,
-            adapter=str(search.weights),
-            weights_dir=weights_dir,
-            side=imgsz,
-            association=association,
-            changes=(*plan.usual.get(association, ()), *changes),
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            drawing=DrawingSettings(scores=scores, trail_frames=trails),
-            segmenter=plan.outlines,
-            tightens=tighten,
-            min_track_length=min_track_length,
-            refine=relink,
-            clean_up=clean_up,
-            inputs=(*([origin] if origin else []), search.weights),
-            facts=(
-                ("--proposals", proposals),
-                ("objects", str(search.choice)),
-                ("part", f"{start} to {end}, every {every}"),
-            ),
-        )
-        if is_live(frames):
-            work = live_work(job, lines_out=False, preview=False, overwrite=overwrite)
-            refuse_resume(resume)
-        else:
-            work = partial(run, job, overwrite=overwrite, resume=resume)
-        run_and_report(work, info.num_frames, quiet=quiet, json=json)
+        job = plan_job(Options.of(asked, class_agnostic=True))
+        work = work_for(job, overwrite=overwrite, resume=resume)
+        run_and_report(work, job.source.info.num_frames, quiet=quiet, json=json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from masa_cli.boxes import xywh_to_xyxy
+from masa_cli.detectors import BoxSettings, DetectorRequest
 from masa_cli.detectors.lite import OnMaps, best_large, in_source
-from masa_cli.detectors.request import Everything, ObjectChoice
 from masa_cli.masks import as_array
+from masa_cli.models.adapter import SharedNetworks
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
@@ -23,30 +25,43 @@ from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, Frame, Image, Mask
 
 
-def build_object_detector(
-    search: Everything, pyramid: Pyramid, *, device: str, precision: str
-) -> ObjectDetector:
-    """The detector for a search.
-
-    Args:
-        search: what to find, and with what.
-        pyramid: of the same model.
-        device: auto, cpu, cuda or mps.
-        precision: float32, bfloat16 or float16.
+def build_adapter_detector(request: DetectorRequest, networks: SharedNetworks) -> ObjectDetector:
+    """The detector by the branch that MASA learned for it, on maps of the same weights.
 
     Raises:
         SettingsError: it cannot work on this machine.
         WeightsError: the file is not that of the model.
     """
-    choice, most = search.choice, ObjectSettings().max_proposals
+    name, weights, own = request.row.weights, _weights_of(request), request.settings
     settings = ObjectSettings(
-        min_score=choice.min_score, max_overlap=choice.max_overlap, max_boxes=most
+        min_score=own.min_score,
+        max_overlap=own.max_overlap,
+        max_boxes=ObjectSettings().max_proposals,
     )
+    pyramid = networks.pyramid(name, weights)
     with torch.device("meta"):
-        finder = ObjectFinder(find_variant(search.model), settings)
-    load_parts(search.weights, search.model, {"objects": finder})
-    ready(finder, *choose_placement(device, precision))
-    return ObjectDetector(finder, pyramid, choice)
+        finder = ObjectFinder(find_variant(name), settings)
+    load_parts(weights, name, {"objects": finder})
+    ready(finder, *choose_placement(networks.device, networks.precision))
+    return ObjectDetector(finder, pyramid, own)
+
+
+def build_grid_detector(request: DetectorRequest, networks: SharedNetworks) -> GridDetector:
+    """The detector that asks for masks at a grid of points, on the encoder of the same weights.
+
+    Raises:
+        SettingsError, WeightsError: as `build_adapter_detector`.
+    """
+    name, weights = request.row.weights, _weights_of(request)
+    features = networks.backbone(name, weights)
+    device = next(features.network.parameters()).device
+    return GridDetector(features, build_sam_masks(name, weights, device), request.settings)
+
+
+def _weights_of(request: DetectorRequest) -> Path:
+    if request.weights is None:
+        raise ValueError(f"{request.row.name} was requested without its weights")
+    return request.weights
 
 
 class ObjectDetector(OnMaps):
@@ -55,39 +70,28 @@ class ObjectDetector(OnMaps):
     Args:
         finder: evaluates only; gives more boxes than are wanted.
         pyramid: the maps it looks at, to be shared with an adapter.
-        choice: which objects are given on.
+        settings: which of the boxes are returned.
     """
 
     classes = ("object",)
 
-    def __init__(self, finder: ObjectFinder, pyramid: Pyramid, choice: ObjectChoice) -> None:
+    def __init__(self, finder: ObjectFinder, pyramid: Pyramid, settings: BoxSettings) -> None:
         super().__init__(pyramid)
-        self._finder, self._choice = finder, choice
+        self._finder, self._settings = finder, settings
 
     def _found(
         self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
     ) -> list[Detections]:
         found = []
-        for place, frame in enumerate(frames):
-            boxes, scores = self._finder([x[place : place + 1] for x in levels], filled)
+        for index, frame in enumerate(frames):
+            boxes, scores = self._finder([x[index : index + 1] for x in levels], filled)
             shown = Detections(
                 in_source(boxes, frame, filled),
                 scores.float().cpu().numpy(),
                 np.zeros(len(boxes), np.int64),
             )
-            found.append(best_large(shown, self._choice.min_area, self._choice.max_objects))
+            found.append(best_large(shown, self._settings.min_area, self._settings.max_boxes))
         return found
-
-
-def build_grid_detector(search: Everything, features: FrameFeatures) -> GridDetector:
-    """The detector for a search, on an encoder of the same file.
-
-    Raises:
-        WeightsError: the file is not that of the model.
-    """
-    device = next(features.network.parameters()).device
-    masks = build_sam_masks(search.model, search.weights, device)
-    return GridDetector(features, masks, search.choice)
 
 
 class GridDetector:
@@ -96,19 +100,19 @@ class GridDetector:
     Args:
         features: of the image encoder.
         masks: what is behind it.
-        choice: which objects are given on.
+        settings: which of the boxes are returned.
     """
 
     classes = ("object",)
 
-    def __init__(self, features: FrameFeatures, masks: SamMasks, choice: ObjectChoice) -> None:
+    def __init__(self, features: FrameFeatures, masks: SamMasks, settings: BoxSettings) -> None:
         sam = Sam(features.network, masks.prompt_encoder, masks.mask_decoder).eval()
         sam = sam.to(next(masks.parameters()).device)
         self._generator = SamAutomaticMaskGenerator(
-            sam, box_nms_thresh=choice.max_overlap, output_mode="coco_rle"
+            sam, box_nms_thresh=settings.max_overlap, output_mode="coco_rle"
         )
         self._generator.predictor = self._predictor = _SharedPredictor(sam, features)
-        self._choice = choice
+        self._settings = settings
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes around masks, in source pixels, the best first."""
@@ -126,8 +130,8 @@ class GridDetector:
             np.zeros(len(found), np.int64),
             as_array([Mask(size, record["segmentation"]["counts"]) for record in found]),
         )
-        sure = detections[detections.scores > self._choice.min_score]
-        return best_large(sure, self._choice.min_area, self._choice.max_objects)
+        sure = detections[detections.scores > self._settings.min_score]
+        return best_large(sure, self._settings.min_area, self._settings.max_boxes)
 
 
 class _SharedPredictor(SamPredictor):  # type: ignore[misc] # segment-anything has no types

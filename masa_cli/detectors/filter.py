@@ -1,7 +1,8 @@
-"""Which of the detector's boxes are tracked at all: by class, score, size and place."""
+"""Which of the detector's boxes are tracked at all: by class, score, size and position."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from masa_cli.boxes import area, centres
 from masa_cli.detectors import Detector
-from masa_cli.errors import SettingsError, SourceError, shortened
+from masa_cli.errors import SettingsError, SourceError, UsageError, shortened
 from masa_cli.formats.files import explained
 from masa_cli.formats.tables import LARGEST
 from masa_cli.structures import BoolArray, Detections, FloatArray, Frame
@@ -22,6 +23,8 @@ Placement = Literal["centre", "foot", "overlap"]
 Polygon = tuple[tuple[float, float], ...]
 
 _OVERLAP = 0.5  # share of a box that must be within a region, where overlap decides
+_FIX = "write a list of points, [[x, y], [x, y], [x, y]], a list of such lists, or GeoJSON"
+_MAX_DEPTH = 8  # of lists in lists
 _GRID = 24  # points across a box in each direction, with which its share is measured
 
 
@@ -30,7 +33,7 @@ class Selection:
     """What is wanted of the boxes that are found; by default all.
 
     Attributes:
-        least_scores: by class, the least score of its boxes; only these classes are wanted. Empty:
+        min_scores: by class, the minimum score of its boxes; only these classes are wanted. Empty:
             all classes.
         min_area: square pixels.
         inside: polygons, pixels; a box must be in one of them. None: no such condition.
@@ -39,7 +42,7 @@ class Selection:
             than half of it is inside.
     """
 
-    least_scores: Mapping[str, float] = field(default_factory=dict)
+    min_scores: Mapping[str, float] = field(default_factory=dict)
     min_area: float = 0.0
     inside: tuple[Polygon, ...] | None = None
     outside: tuple[Polygon, ...] = ()
@@ -47,7 +50,7 @@ class Selection:
 
     def check(self, classes: Sequence[str]) -> None:
         """Raise SettingsError for a wanted class that the detector does not know."""
-        unknown = [name for name in self.least_scores if name not in classes]
+        unknown = [name for name in self.min_scores if name not in classes]
         if unknown:
             raise SettingsError(
                 f'there is no class "{unknown[0]}" among what is detected',
@@ -62,10 +65,10 @@ class Selection:
             classes: names that labels index.
         """
         kept = area(found.boxes) >= self.min_area
-        if self.least_scores:
+        if self.min_scores:
             # In the precision of scores: 0.7 is not below 0.7.
-            least = np.array([self.least_scores.get(name, np.inf) for name in classes], np.float32)
-            kept &= found.scores >= least[found.labels] if len(found) else False
+            limits = np.array([self.min_scores.get(name, np.inf) for name in classes], np.float32)
+            kept &= found.scores >= limits[found.labels] if len(found) else False
         if self.inside is not None:
             kept &= self._within(found.boxes, self.inside)
         if self.outside:
@@ -78,14 +81,34 @@ class Selection:
             steps = (np.arange(_GRID) + 0.5) / _GRID
             across, down = (grid.ravel() for grid in np.meshgrid(steps, steps))
             first, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
-            points: FloatArray = first + size * np.stack([across, down], axis=1)
-            within = within_any(points.reshape(-1, 2), polygons).reshape(len(boxes), -1)
+            grid_points: FloatArray = first + size * np.stack([across, down], axis=1)
+            within = within_any(grid_points.reshape(-1, 2), polygons).reshape(len(boxes), -1)
             mostly: BoolArray = within.mean(axis=1) > _OVERLAP
             return mostly
-        places = centres(boxes)
+        points = centres(boxes)
         if self.placement == "foot":
-            places[:, 1] = boxes[:, 3]
-        return within_any(places, polygons)
+            points[:, 1] = boxes[:, 3]
+        return within_any(points, polygons)
+
+
+def parse_classes(text: str) -> dict[str, float]:
+    """The minimum score of each class in "car, person:0.6"; none where nothing is said."""
+    min_scores: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, colon, number = part.rpartition(":")
+        if not colon:
+            name, number = part, "-inf"
+        try:
+            score = float(number)
+        except ValueError:
+            score = math.nan
+        if math.isnan(score) or not name.strip():
+            raise UsageError(
+                f'--classes: "{part}" is no class, and no class with its minimum score',
+                fix="write names with or without a score: car,person:0.6",
+            )
+        min_scores[name.strip()] = score
+    return min_scores
 
 
 def within_any(
@@ -105,7 +128,7 @@ def within_any(
     return inside
 
 
-class Selected:
+class FilteredDetector:
     """What another detector finds, less what is not wanted; classes keep their numbers.
 
     Args:
@@ -124,10 +147,6 @@ class Selected:
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The wanted boxes of each frame."""
         return [self._selection.of(found, self.classes) for found in self._detector.detect(frames)]
-
-
-_FIX = "write a list of points, [[x, y], [x, y], [x, y]], a list of such lists, or GeoJSON"
-_DEEPEST = 8
 
 
 def read_polygons(path: Path) -> tuple[Polygon, ...]:
@@ -151,7 +170,7 @@ def read_polygons(path: Path) -> tuple[Polygon, ...]:
 
 
 def _polygons(content: Any, path: Path, depth: int) -> list[Polygon]:  # noqa: ANN401 - JSON
-    if isinstance(content, dict) and depth < _DEEPEST:
+    if isinstance(content, dict) and depth < _MAX_DEPTH:
         return _geo(content, path, depth)
     if not isinstance(content, list):
         raise SourceError(f"{path}: expected points, got {shortened(str(content))}", fix=_FIX)
@@ -161,7 +180,7 @@ def _polygons(content: Any, path: Path, depth: int) -> list[Polygon]:  # noqa: A
                 f"{path}: a polygon has {len(content)} points, at least 3 are needed", fix=_FIX
             )
         return [tuple((float(x), float(y)) for x, y in content)]
-    if depth >= _DEEPEST or any(_is_point(each) for each in content):
+    if depth >= _MAX_DEPTH or any(_is_point(each) for each in content):
         raise SourceError(f"{path}: expected points, got {shortened(str(content))}", fix=_FIX)
     return [polygon for each in content for polygon in _polygons(each, path, depth + 1)]
 

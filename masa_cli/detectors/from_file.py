@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from masa_cli.detectors import Detector
+from masa_cli.detectors import Detector, DetectorRequest
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.sources.excerpt import Excerpt
 from masa_cli.structures import Detections, Frame
+
+if TYPE_CHECKING:
+    from masa_cli.models.adapter import SharedNetworks
+
+
+def build_given(request: DetectorRequest, networks: SharedNetworks) -> Detector:
+    """The detector that a request brings along; no network is asked."""
+    detector: Detector = request.queries[0]
+    return detector
 
 
 class FromFile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor
 
 from masa_cli.boxes import area
-from masa_cli.detectors.request import MODEL, ClassSearch, Everything
+from masa_cli.detectors import DetectorRequest
 from masa_cli.errors import WeightsError
+from masa_cli.models.adapter import SharedNetworks
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Pyramid
 from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
@@ -69,85 +69,42 @@ def in_source(boxes: Tensor, frame: Frame, filled: tuple[int, int]) -> FloatArra
     return scaled
 
 
-def best_large(found: Detections, min_area: float, most: int) -> Detections:
-    """The first `most` boxes that have an area, and at least that one, square pixels."""
+def best_large(found: Detections, min_area: float, max_boxes: int) -> Detections:
+    """The first `max_boxes` boxes that have an area, and at least that one, square pixels."""
     areas = area(found.boxes)
-    return found[(areas > 0) & (areas >= min_area)][:most]
+    return found[(areas > 0) & (areas >= min_area)][:max_boxes]
 
 
-@dataclass(frozen=True, slots=True)
-class BoxChoice:
-    """Which boxes are given on, and as what.
-
-    Attributes:
-        classes: names that labels index.
-        columns: for each the scores of the network that it stands for, of which the best counts.
-        least: for each the score below which its boxes are left out, 0 to 1.
-        max_overlap: IoU above which the weaker of two of one class is left out.
-        min_area: smaller boxes are left out, square pixels of the source.
-        max_boxes: of one frame, the best.
-    """
-
-    classes: tuple[str, ...]
-    columns: tuple[tuple[int, ...], ...]
-    least: tuple[float, ...]
-    max_overlap: float
-    min_area: float = 0.0
-    max_boxes: int = OneStageSettings().max_boxes
-
-
-def build_class_detector(
-    search: ClassSearch | Everything, pyramid: Pyramid, *, device: str, precision: str
-) -> ClassDetector:
-    """The detector for a search.
-
-    Args:
-        search: what to find: some classes, or any object.
-        pyramid: of the same weights.
-        device: auto, cpu, cuda or mps.
-        precision: float32, bfloat16 or float16.
+def build_class_detector(request: DetectorRequest, networks: SharedNetworks) -> ClassDetector:
+    """The detector for a request, on maps of the same weights.
 
     Raises:
         SettingsError: it cannot work on this machine.
         WeightsError: the file has no detector, or none for these classes.
     """
-    names = classes_of(search.weights)
-    choice = (
-        _of_classes(search, names) if isinstance(search, ClassSearch) else _of_any(search, names)
-    )
+    name, weights = request.row.weights, request.weights
+    if weights is None:
+        raise ValueError(f"{request.row.name} was requested without its weights")
+    names = classes_of(weights)
+    columns = _columns(request, names)
     with torch.device("meta"):
-        network = OneStage(find_variant(MODEL), names)
-    load_parts(search.weights, MODEL, {"detector": network})
-    ready(network, *choose_placement(device, precision))
-    return ClassDetector(network, pyramid, choice)
+        network = OneStage(find_variant(name), names)
+    pyramid = networks.pyramid(name, weights)
+    load_parts(weights, name, {"detector": network})
+    ready(network, *choose_placement(networks.device, networks.precision))
+    return ClassDetector(network, pyramid, request, columns)
 
 
-def _of_classes(search: ClassSearch, names: Sequence[str]) -> BoxChoice:
-    """For the phrases of a prompt."""
-    if missing := [name for meaning in search.meanings for name in meaning if name not in names]:
+def _columns(request: DetectorRequest, names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """For each class of a request the scores of the network, whose last one says: any object."""
+    if request.prompt is None:
+        return ((len(names),),)
+    if missing := [name for meaning in request.queries for name in meaning if name not in names]:
         raise WeightsError(
-            f'{search.weights} was not trained to find "{missing[0]}"',
+            f'{request.weights} was not trained to find "{missing[0]}"',
             fix=f"name what it was trained for: {', '.join(names)}",
         )
-    return BoxChoice(
-        search.classes,
-        tuple(tuple(names.index(name) for name in meaning) for meaning in search.meanings),
-        tuple(search.prompt.least_scores(search.choice.min_score)),
-        search.choice.max_overlap,
-    )
-
-
-def _of_any(search: Everything, names: Sequence[str]) -> BoxChoice:
-    """For whatever there is: the last score of the network says so."""
-    own = search.choice
-    return BoxChoice(
-        search.classes,
-        ((len(names),),),
-        (own.min_score,),
-        own.max_overlap,
-        own.min_area,
-        own.max_objects,
-    )
+    return tuple(tuple(names.index(name) for name in meaning) for meaning in request.queries)
 
 
 class ClassDetector(OnMaps):
@@ -156,37 +113,41 @@ class ClassDetector(OnMaps):
     Args:
         network: evaluates only.
         pyramid: the maps it looks at, to be shared with an adapter.
-        choice: which boxes are given on.
+        request: what to find, and which boxes are returned.
+        columns: for each class the scores of the network that it stands for, of which the best
+            counts.
     """
 
-    def __init__(self, network: OneStage, pyramid: Pyramid, choice: BoxChoice) -> None:
+    def __init__(
+        self,
+        network: OneStage,
+        pyramid: Pyramid,
+        request: DetectorRequest,
+        columns: Sequence[tuple[int, ...]],
+    ) -> None:
         super().__init__(pyramid)
-        self._network, self._choice = network, choice
-        self._least = np.array(choice.least, np.float32)
-        self._settings = OneStageSettings(
-            min_score=float(self._least.min()), max_overlap=choice.max_overlap
+        self._network, self._columns = network, columns
+        self.classes, self._settings = request.classes, request.settings
+        self._min_scores = np.array(request.min_scores, np.float32)
+        self._nms = OneStageSettings(
+            min_score=float(self._min_scores.min()), max_overlap=self._settings.max_overlap
         )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names that labels index."""
-        return self._choice.classes
 
     def _found(
         self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
     ) -> list[Detections]:
         logits, boxes = self._network(levels)
-        wanted = [logits[..., own].amax(-1) for own in self._choice.columns]
+        wanted = [logits[..., own].amax(-1) for own in self._columns]
         return [
-            self._chosen(own, rows, frame, filled)
+            self._post_process(own, rows, frame, filled)
             for own, rows, frame in zip(torch.stack(wanted, dim=-1), boxes, frames, strict=True)
         ]
 
-    def _chosen(
+    def _post_process(
         self, logits: Tensor, boxes: Tensor, frame: Frame, filled: tuple[int, int]
     ) -> Detections:
-        found, *rest = choose(logits, boxes, filled, self._settings)
+        found, *rest = choose(logits, boxes, filled, self._nms)
         scores, labels = (x.cpu().numpy() for x in rest)
         shown = Detections(in_source(found, frame, filled), scores, labels.astype(np.int64))
-        sure = shown[scores >= self._least[labels]]
-        return best_large(sure, self._choice.min_area, self._choice.max_boxes)
+        sure = shown[scores >= self._min_scores[labels]]
+        return best_large(sure, self._settings.min_area, self._settings.max_boxes)

@@ -1,11 +1,14 @@
-"""What the user types to say what to look for: phrases, each a class, perhaps with a threshold."""
+"""What the user types to say what to look for: phrases, each a class, perhaps with a threshold.
+
+And what detectors read in it: classes of a fixed vocabulary, or the tokens of a text model.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -14,6 +17,7 @@ from types import MappingProxyType
 
 from tokenizers import BertWordPieceTokenizer
 
+from masa_cli.detectors import DetectorRequest
 from masa_cli.errors import SourceError, UsageError, WeightsError
 from masa_cli.weights.manifest import read_toml
 
@@ -24,6 +28,13 @@ _SEPARATORS = re.compile(r"[,;\n]|\.(?!\d)")
 _THRESHOLD = re.compile(r"(?P<words>[^:]*):\s*(?P<number>\S*)")
 # What is left of these would end a sentence in the middle of a phrase.
 _SENTENCE_ENDS = re.compile(r"[.?\s]+")
+_ARTICLES = ("a ", "an ", "the ")
+_MAX_SUGGESTED = 3
+
+MAX_TOKENS = 256  # that the text model was trained with
+_SPECIAL = ("[CLS]", "[SEP]", "[UNK]", ".")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,8 @@ class Prompt:
 
     Attributes:
         classes: phrases in lower case, single spaces between words, each once, in the order given.
-        thresholds: for each class the least score of its boxes; None where the prompt says nothing.
+        thresholds: for each class the minimum score of its boxes; None where
+            the prompt says nothing.
     """
 
     classes: tuple[str, ...]
@@ -45,7 +57,7 @@ class Prompt:
             for phrase, threshold in zip(self.classes, self.thresholds, strict=True)
         )
 
-    def least_scores(self, default: float) -> list[float]:
+    def min_scores(self, default: float) -> list[float]:
         """The threshold of each class, `default` where the prompt says nothing."""
         return [default if threshold is None else threshold for threshold in self.thresholds]
 
@@ -92,7 +104,7 @@ def read_prompt(file: Path) -> Prompt:
         ) from error
 
 
-def in_passes(lengths: Sequence[int], room: int) -> list[range]:
+def split_to_fit(lengths: Sequence[int], room: int) -> list[range]:
     """Neighbouring items in as few groups as fit.
 
     Args:
@@ -104,10 +116,10 @@ def in_passes(lengths: Sequence[int], room: int) -> list[range]:
     """
     passes: list[range] = []
     start, used = 0, 0
-    for place, length in enumerate(lengths):
+    for index, length in enumerate(lengths):
         if used + length > room:
-            passes.append(range(start, place))
-            start, used = place, 0
+            passes.append(range(start, index))
+            start, used = index, 0
         used += length
     return [*passes, range(start, len(lengths))]
 
@@ -131,10 +143,6 @@ def _parse_threshold(part: str, number: str) -> float:
             fix="write a phrase, or a phrase and its threshold: car:0.4",
         )
     return threshold
-
-
-_ARTICLES = ("a ", "an ", "the ")
-_MOST_SUGGESTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +170,13 @@ class Vocabulary:
 
     def nearest(self, phrase: str) -> list[str]:
         """Classes whose names or aliases are spelt most like a phrase; perhaps none."""
-        close = get_close_matches(phrase, self.meanings, n=_MOST_SUGGESTED)
+        close = get_close_matches(phrase, self.meanings, n=_MAX_SUGGESTED)
         return list(dict.fromkeys(name for word in close for name in self.meanings[word]))
+
+    def suggestion(self, phrase: str) -> str:
+        """What to say of a phrase that is not known; empty if nothing is near."""
+        near = self.nearest(phrase)
+        return f'; like "{phrase}", it knows {", ".join(near)}' if near else ""
 
 
 @cache
@@ -181,12 +194,6 @@ def _forms(phrase: str) -> list[str]:
     plain = next((phrase.removeprefix(a) for a in _ARTICLES if phrase.startswith(a)), phrase)
     endings = [plain.removesuffix(end) for end in ("s", "es") if plain.endswith(end)]
     return [phrase, plain, *endings]
-
-
-MAX_TOKENS = 256  # that the detector was trained with
-_SPECIAL = ("[CLS]", "[SEP]", "[UNK]", ".")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +248,20 @@ def to_captions(phrases: Sequence[str], vocabulary: Path) -> list[Caption]:
             logger.warning('the detector does not know all characters of "%s"', phrase)
     return [
         Caption(
-            (begin, *(token for place in places for token in (*tokens[place], dot)), end),
-            tuple(len(tokens[place]) for place in places),
+            (begin, *(token for index in indices for token in (*tokens[index], dot)), end),
+            tuple(len(tokens[index]) for index in indices),
         )
-        for places in in_passes([len(ids) + 1 for ids in tokens], room)
+        for indices in split_to_fit([len(ids) + 1 for ids in tokens], room)
     ]
+
+
+def with_captions(request: DetectorRequest) -> DetectorRequest:
+    """The request with the tokens of its phrases, by the vocabulary that is its last file.
+
+    Raises:
+        WeightsError, UsageError: see `to_captions`.
+    """
+    return replace(request, queries=tuple(to_captions(request.classes, request.files[-1])))
 
 
 def _read_vocabulary(file: Path) -> BertWordPieceTokenizer:
@@ -263,4 +279,4 @@ def _read_vocabulary(file: Path) -> BertWordPieceTokenizer:
             f"{file} is no vocabulary of bert-base-uncased: it lacks {missing[0]}",
             fix="give the vocab.txt of bert-base-uncased",
         )
-    return BertWordPieceTokenizer({word: place for place, word in enumerate(words)})
+    return BertWordPieceTokenizer({word: index for index, word in enumerate(words)})

@@ -1,246 +1,297 @@
-"""What to look for and with which network: all that is settled before anything is loaded."""
+"""Which detector suits what is asked, and a request for it whose files are all there. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
+from pkgutil import resolve_name
+from typing import Any
 
-from masa_cli.detectors.prompt import Caption, Prompt, Vocabulary, to_captions
-from masa_cli.errors import SettingsError
-from masa_cli.weights.manifest import find_weights
-
-_VOCABULARY = "bert-vocab"
-
-
-@dataclass(frozen=True, slots=True)
-class TextModel:
-    """One kind of Grounding-DINO."""
-
-    summary: str  # one line for users
-    backbone: str  # name in models.backbones.BACKBONES
-    channels: tuple[int, ...]  # of the backbone's maps, from fine to coarse
-    # The last layer takes a side of a box, or its distance to an edge, for so much if it is less;
-    # a part of the picture. Where the network comes from decides.
-    least_side: float
-
-
-# The names are those of the weights in the manifest.
-TEXT_MODELS: Mapping[str, TextModel] = MappingProxyType(
-    {
-        "gdino": TextModel(
-            summary="Grounding-DINO, Swin-B, as it is inside MASA-GroundingDINO",
-            backbone="swin-b-12",
-            channels=(256, 512, 1024),
-            least_side=1e-5,
-        ),
-        "gdino-swinb": TextModel(
-            summary="Grounding-DINO, Swin-B, as its authors published it",
-            backbone="swin-b-12",
-            channels=(256, 512, 1024),
-            least_side=1e-3,
-        ),
-        "gdino-swint": TextModel(
-            summary="Grounding-DINO, Swin-T: smaller and quicker",
-            backbone="swin-t",
-            channels=(192, 384, 768),
-            least_side=1e-3,
-        ),
-    }
+from masa_cli.detectors import (
+    OWN_WEIGHTS,
+    WORDS,
+    BoxSettings,
+    DetectorRequest,
+    DetectorRow,
+    detectors_taking,
 )
+from masa_cli.detectors.prompt import Prompt, load_vocabulary
+from masa_cli.errors import SettingsError, WeightsError
+from masa_cli.tracking import DEFAULT, find_tracker
+from masa_cli.weights.manifest import find_row, find_weights, look_for, look_for_packaged
+
+AUTO = "auto"
+OBJECT = "object"  # the one class of what is class-agnostic
+_PACKAGED_SUFFIX = ".safetensors"
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which boxes are given on; `EVERYTHING` is the official code's."""
-
-    min_score: float = 0.1  # boxes below it are left out, where the prompt says nothing else
-    max_overlap: float = 0.7  # IoU above which the weaker of two boxes, of any class, is left out
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.min_score <= 1 and 0 <= self.max_overlap <= 1):
-            raise SettingsError(
-                "the least score and the most overlap are within 0 and 1, got "
-                f"{self.min_score:g} and {self.max_overlap:g}",
-                fix="give --min-score and --max-overlap a number from 0 to 1",
-            )
-
-
-EVERYTHING = Choice(min_score=0.0, max_overlap=1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class TextSearch:
-    """A prompt and how it is looked for.
-
-    Attributes:
-        prompt: its phrases are the classes.
-        captions: its tokens.
-        model: name in `TEXT_MODELS`.
-        weights: the file of the model's weights.
-        vocabulary: the file of the words it knows.
-        choice: which boxes are given on.
-    """
-
-    prompt: Prompt
-    captions: tuple[Caption, ...]
-    model: str
-    weights: Path
-    vocabulary: Path
-    choice: Choice
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names that labels index."""
-        return self.prompt.classes
-
-
-def plan_search(prompt: Prompt, model: str, choice: Choice, folder: Path | None) -> TextSearch:
-    """A search whose files are all there.
+def request_prompt(
+    prompt: Prompt,
+    wanted: str = AUTO,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    folder: Path | None = None,
+    association: str = DEFAULT,
+) -> DetectorRequest:
+    """The request for a detector of what a prompt says.
 
     Args:
         prompt: what to look for.
-        model: name in `TEXT_MODELS`.
-        choice: which boxes are given on.
+        wanted: name of a detector, file of a trained one, or "auto".
+        settings: of the post-processing that the user gave, by name.
+        folder: of weights, where the user named one.
+        association: name of a tracker; some take the boxes unfiltered.
+
+    Raises:
+        MasaError: there is no such detector, it does not know the words, or a file is missing.
+    """
+    rows = detectors_taking(*WORDS)
+    weights = None
+    if wanted == AUTO:
+        row = _suitable(prompt, rows, folder)
+    elif by_suffix := [row for row in rows if row.suffix and wanted.endswith(row.suffix)]:
+        row, weights = by_suffix[0], Path(wanted)
+    elif known := [row for row in rows if row.name == wanted]:
+        row = known[0]
+    else:
+        names = ", ".join(row.name for row in rows)
+        raise SettingsError(f'unknown detector "{wanted}"', fix=f"use one of: {names}")
+    return _request(
+        row, prompt, weights, replace(settings_for(row, association), **settings or {}), folder
+    )
+
+
+def request_objects(
+    wanted: str | None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    proposals: str = "adapter",
+    folder: Path | None = None,
+) -> DetectorRequest:
+    """The request for a class-agnostic detector.
+
+    Args:
+        wanted: name of a model, or a file of its weights; None: the best that is here.
+        settings: of the post-processing that the user gave, by name.
+        proposals: where objects come from, see `DetectorRow`.
         folder: of weights, where the user named one.
 
     Raises:
-        SettingsError: there is no such model.
-        UsageError: the prompt cannot be read, see `to_captions`.
-        WeightsError: a file is missing.
+        SettingsError: there is no such model, or it is not class-agnostic.
+        WeightsError: its weights are not on this machine, or the file is none of these models.
     """
-    if model not in TEXT_MODELS:
-        raise SettingsError(
-            f'unknown detector "{model}"', fix=f"use one of: {', '.join(TEXT_MODELS)}"
-        )
-    weights = find_weights(model, folder)
-    vocabulary = find_weights(_VOCABULARY, folder)
-    captions = to_captions(prompt.classes, vocabulary)
-    return TextSearch(prompt, tuple(captions), model, weights, vocabulary, choice)
+    rows = detectors_taking("nothing")
+    weights = None
+    if wanted is None:
+        row = _suitable_for_objects([each for each in rows if each.proposals == proposals], folder)
+    elif known := _named(wanted, rows, proposals):
+        row = known
+    else:
+        row, weights = _of_file(wanted, rows, proposals)
+    return _request(row, None, weights, replace(row.settings, **settings or {}), folder)
 
 
-MODEL = "lite"
+def settings_for(row: DetectorRow, association: str) -> BoxSettings:
+    """The default post-processing of a detector for a tracker."""
+    takes_all = find_tracker(association).takes_all_boxes
+    return row.unfiltered if row.unfiltered and takes_all else row.settings
 
 
-@dataclass(frozen=True, slots=True)
-class ClassChoice:
-    """Which boxes are given on."""
-
-    min_score: float = 0.1  # boxes below it are left out, where the prompt says nothing else
-    max_overlap: float = 0.5  # IoU above which the weaker of two of one phrase is left out
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.min_score <= 1 and 0 <= self.max_overlap <= 1):
-            raise SettingsError(
-                "the least score and the most overlap are within 0 and 1, got "
-                f"{self.min_score:g} and {self.max_overlap:g}",
-                fix="give --min-score and --max-overlap a number from 0 to 1",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class ClassSearch:
-    """A prompt and the classes that are looked for.
-
-    Attributes:
-        prompt: its phrases are the classes of the detections.
-        meanings: for each phrase the names of the detector's classes.
-        weights: of `lite`, trained to detect.
-        choice: which boxes are given on.
-    """
-
-    prompt: Prompt
-    meanings: tuple[tuple[str, ...], ...]
-    weights: Path
-    choice: ClassChoice
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names that labels index."""
-        return self.prompt.classes
-
-
-def plan_class_search(
-    prompt: Prompt, vocabulary: Vocabulary, weights: Path, choice: ClassChoice
-) -> ClassSearch:
-    """A search for the phrases of a prompt.
+def with_meanings(request: DetectorRequest) -> DetectorRequest:
+    """The request with what a file of weights says of itself, and the classes of each phrase.
 
     Raises:
         SettingsError: a phrase stands for no class.
+        WeightsError: the file cannot be read, or was not trained for this.
     """
-    if unknown := vocabulary.unknown(prompt.classes):
-        raise SettingsError(
-            f"{MODEL} does not know {', '.join(map(_quoted, unknown))}"
-            + "".join(_suggestion(vocabulary, phrase) for phrase in unknown),
-            fix="use other words, or get a detector that knows any: masa weights pull gdino "
-            "bert-vocab",
+    from masa_cli.models.trained_weights import classes_of, default_changes, has_part
+
+    weights = request.weights
+    if weights is None:
+        raise ValueError(f"{request.row.name} was requested without its weights")
+    classes_of(weights)  # complains of a file that was not trained to find anything
+    meanings = _meanings(request) if request.prompt else ()
+    has_embeddings = has_part(weights, "head")  # some are trained to detect alone
+    if not (request.prompt or has_embeddings):
+        raise WeightsError(
+            f"{weights} was trained to find objects, not to tell them apart",
+            fix=f"give a file with both, or use --model {request.row.name}",
         )
-    meanings = tuple(vocabulary.meaning(phrase) for phrase in prompt.classes)
-    return ClassSearch(prompt, meanings, weights, choice)
+    return replace(
+        request,
+        queries=meanings,
+        adapter=request.adapter if has_embeddings else "raw",
+        changes=default_changes(weights),
+    )
 
 
-def _suggestion(vocabulary: Vocabulary, phrase: str) -> str:
-    near = vocabulary.nearest(phrase)
-    return f"; like {_quoted(phrase)}, it knows {', '.join(near)}" if near else ""
+def _meanings(request: DetectorRequest) -> tuple[tuple[str, ...], ...]:
+    """For each phrase the names of the detector's classes; raises SettingsError for others."""
+    vocabulary = load_vocabulary()
+    if unknown := vocabulary.unknown(request.classes):
+        suggestions = (vocabulary.suggestion(phrase) for phrase in unknown)
+        any_words = next(iter(detectors_taking("words")))
+        raise SettingsError(
+            f"{request.row.name} does not know "
+            + ", ".join(f'"{phrase}"' for phrase in unknown)
+            + "".join(suggestions),
+            fix="use other words, or get a detector that knows any: masa weights pull "
+            + " ".join((any_words.weights, *any_words.files)),
+        )
+    return tuple(vocabulary.meaning(phrase) for phrase in request.classes)
 
 
-def _quoted(phrase: str) -> str:
-    return f'"{phrase}"'
+def _request(
+    row: DetectorRow,
+    prompt: Prompt | None,
+    weights: Path | None,
+    settings: BoxSettings,
+    folder: Path | None,
+) -> DetectorRequest:
+    if row.weights and weights is None:
+        weights = _find(row, folder)
+    further = tuple(find_weights(name, folder) for name in row.files)
+    request = DetectorRequest(
+        row,
+        classes=prompt.classes if prompt else (OBJECT,),
+        settings=settings,
+        prompt=prompt,
+        weights=weights,
+        files=(*((weights,) if weights else ()), *further),
+        adapter=str(weights) if row.adapter == OWN_WEIGHTS else row.adapter,
+        changes=row.changes,
+        has_masks=row.has_masks and prompt is None,
+    )
+    prepared: DetectorRequest = resolve_name(row.prepare)(request) if row.prepare else request
+    return prepared
 
 
-Proposals = Literal["adapter", "grid"]
+def _find(row: DetectorRow, folder: Path | None) -> Path:
+    """The file of a row's weights; raises WeightsError where it is missing."""
+    if not row.packaged:
+        return find_weights(row.weights, folder)
+    if found := look_for_packaged(row.weights + _PACKAGED_SUFFIX):
+        return found
+    others = [each.name for each in detectors_taking(*row.takes, "words") if each.automatic]
+    raise WeightsError(
+        f"the weights of {row.name} do not come with this installation",
+        fix=f"use another detector, such as {others[0]}, or a file that masa train run --recipe "
+        "lite-detector wrote",
+    )
 
-# The most overlap of two boxes: in MASA's configuration, in Segment Anything's generator.
-USUAL_OVERLAP: Mapping[Proposals, float] = MappingProxyType({"adapter": 0.5, "grid": 0.7})
+
+def _is_here(row: DetectorRow, folder: Path | None) -> bool:
+    if not row.weights:
+        return True
+    if row.packaged:
+        return look_for_packaged(row.weights + _PACKAGED_SUFFIX) is not None
+    return look_for(find_row(row.weights), folder) is not None
+
+
+def _named(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> DetectorRow | None:
+    """The row of a model by its name, or by that of its weights; None if that is none of them."""
+    own = [row for row in rows if wanted in (row.name, row.weights)]
+    if not own:
+        return None
+    fitting = [row for row in own if wanted == row.name or row.proposals == proposals]
+    return next((row for row in fitting if row.proposals == proposals), None) or _refuse(
+        wanted, rows, proposals
+    )
+
+
+def _refuse(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> DetectorRow:
+    fitting = [row.weights for row in rows if row.proposals == proposals]
+    raise SettingsError(
+        f"--proposals {proposals} asks Segment Anything, but there is none in {wanted}",
+        fix=f"leave it out, or use --model {', '.join(fitting)}",
+    )
+
+
+def _of_file(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> tuple[DetectorRow, Path]:
+    names = dict.fromkeys(row.weights or row.name for row in rows)
+    fix = f"use one of: {', '.join(names)}; or the file of one"
+    file = Path(wanted)
+    if not file.suffix:
+        raise SettingsError(f'--model: "{wanted}" is no class-agnostic detector', fix=fix)
+    from masa_cli.models.published_weights import recognise_file
+
+    model = recognise_file(file)
+    if row := _named(model, [row for row in rows if row.weights], proposals):
+        return row, file
+    raise SettingsError(
+        f"--model: {wanted} holds the weights of {model}, which is no class-agnostic detector",
+        fix=fix,
+    )
+
+
+def _suitable_for_objects(rows: Sequence[DetectorRow], folder: Path | None) -> DetectorRow:
+    """The best model that is here; says which it is where that is not the best of all."""
+    row = next((row for row in rows if row.automatic and _is_here(row, folder)), rows[0])
+    if row.packaged:
+        logger.info(
+            "objects by %s; masks are finer and more is found with %s: masa weights pull %s",
+            row.name,
+            rows[0].name,
+            rows[0].weights,
+        )
+    return row
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectChoice:
-    """Which objects are given on; by default those of the published configuration (spec 7)."""
+class Candidate:
+    """A detector that may be chosen for a prompt."""
 
-    min_score: float = 0.02  # objects up to this score are left out, 0 to 1
-    max_overlap: float = USUAL_OVERLAP[
-        "adapter"
-    ]  # IoU of boxes above which the weaker of two is left out, 0 to 1
-    max_objects: int = 50  # of one frame, the best
-    min_area: float = 0.0  # smaller boxes are left out, square pixels of the source
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.min_score <= 1 and 0 <= self.max_overlap <= 1):
-            raise SettingsError(
-                "the least score and the most overlap are within 0 and 1, got "
-                f"{self.min_score:g} and {self.max_overlap:g}",
-                fix="give --min-score and --max-overlap a number from 0 to 1",
-            )
-        if self.max_objects < 1 or self.min_area < 0:
-            raise SettingsError(
-                f"expected at least 1 object of at least 0 square pixels, got {self.max_objects} "
-                f"and {self.min_area:g}",
-                fix="give --max-objects a number from 1, --min-area one from 0",
-            )
+    row: DetectorRow
+    is_here: bool  # whether its weights are on this machine
+    is_fast: bool  # on this machine
+    unknown: tuple[str, ...] = ()  # words of the prompt that it does not know
 
 
-@dataclass(frozen=True, slots=True)
-class Everything:
-    """A search for objects of any class.
+def choose_detector(candidates: Sequence[Candidate]) -> tuple[DetectorRow, str]:
+    """The one to use, and why: one that reads any words is slow without an accelerator.
 
-    Attributes:
-        model: the variant of the adapter in which they are found: one with Segment Anything inside,
-            or lite.
-        weights: its file.
-        proposals: "adapter" for boxes of the branch that MASA learned for it, "grid" for masks at
-            a grid of points, as Segment Anything's authors do it.
-        choice: which objects are given on.
+    What is here, knows all words and is fast comes before what is here and knows all words, that
+    before what is here at all; among equals the first.
     """
 
-    model: str
-    weights: Path
-    proposals: Proposals = "adapter"
-    choice: ObjectChoice = ObjectChoice()
+    def rank(each: Candidate) -> tuple[bool, ...]:
+        knows = each.is_here and not each.unknown
+        return not (knows and each.is_fast), not knows, not each.is_here
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """One, for nothing is known of it."""
-        return ("object",)
+    chosen = min(candidates, key=rank)
+    others = [each for each in candidates if each is not chosen]
+    if chosen.is_here and chosen.row.needs_accelerator and chosen.is_fast:
+        return chosen.row, "its weights and an accelerator are here"
+    if chosen.row.packaged and chosen.is_here:
+        has_slow = any(each.is_here for each in others)
+        return chosen.row, "fast without an accelerator" if has_slow else "it needs no download"
+    for each in others:
+        if each.is_here and each.unknown:
+            return chosen.row, f'{each.row.name} does not know "{each.unknown[0]}"'
+        if each.row.packaged and not each.is_here:
+            return chosen.row, f"there are no weights of {each.row.name}"
+    return chosen.row, "it is here" if chosen.is_here else "there is no other"
+
+
+def _suitable(prompt: Prompt, rows: Sequence[DetectorRow], folder: Path | None) -> DetectorRow:
+    """The detector that suits prompt and machine; says which it is, and why."""
+    candidates = []
+    for row in rows:
+        if row.automatic:
+            is_here = _is_here(row, folder)
+            is_fast = not row.needs_accelerator or (is_here and _has_accelerator())
+            unknown = () if "words" in row.takes else load_vocabulary().unknown(prompt.classes)
+            candidates.append(Candidate(row, is_here, is_fast, tuple(unknown)))
+    row, reason = choose_detector(candidates)
+    logger.info("detector %s: %s", row.name, reason)
+    return row
+
+
+def _has_accelerator() -> bool:
+    from masa_cli.models.device import choose_device
+
+    return choose_device("auto").type != "cpu"

@@ -5,25 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from masa_cli.detectors import Detector
+from masa_cli.detectors import DetectorRequest, given
 from masa_cli.detectors.from_file import FromFile, OfExcerpt
 from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
-from masa_cli.detectors.request import ClassSearch, TextSearch
+from masa_cli.detectors.request import request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats import DetectionFormat, read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
-from masa_cli.jobs.choose import plan_prompt
+from masa_cli.progress import Summary
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
 from masa_cli.sources import Source, is_live, open_any
 from masa_cli.sources.excerpt import Choosable, Excerpt, Span, Timeline
 from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
-from masa_cli.tracking import SettingsChanges
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +166,26 @@ def warn_of_oddities(dets: Path, table: DetectionTable) -> None:
         )
 
 
+def warn_of_losses(dets: Path, table: DetectionTable, summary: Summary) -> None:
+    """Say which detections of a file came to nothing."""
+    if not summary.num_tracks and len(table):
+        logger.warning(
+            "%s: nothing was tracked: scores of its %d boxes reach %g, which is below what "
+            "starts a track; lower birth_score with --set",
+            dets,
+            len(table),
+            table.scores.max(),
+        )
+    if num_late := table.before(summary.num_frames)[1]:
+        logger.warning(
+            "%s: %d boxes of frames past the last one (%d) were dropped; frames count from 1 "
+            "in MOTChallenge files, from 0 in the others",
+            dets,
+            num_late,
+            summary.num_frames - 1,
+        )
+
+
 def _refuse_other_sizes(dets: Path, table: DetectionTable, size: tuple[int, int]) -> None:
     """Raise SourceError if a mask is not of the size of the frames, width and height."""
     for mask in table.masks:
@@ -217,27 +236,21 @@ class BoxSource:
     Attributes:
         frames: with pictures, if there are any.
         origin: where the pictures are.
-        detector: or the plan of one.
+        detector: what finds the boxes.
         inputs: files that are read.
         facts: what the boxes depend on, by name, for --resume.
-        adapter: the one to use unless the user chooses.
-        found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
-        usual: changes to the settings of associations, before the user's.
         table: the detections, where they are read from a file.
     """
 
     frames: Source
     origin: Path | None
-    detector: Detector | TextSearch | ClassSearch
-    inputs: tuple[Path, ...]
-    facts: tuple[tuple[str, str], ...]
-    adapter: str
-    found_by: str
-    usual: SettingsChanges = field(default_factory=dict)
+    detector: DetectorRequest
+    inputs: tuple[Path, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
     table: DetectionTable | None = None
 
 
-def check_one_given(dets: Path | None, prompt: str | None, prompt_file: Path | None) -> None:
+def check_one_given(dets: object, prompt: str | None, prompt_file: Path | None) -> None:
     """Raise UsageError unless exactly one says where boxes come from."""
     given = [option for option in (dets, prompt, prompt_file) if option is not None]
     if not given:
@@ -270,16 +283,15 @@ def from_file(
     table, _ = read_detections(dets, format=format, images=images).scored(least)
     warn_of_oddities(dets, table)
     inputs = open_inputs(source, dets, table, opening)
-    frames, detector = part(inputs.frames), FromFile(inputs.table)
+    frames, boxes = part(inputs.frames), FromFile(inputs.table)
     is_part = isinstance(frames, Excerpt)
+    detector = OfExcerpt(boxes, frames) if isinstance(frames, Excerpt) else boxes
     return BoxSource(
         frames=frames,
         origin=inputs.origin,
-        detector=OfExcerpt(detector, frames) if isinstance(frames, Excerpt) else detector,
+        detector=given(detector, has_masks=boxes.has_masks),
         inputs=tuple(path for path in (dets, images) if path),
         facts=(("--min-score", str(least)), ("--dets-format", format)),
-        adapter="raw",
-        found_by="file",
         table=None if is_part else inputs.table,  # of which only a part is used
     )
 
@@ -310,21 +322,15 @@ def from_prompt(
             fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
         )
     frames = part(opening.open(source))
-    choice = {"min_score": min_score, "max_overlap": max_overlap}
-    given = {name: value for name, value in choice.items() if value is not None}
-    plan = plan_prompt(wanted, model, given, weights_dir, association)  # says what it takes
+    options = {"min_score": min_score, "max_overlap": max_overlap}
+    settings = {name: value for name, value in options.items() if value is not None}
+    detector = request_prompt(
+        wanted, model, settings, folder=weights_dir, association=association
+    )  # says what it takes
     return BoxSource(
         frames=frames,
         origin=None if is_live(frames) else Path(source),
-        detector=plan.search,
-        inputs=tuple(path for path in (*plan.files, prompt_file) if path),
-        facts=(
-            ("--prompt", str(wanted)),
-            ("--detector", plan.model),
-            ("boxes", str(plan.choice)),
-            defaults_as_fact(plan.usual),
-        ),
-        adapter=plan.adapter,
-        found_by=plan.found_by,
-        usual=plan.usual,
+        detector=detector,
+        inputs=tuple(path for path in (*detector.files, prompt_file) if path),
+        facts=(*detector.facts, defaults_as_fact(detector.changes)),
     )

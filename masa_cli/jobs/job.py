@@ -9,19 +9,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from masa_cli import __version__
-from masa_cli.detectors import Detector
+from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.filter import Selection
-from masa_cli.detectors.from_file import FromFile
-from masa_cli.detectors.request import ClassSearch, Everything, TextSearch
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats import NEED_MASKS
 from masa_cli.formats import check as check_formats
 from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs, refuse_long_names
-from masa_cli.jobs.choose import SegmenterPlan
+from masa_cli.formats.tables import DetectionTable
 from masa_cli.models.variants import find_variant
 from masa_cli.pipeline import Refinement
 from masa_cli.render.annotator import DrawingSettings
+from masa_cli.segmenters import SegmenterRequest
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, build_tracker, find_tracker
@@ -165,7 +164,7 @@ class TrackJob:
 
     Attributes:
         source: frames, with pictures or without.
-        detector: boxes, or the plan of a detector that is loaded when all is checked.
+        detector: what finds the boxes; it is loaded when all is checked.
         results: files to write.
         origin: file of the source, whose sound goes into the annotated video.
         adapter: name of the embeddings' variant, or a file of published weights; motion alone
@@ -188,14 +187,14 @@ class TrackJob:
         mot_classes: whether the MOT file's column 8 tells the class.
         inputs: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
-        found_by: what finds the boxes: "file", "prompt" (a text detector) or "classes".
         selection: which of the boxes are tracked at all.
         recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
-            then `detector` is the same, and `source` is for the second pass.
+            then no detector is asked, and `source` is for the second pass.
+        table: the boxes, where all of those of a file are tracked.
     """
 
     source: Source
-    detector: Detector | TextSearch | ClassSearch | Everything | EmbeddingsReader
+    detector: DetectorRequest
     results: Results
     origin: Path | None = None
     adapter: str = "raw"
@@ -208,7 +207,7 @@ class TrackJob:
     precision: str = "float32"
     batch_size: int = 1
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
-    segmenter: SegmenterPlan | None = None
+    segmenter: SegmenterRequest | None = None
     tightens: bool = False
     refine: bool = True
     min_track_length: int = 1
@@ -216,9 +215,9 @@ class TrackJob:
     mot_classes: bool = False
     inputs: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
-    found_by: str = "file"
     selection: Selection = field(default_factory=Selection)
     recording: EmbeddingsReader | None = None
+    table: DetectionTable | None = None
 
     @property
     def has_pictures(self) -> bool:
@@ -228,11 +227,7 @@ class TrackJob:
     @property
     def has_masks(self) -> bool:
         """Whether tracks get masks, found or given."""
-        return (
-            self.segmenter is not None
-            or isinstance(self.detector, Everything)
-            or (isinstance(self.detector, FromFile) and self.detector.has_masks)
-        )
+        return self.segmenter is not None or self.detector.has_masks
 
     @property
     def refinement(self) -> Refinement:
@@ -292,7 +287,7 @@ class TrackJob:
                 fix=f"leave them out, or use --association {DEFAULT} without --no-refine",
             )
         self._check_clean_up()
-        if isinstance(self.detector, TextSearch | ClassSearch | Everything):
+        if self.detector.weights:
             self._check_placement()
         self._check_masks()
         self._check_kept()

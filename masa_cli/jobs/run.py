@@ -312,7 +312,9 @@ def _embeddings_writer(
 ) -> EmbeddingsWriter | None:
     if not job.results.wants_embeddings:
         return None
-    kept = Kept(job.source.info, job.detector.classes, temperature, job.found_by, dict(job.facts))
+    kept = Kept(
+        job.source.info, job.detector.classes, temperature, job.detector.row.name, dict(job.facts)
+    )
     offset = int(state["offset"]) if state else None
     return EmbeddingsWriter(job.results.embeddings, kept, resume_at=offset)
 

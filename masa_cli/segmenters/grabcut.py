@@ -1,4 +1,4 @@
-"""Masks by colour alone: OpenCV's GrabCut, on a reduced picture of each box. No weights needed.
+"""Masks by colour alone: OpenCV's GrabCut, on a reduced image of each box. No weights needed.
 
 It tells the colours inside the box from those around it, so it is good where these differ, and
 never as good as a network that has learned what objects are.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from masa_cli.masks import pack
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
 
-_MOST_THREADS = 8  # frames rarely have so many boxes that more would help
+if TYPE_CHECKING:
+    from masa_cli.models.adapter import SharedNetworks
+    from masa_cli.segmenters import SegmenterRequest
+
+_MAX_THREADS = 8  # frames rarely have so many boxes that more would help
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,12 @@ class GrabCutSettings:
     long_side: int = 144  # pixels that a box with its surroundings is reduced to
     iterations: int = 2
     core: float = 0.5  # part of the ellipse inscribed in the box that always is the object's
-    least_share: float = 0.02  # of the box; less is taken for nothing found
+    min_share: float = 0.02  # of the box; less is taken for nothing found
+
+
+def build_grabcut(request: SegmenterRequest, networks: SharedNetworks) -> GrabCutSegmenter:
+    """The segmenter; it has no weights and shares nothing."""
+    return GrabCutSegmenter()
 
 
 class GrabCutSegmenter:
@@ -44,7 +53,7 @@ class GrabCutSegmenter:
     def __init__(self, settings: GrabCutSettings | None = None) -> None:
         self._settings = settings or GrabCutSettings()
         # OpenCV lets others run meanwhile, and each thread has random numbers of its own.
-        self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+        self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
 
     def segment(self, frame: Frame, boxes: FloatArray) -> Sequence[Mask | None]:
         """See `Segmenter`; each box is looked at by itself."""
@@ -64,7 +73,7 @@ class GrabCutSegmenter:
         # Enlarged as a share of object per pixel, so that outlines are not stairs.
         whole = cv2.resize(share, (outer.width, outer.height), interpolation=cv2.INTER_LINEAR)
         pixels: BoolArray = np.asarray(whole)[inner.within(outer)] > 0.5
-        if pixels.mean() < self._settings.least_share:
+        if pixels.mean() < self._settings.min_share:
             return None
         return pack(pixels, (inner.x1, inner.y1), (height, width))
 

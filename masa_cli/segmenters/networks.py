@@ -1,4 +1,7 @@
-"""Masks by the small network that comes with `lite`, on the maps its detector looks at."""
+"""Masks by networks: the small one that comes with `lite`, and Segment Anything's decoder.
+
+Both read maps that detector and adapter may share, so a frame is looked at once.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masa_cli.masks import pack
+from masa_cli.models.adapter import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_picture
 from masa_cli.models.lite_heads import MARGIN, PART, SIDE, MaskHead, cells_of
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
 from masa_cli.models.variants import find_variant
+from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.upsampling import MaskWindows, WindowSettings, without_specks
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
 
 _LEARNED_AT_ONCE = 64  # boxes that are looked at together; each unfolds about 2 MB
-_LEAST_POINT = 1e-3  # pixels; so that boxes without area are no special case
+# Boxes that the decoder of Segment Anything is given at once; it unfolds some 60 MB for each. On a
+# cpu, more are slower.
+_SAM_AT_ONCE = {"cpu": 2, "cuda": 64, "mps": 16}
+_MIN_POINT = 1e-3  # pixels; so that boxes without area are no special case
 _TO_POINTS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
-def build_learned_segmenter(name: str, weights: Path, pyramid: Pyramid) -> LearnedSegmenter:
-    """The segmenter in a file of weights of the variant of that name, on its own maps.
+def build_learned_segmenter(
+    request: SegmenterRequest, networks: SharedNetworks
+) -> LearnedSegmenter:
+    """The segmenter in a file of weights of the variant of its name, on its own maps.
 
     Raises:
         WeightsError: there is none in it.
     """
-    variant = find_variant(name)
+    name, weights = request.name, _weights_of(request)
+    pyramid, variant = networks.pyramid(name, weights), find_variant(name)
     with torch.device("meta"):
         head = MaskHead(variant)
     load_parts(weights, name, {PART: head})
@@ -94,7 +105,7 @@ class LearnedSegmenter:
         size = np.clip(np.ceil(box[2:]), 0, limits).astype(int) - start
         if (size <= 0).any():
             return None
-        points = np.maximum((looked_at[2:] - looked_at[:2]) / SIDE, _LEAST_POINT)
+        points = np.maximum((looked_at[2:] - looked_at[:2]) / SIDE, _MIN_POINT)
         matrix = _from_middles(1 / points, (start - looked_at[:2]) / points)
         pixels: BoolArray = (
             np.asarray(cv2.warpAffine(logits, matrix, size.tolist(), flags=_TO_POINTS)) > 0
@@ -113,7 +124,7 @@ def with_margins(boxes: FloatArray) -> FloatArray:
 
 def points_of(image: NDArray[np.uint8], box: FloatArray) -> NDArray[np.uint8]:
     """(112, 112) or (112, 112, 3) what a box shows; outside the image, that goes on as it ends."""
-    points = np.maximum((box[2:] - box[:2]) / SIDE, _LEAST_POINT)  # pixels of the image
+    points = np.maximum((box[2:] - box[:2]) / SIDE, _MIN_POINT)  # pixels of the image
     # Of large boxes four places are read for each point: fine patterns must not look coarse.
     finer = 2 if points.max() > 1 else 1
     part = cv2.warpAffine(
@@ -137,14 +148,18 @@ def _from_middles(scale: NDArray[np.floating], start: NDArray[np.floating]) -> N
     return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
 
 
-# Boxes the decoder is given at once; it unfolds some 60 MB for each. On a cpu, more are slower.
-_SAM_AT_ONCE = {"cpu": 2, "cuda": 64, "mps": 16}
-
-
-def build_sam_segmenter(name: str, weights: Path, features: FrameFeatures) -> SamSegmenter:
-    """The segmenter on an encoder of the same file, see `sam_masks`."""
+def build_sam_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> SamSegmenter:
+    """The segmenter on an encoder of the same file, see `build_sam_masks`."""
+    weights = _weights_of(request)
+    features = networks.backbone(request.name, weights)
     device = next(features.network.parameters()).device
-    return SamSegmenter(features, build_sam_masks(name, weights, device))
+    return SamSegmenter(features, build_sam_masks(request.name, weights, device))
+
+
+def _weights_of(request: SegmenterRequest) -> Path:
+    if request.weights is None:
+        raise ValueError(f"segmenter {request.name} was requested without its weights")
+    return request.weights
 
 
 class SamSegmenter:

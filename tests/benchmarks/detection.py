@@ -27,10 +27,10 @@ import torch
 from masa_cli.boxes import iou, xywh_to_xyxy
 from masa_cli.detectors.lite import ClassDetector, build_class_detector
 from masa_cli.detectors.prompt import load_vocabulary, parse_prompt
-from masa_cli.detectors.request import ClassChoice, plan_class_search
+from masa_cli.detectors.request import request_prompt
 from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
-from masa_cli.models.adapter import build_features, build_pyramid
+from masa_cli.models.adapter import SharedNetworks
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, Frame
 from masa_cli.training.validation import average_precisions, rows_of
@@ -39,12 +39,8 @@ ALL = load_vocabulary().classes
 
 
 def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
-    where = {"device": "cpu", "precision": "float32"}
-    features = build_features("lite", weights=weights, **where)
-    pyramid = build_pyramid("lite", features, weights=weights, **where)
-    prompt = parse_prompt(", ".join(classes))
-    search = plan_class_search(prompt, load_vocabulary(), weights, ClassChoice(min_score=0.01))
-    return build_class_detector(search, pyramid, **where)
+    request = request_prompt(parse_prompt(", ".join(classes)), str(weights), {"min_score": 0.01})
+    return build_class_detector(request, SharedNetworks(device="cpu"))
 
 
 def results_of(found: Detections, image: int, categories: list[int]) -> list[dict]:

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 import torch
 
+from masa_cli.detectors import BoxSettings
 from masa_cli.detectors.class_agnostic import GridDetector, ObjectDetector
-from masa_cli.detectors.request import ObjectChoice
 from masa_cli.models.adapter import build_parts
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import ready
@@ -136,8 +136,8 @@ def memory_of_masks(masks, frame, count):
 def adapter_way(parts, features, frame, counts):
     """Seconds after the encoder, by the number of objects."""
     pyramid = Pyramid(features, parts["neck"], parts["fusion"])
-    choice = ObjectChoice(max_objects=max(counts))
-    detector = ObjectDetector(parts["objects"], pyramid, choice)
+    settings = BoxSettings(0.02, 0.5, max_boxes=max(counts))
+    detector = ObjectDetector(parts["objects"], pyramid, settings)
     _, maps, memory = timed(lambda: pyramid.of([frame], range(5)))
     row("neck and fusion", maps, memory)
     [found], proposals, memory = timed(lambda: detector.detect([frame]))
@@ -154,7 +154,7 @@ def adapter_way(parts, features, frame, counts):
 
 
 def grid_way(masks, features, frame, options, after, encoder):
-    detector = GridDetector(features, masks, ObjectChoice(0, 0.7, 10_000))
+    detector = GridDetector(features, masks, BoxSettings(0, 0.7, 10_000))
     if options.weights is None:
         detector._generator.pred_iou_thresh = 1e9
     side = (np.arange(options.points) + 0.5) / options.points

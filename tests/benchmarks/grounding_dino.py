@@ -24,9 +24,9 @@ import torch
 from groundingdino.util.inference import load_image, predict
 from torch import nn
 
-from masa_cli.detectors.grounding_dino import TextDetector
+from masa_cli.detectors import DETECTORS, DetectorRequest
+from masa_cli.detectors.grounding_dino import TEXT_MODELS, TextDetector
 from masa_cli.detectors.prompt import parse_prompt, to_captions
-from masa_cli.detectors.request import TEXT_MODELS, Choice, TextSearch
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.features import FrameFeatures, to_tensor
 from masa_cli.models.grounding_dino_network import empty_detector
@@ -45,7 +45,7 @@ def load_ours(name, weights):
     model = TEXT_MODELS[name]
     networks = {
         "backbone": build_backbone(model.backbone),
-        "detector": empty_detector(model.channels, model.least_side),
+        "detector": empty_detector(model.channels, model.min_side),
     }
     load_parts(weights, name, networks)
     return nn.ModuleDict(networks).eval().requires_grad_(False)
@@ -111,8 +111,9 @@ def main():
             )
 
     features = FrameFeatures(Stages(ours["backbone"], seconds, "our backbone"), prepare)
-    search = TextSearch(prompt, tuple(captions), options.model, Path(), Path(), Choice())
-    detector = TextDetector(ours["detector"], features, search)
+    row = DETECTORS[options.model]
+    request = DetectorRequest(row, prompt.classes, row.settings, prompt, queries=tuple(captions))
+    detector = TextDetector(ours["detector"], features, request)
     for run in range(options.runs + 1):
         frame = Frame(run, Fraction(run), np.ascontiguousarray(image))
         with timed(seconds, "ours"):

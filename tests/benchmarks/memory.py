@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from masa_cli.detectors import given
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.jobs.run import run
 from masa_cli.progress import RunProgress
@@ -28,7 +29,7 @@ def track_synthetic(num_frames, association):
     video = SyntheticVideo(SyntheticSettings(num_frames=num_frames, width=192, height=108))
     with tempfile.TemporaryDirectory() as folder:
         results = Results(Path(folder), "synthetic")
-        run(TrackJob(video, video, results, association=association), RunProgress())
+        run(TrackJob(video, given(video), results, association=association), RunProgress())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

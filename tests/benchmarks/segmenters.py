@@ -18,28 +18,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from masa_cli.jobs.choose import LEARNED, plan_segmenter
 from masa_cli.masks import frames_of, pack, unpack
-from masa_cli.segmenters.grabcut import GrabCutSegmenter
+from masa_cli.models.adapter import SharedNetworks
+from masa_cli.segmenters import request_segmenter
 from masa_cli.structures import Frame
 
 
 def build(name, folder):
-    plan = plan_segmenter(name, folder=folder)
-    if plan.weights is None:
-        return GrabCutSegmenter()
-    if plan.name == LEARNED:
-        from masa_cli.models.adapter import build_features, build_pyramid
-        from masa_cli.segmenters.networks import build_learned_segmenter
-
-        where = {"weights": plan.weights, "device": "cpu"}
-        pyramid = build_pyramid(plan.name, build_features(plan.name, **where), **where)
-        return build_learned_segmenter(plan.name, plan.weights, pyramid)
-    from masa_cli.models.sam import build_sam_features
-    from masa_cli.segmenters.networks import build_sam_segmenter
-
-    features = build_sam_features(plan.name, weights=plan.weights)
-    return build_sam_segmenter(plan.name, plan.weights, features)
+    return request_segmenter(name, folder=folder).build(SharedNetworks())
 
 
 def frames_with_truth(images, truths, every):

@@ -68,23 +68,26 @@ def test_the_only_weights_that_are_here_are_taken(frames, monkeypatch, tmp_path)
     options = ("--max-objects", 7, "--min-area", 30, "--weights-dir", "weights")
     masa("segment-track", frames, *options)
     [job] = jobs
-    assert (job.detector.model, job.detector.weights) == ("sam-h", Path("weights") / file.name)
+    assert (job.detector.row.name, job.detector.weights) == ("sam-h", Path("weights") / file.name)
     assert (job.segmenter.name, job.segmenter.weights) == ("sam-h", Path("weights") / file.name)
-    assert (job.detector.choice.max_objects, job.detector.choice.min_area) == (7, 30)
-    assert job.detector.choice.max_overlap == 0.5
+    assert (job.detector.settings.max_boxes, job.detector.settings.min_area) == (7, 30)
+    assert job.detector.settings.max_overlap == 0.5
     masa("segment-track", frames, *options, "--proposals", "grid")
-    assert jobs[1].detector.choice.max_overlap == 0.7
+    assert jobs[1].detector.settings.max_overlap == 0.7
     assert jobs[1].conditions != job.conditions
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--model", "gdino"), '--model: "gdino" cannot find everything'),
+        (("--model", "gdino"), '--model: "gdino" is no class-agnostic detector'),
         (("--model", "none.pth"), "none.pth cannot be read"),
         (("--model", "street/0.png"), "street/0.png is no checkpoint"),
-        (("--model", "r50.pth"), "r50.pth holds the weights of r50, which cannot find everything"),
-        (("--model", "alone.pth"), "alone.pth holds the weights of sam-vit-b, which cannot find"),
+        (("--model", "r50.pth"), "r50.pth holds the weights of r50, which is no class-agnostic"),
+        (
+            ("--model", "alone.pth"),
+            "alone.pth holds the weights of sam-vit-b, which is no",
+        ),
         (("--min-score", "2"), "within 0 and 1, got 2"),
         (("--also", "xyz"), 'unknown format "xyz"'),
         (("--overwrite", "--resume"), "exclude each other"),

@@ -7,8 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from masa_cli.cli.values import parse_classes
-from masa_cli.errors import UsageError
 from tests.clips import write_clip
 
 MOTION = ("--association", "motion", "--no-video", "-o", "out")
@@ -108,14 +106,3 @@ def test_a_run_goes_on_only_with_the_same_choice(clip):
     result = masa(*command, "--roi", top, "--resume")
     assert result.exit_code == 1
     assert "wanted boxes was others, is Selection(" in " ".join(result.stderr.split())
-
-
-@pytest.mark.parametrize("text", ["car:x", ":0.5", "car:nan", "car:"])
-def test_what_is_no_class_is_a_usage_error(text):
-    with pytest.raises(UsageError, match="--classes"):
-        parse_classes(text)
-
-
-def test_classes_are_parsed_with_their_scores():
-    assert parse_classes("car, a b:0.6,") == {"car": float("-inf"), "a b": 0.6}
-    assert parse_classes("") == {}

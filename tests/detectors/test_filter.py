@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from masa_cli.detectors.filter import Selection, read_polygons, within_any
-from masa_cli.errors import SettingsError, SourceError
+from masa_cli.detectors.filter import Selection, parse_classes, read_polygons, within_any
+from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.structures import Detections
 
 TRIANGLE = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.5))
@@ -151,3 +151,14 @@ def test_an_unknown_class_is_named_with_those_there_are():
     with pytest.raises(SettingsError, match='no class "dog"') as error:
         Selection({"dog": 0.0}).check(CLASSES)
     assert "car, person" in error.value.fix
+
+
+@pytest.mark.parametrize("text", ["car:x", ":0.5", "car:nan", "car:"])
+def test_what_is_no_class_is_a_usage_error(text):
+    with pytest.raises(UsageError, match="--classes"):
+        parse_classes(text)
+
+
+def test_classes_are_parsed_with_their_scores():
+    assert parse_classes("car, a b:0.6,") == {"car": float("-inf"), "a b": 0.6}
+    assert parse_classes("") == {}

@@ -1,22 +1,21 @@
 """What becomes of the network's logits and boxes; the network itself is tested with the models."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from masa_cli.detectors import Detector
+from masa_cli.detectors import DETECTORS, BoxSettings, Detector, DetectorRequest
 from masa_cli.detectors.grounding_dino import TextDetector
 from masa_cli.detectors.prompt import Caption, parse_prompt, to_captions
-from masa_cli.detectors.request import EVERYTHING, Choice, TextSearch
 from masa_cli.models.features import Features
 from masa_cli.models.grounding_dino_layers import Text
 from masa_cli.structures import Frame
 from tests.golden import golden
 from tests.vocabulary import write_vocabulary
 
+ROW = DETECTORS["gdino"]
 OFF, HALF = -1e4, 0.0  # logits of the probabilities 0 and 1/2
 
 
@@ -47,11 +46,10 @@ class NoFeatures:
         return Features([torch.zeros(len(frames), 1, 1, 1)], (32, 32), (32, 32))
 
 
-def detector(network, prompt, captions, choice=EVERYTHING):
-    search = TextSearch(
-        parse_prompt(prompt), tuple(captions), "gdino", Path("none"), Path("none"), choice
-    )
-    return TextDetector(network, NoFeatures(), search)
+def detector(network, prompt, captions, settings=ROW.unfiltered):
+    prompt = parse_prompt(prompt)
+    request = DetectorRequest(ROW, prompt.classes, settings, prompt, queries=tuple(captions))
+    return TextDetector(network, NoFeatures(), request)
 
 
 def frames(count=1, size=(100, 200)):
@@ -96,8 +94,10 @@ def test_each_class_has_its_threshold():
     for prompt, labels in (("a b, c", [1, 0]), ("a b, c:0.6", [0]), ("a b:0.31, c", [1])):
         found = detector(SaidBefore(rows), prompt, [CAPTION]).detect(frames())
         assert found[0].labels.tolist() == labels
-    choice = Choice(min_score=0.4)
-    assert detector(SaidBefore(rows), "a b, c", [CAPTION], choice).detect(frames())[0].labels == [1]
+    settings = BoxSettings(min_score=0.4)
+    assert detector(SaidBefore(rows), "a b, c", [CAPTION], settings).detect(frames())[0].labels == [
+        1
+    ]
 
 
 def test_the_weaker_of_two_boxes_in_one_place_is_left_out_on_request():
@@ -105,8 +105,8 @@ def test_the_weaker_of_two_boxes_in_one_place_is_left_out_on_request():
     strong, weak = [*none], [*none]
     strong[4], weak[1] = logit(0.8), logit(0.6)
     rows = answer((weak, MIDDLE), (strong, (0.5, 0.5, 0.21, 0.4)), (strong, (0.1, 0.1, 0.1, 0.1)))
-    choice = Choice(min_score=0.1, max_overlap=0.7)
-    (detections,) = detector(SaidBefore(rows), "a b, c", [CAPTION], choice).detect(frames())
+    settings = BoxSettings(min_score=0.1, max_overlap=0.7)
+    (detections,) = detector(SaidBefore(rows), "a b, c", [CAPTION], settings).detect(frames())
     assert detections.labels.tolist() == [1, 1]
     assert len(detector(SaidBefore(rows), "a b, c", [CAPTION]).detect(frames())[0]) == 3
 

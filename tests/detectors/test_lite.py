@@ -1,17 +1,15 @@
 """The detector with fixed classes: what its phrases mean, in which coordinates, and who shares."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from masa_cli.detectors.lite import BoxChoice, ClassDetector
-from masa_cli.detectors.prompt import load_vocabulary, parse_prompt
-from masa_cli.detectors.request import ClassChoice, plan_class_search
-from masa_cli.errors import SettingsError
+from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
+from masa_cli.detectors.lite import ClassDetector
+from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.structures import Frame
 
@@ -46,13 +44,13 @@ class Backbone(nn.Module):
 
 def detector(text, columns, backbone=None, min_score=0.1, **choice):
     prompt = parse_prompt(text)
-    least = tuple(prompt.least_scores(min_score))
-    chosen = BoxChoice(prompt.classes, tuple(map(tuple, columns)), least, 0.5, **choice)
+    settings = BoxSettings(min_score, 0.5, **choice)
+    request = DetectorRequest(DETECTORS["lite"], prompt.classes, settings, prompt)
     features = FrameFeatures(
         backbone or Backbone(), lambda images: (torch.zeros(len(images), 3, 1, 1), FILLED)
     )
     pyramid = Pyramid(features, nn.Identity(), Fusion())
-    return ClassDetector(Network(), pyramid, chosen)
+    return ClassDetector(Network(), pyramid, request, columns)
 
 
 def test_boxes_are_in_source_pixels_and_end_at_the_border():
@@ -91,22 +89,3 @@ def test_a_batch_shares_one_look_and_sizes_do_not_mix():
     )
     assert backbone.calls == 2
     assert [each.boxes[0, 2] for each in found] == [32, 32, 16]
-
-
-def test_words_become_classes_and_unknown_ones_an_error():
-    vocabulary = load_vocabulary()
-    search = plan_class_search(
-        parse_prompt("People, van:0.3"), vocabulary, Path("x"), ClassChoice()
-    )
-    assert search.meanings == (("person",), ("car", "truck"))
-    assert search.classes == ("people", "van")
-    with pytest.raises(SettingsError) as error:
-        plan_class_search(parse_prompt("persn, car"), vocabulary, Path("x"), ClassChoice())
-    assert '"persn"' in error.value.problem
-    assert "person" in error.value.problem
-    assert "masa weights pull gdino" in error.value.fix
-
-
-def test_a_choice_that_cannot_be_is_refused():
-    with pytest.raises(SettingsError, match="within 0 and 1"):
-        ClassChoice(min_score=2)

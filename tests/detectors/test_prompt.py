@@ -4,10 +4,10 @@ import pytest
 
 from masa_cli.detectors.prompt import (
     MAX_TOKENS,
-    in_passes,
     load_vocabulary,
     parse_prompt,
     read_prompt,
+    split_to_fit,
     to_captions,
 )
 from masa_cli.errors import SourceError, UsageError, WeightsError
@@ -46,12 +46,12 @@ def test_a_phrase_may_have_a_threshold(text):
     prompt = parse_prompt(text)
     assert prompt.classes == ("car", "dog", "cat")
     assert prompt.thresholds == (0.4, None, 0.25)
-    assert prompt.least_scores(0.1) == [0.4, 0.1, 0.25]
+    assert prompt.min_scores(0.1) == [0.4, 0.1, 0.25]
     assert str(prompt) == "car:0.4, dog, cat:0.25"
 
 
 def test_a_threshold_of_nought_is_a_threshold():
-    assert parse_prompt("car:0").least_scores(0.3) == [0]
+    assert parse_prompt("car:0").min_scores(0.3) == [0]
 
 
 @pytest.mark.parametrize("text", ["car:", "car:much", "car:1.5", "car:-0.1", "car:nan", "a:b:c"])
@@ -89,9 +89,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_what_does_not_fit_is_split_in_order():
-    assert in_passes([3, 4, 3], 10) == [range(3)]
-    assert in_passes([3, 4, 4], 10) == [range(2), range(2, 3)]
-    assert in_passes([10, 10], 10) == [range(1), range(1, 2)]
+    assert split_to_fit([3, 4, 3], 10) == [range(3)]
+    assert split_to_fit([3, 4, 4], 10) == [range(2), range(2, 3)]
+    assert split_to_fit([10, 10], 10) == [range(1), range(1, 2)]
 
 
 @pytest.fixture

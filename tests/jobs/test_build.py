@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from masa_cli.detectors import DETECTORS, DetectorRequest, given
 from masa_cli.detectors.from_file import FromFile
-from masa_cli.detectors.request import Everything
 from masa_cli.formats import read_detections
 from masa_cli.jobs.build import build_networks
-from masa_cli.jobs.choose import SegmenterPlan
 from masa_cli.jobs.job import Results, TrackJob
+from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.sources.excerpt import Timeline
 from masa_cli.structures import Frame
@@ -30,6 +31,7 @@ def built(monkeypatch):
     def builder(kind):
         def build(*args, **options):
             thing = SimpleNamespace(kind=kind, args=args, options=options, temperature=1.0)
+            thing.network = torch.nn.Linear(1, 1)
             log.append(thing)
             return thing
 
@@ -37,14 +39,18 @@ def built(monkeypatch):
 
     for place, kind in {
         "models.adapter.build_features": "backbone",
-        "models.sam.build_sam_features": "sam backbone",
+        "models.adapter.build_sam_features": "sam backbone",
         "models.adapter.build_pyramid": "pyramid",
         "models.adapter.build_adapter": "adapter",
-        "detectors.class_agnostic.build_object_detector": "objects",
-        "detectors.class_agnostic.build_grid_detector": "grid",
-        "segmenters.networks.build_sam_segmenter": "segmenter",
+        "detectors.class_agnostic.ObjectDetector": "objects",
+        "detectors.class_agnostic.GridDetector": "grid",
+        "segmenters.networks.SamSegmenter": "segmenter",
     }.items():
         monkeypatch.setattr(f"masa_cli.{place}", builder(kind))
+    for room in ("detectors.class_agnostic", "segmenters.networks"):
+        monkeypatch.setattr(f"masa_cli.{room}.build_sam_masks", lambda *args: None)
+    monkeypatch.setattr("masa_cli.detectors.class_agnostic.load_parts", lambda *args: None)
+    monkeypatch.setattr("masa_cli.detectors.class_agnostic.ready", lambda *args: None)
     monkeypatch.setattr("masa_cli.models.adapter.resolve", lambda name, folder: ("sam-b", FILE))
     return log
 
@@ -55,10 +61,14 @@ def job(tmp_path):
     dets.write_text("1,-1,1,1,5,5,0.9\n")
     return TrackJob(
         source=Timeline("street", 1, 25),
-        detector=FromFile(read_detections(dets)),
+        detector=given(FromFile(read_detections(dets))),
         results=Results(tmp_path, "street"),
         adapter="sam-b",
     )
+
+
+def objects_by(name):
+    return DetectorRequest(DETECTORS[name], ("object",), DETECTORS[name].settings, weights=FILE)
 
 
 def kinds(built):
@@ -66,33 +76,33 @@ def kinds(built):
 
 
 def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
-    search, plan = Everything("sam-b", FILE), SegmenterPlan("sam-b", FILE)
+    search, plan = objects_by("sam-b"), SegmenterRequest("sam-b", FILE)
     networks = build_networks(replace(job, detector=search, segmenter=plan))
     assert kinds(built) == ["backbone", "pyramid", "objects", "segmenter", "adapter"]
     backbone, pyramid, objects, segmenter, adapter = built
     assert objects.args[1] is pyramid
     assert adapter.options["pyramid"] is pyramid
-    assert pyramid.args[1] is segmenter.args[2] is backbone
+    assert pyramid.args[1] is segmenter.args[0] is backbone
     assert networks.detector is objects
 
 
 def test_the_grid_is_on_the_same_backbone(job, built):
-    search, plan = Everything("sam-b", FILE, "grid"), SegmenterPlan("sam-b", FILE)
+    search, plan = objects_by("sam-b-grid"), SegmenterRequest("sam-b", FILE)
     build_networks(replace(job, detector=search, segmenter=plan))
     assert sorted(kinds(built)) == ["adapter", "backbone", "grid", "pyramid", "segmenter"]
     grid = next(thing for thing in built if thing.kind == "grid")
-    assert grid.args[1] is built[0]
+    assert grid.args[0] is built[0]
 
 
 def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
-    build_networks(replace(job, segmenter=SegmenterPlan("sam-vit-h", Path("sam_vit_h.pth"))))
+    build_networks(replace(job, segmenter=SegmenterRequest("sam-vit-h", Path("sam_vit_h.pth"))))
     assert kinds(built) == ["sam backbone", "segmenter", "backbone", "pyramid", "adapter"]
-    assert built[1].args[2] is built[0]
+    assert built[1].args[0] is built[0]
 
 
 def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
     file = write_lite(tmp_path / "own.safetensors", with_masks=True)
-    plan = SegmenterPlan("lite", file)
+    plan = SegmenterRequest("lite", file)
     networks = build_networks(replace(job, adapter=str(file), segmenter=plan, device="cpu"))
     looks = []
     backbone = networks.embedder._pyramid.features
@@ -106,7 +116,7 @@ def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
 
 def test_motion_and_grabcut_need_no_network(job, built):
     networks = build_networks(
-        replace(job, association="motion", segmenter=SegmenterPlan("grabcut"), tightens=True)
+        replace(job, association="motion", segmenter=SegmenterRequest("grabcut"), tightens=True)
     )
     assert built == []
     assert isinstance(networks.outliner._segmenter, GrabCutSegmenter)

@@ -8,13 +8,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from masa_cli.detectors import given
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats import read_detections
-from masa_cli.jobs.choose import SegmenterPlan
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.jobs.run import live_frames, render, run
 from masa_cli.progress import RunProgress
+from masa_cli.segmenters import SegmenterRequest
 from masa_cli.sources import open_source
 from masa_cli.structures import Frame, VideoInfo
 from tests.clips import write_clip
@@ -35,7 +36,7 @@ class Camera:
 def test_frames_are_numbered_without_gaps_and_keep_their_times(tmp_path):
     dets = tmp_path / "dets.txt"
     dets.write_text("")
-    detector = FromFile(read_detections(dets))
+    detector = given(FromFile(read_detections(dets)))
     job = TrackJob(Camera(), detector, Results(tmp_path, "x"), association="motion")
     seen = []
     for frame, _ in live_frames(job, RunProgress()):
@@ -57,7 +58,7 @@ def job(tmp_path):
     video, dets = write_clip(tmp_path, NUM_FRAMES)
     return TrackJob(
         source=open_source(video),
-        detector=FromFile(read_detections(dets)),
+        detector=given(FromFile(read_detections(dets))),
         results=Results(tmp_path / "whole", "street"),
         origin=video,
         association="motion",
@@ -101,7 +102,7 @@ class StopAfter(RunProgress):
         {"association": "hybrid"},
         {"association": "masa-bdd", "batch_size": 4},
         {"association": "masa-demo", "clean_up": True},
-        {"association": "hybrid", "segmenter": SegmenterPlan("grabcut"), "tightens": True},
+        {"association": "hybrid", "segmenter": SegmenterRequest("grabcut"), "tightens": True},
         {"association": "motion", "min_track_length": 12},
     ],
     ids=str,
@@ -165,7 +166,7 @@ def test_a_run_that_broke_in_its_first_seconds_can_be_resumed(job):
     run(job, RunProgress())
     broken = into(job, "broken")
     with pytest.raises(RuntimeError):
-        run(replace(broken, detector=Failing(job.detector)), RunProgress())
+        run(replace(broken, detector=given(Failing(job.detector.queries[0]))), RunProgress())
     run(broken, RunProgress(), resume=True)
     assert contents(broken) == contents(job)
 
@@ -238,7 +239,11 @@ def test_rendering_overwrites_neither_results_unasked_nor_inputs(job):
 
 def test_a_video_without_detections_gives_results_without_tracks(job):
     summary = run(
-        replace(job, detector=FromFile(job.detector._table.scored(2)[0]), association="masa-demo"),
+        replace(
+            job,
+            detector=given(FromFile(job.detector.queries[0]._table.scored(2)[0])),
+            association="masa-demo",
+        ),
         RunProgress(),
     )
     assert (summary.num_frames, summary.num_boxes) == (30, 0)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from masa_cli.detectors.request import TEXT_MODELS
+from masa_cli.detectors.grounding_dino import TEXT_MODELS
 from masa_cli.errors import SettingsError
 from masa_cli.models.backbones import (
     BACKBONES,

@@ -12,11 +12,12 @@ from torch import nn
 
 from masa_cli.errors import WeightsError
 from masa_cli.masks import areas, frames_of, unpack
-from masa_cli.models.adapter import build_features, build_pyramid
+from masa_cli.models.adapter import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.lite_heads import CELLS, FINE, SIDE, MaskHead
 from masa_cli.models.sam import SamMasks
 from masa_cli.models.variants import find_variant
+from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.networks import (
     LearnedSegmenter,
     SamSegmenter,
@@ -191,17 +192,20 @@ def test_the_network_answers_for_each_point():
 def test_a_file_without_masks_is_refused(tmp_path):
     file = write_lite(tmp_path / "detector.safetensors")
     with pytest.raises(WeightsError, match="masks"):
-        build_learned_segmenter("lite", file, Pyramid.unfused(FrameFeatures(nn.Identity(), None)))
+        build_learned_segmenter(
+            SegmenterRequest("lite", file),
+            SharedNetworks(device="cpu"),
+        )
 
 
 def test_what_comes_with_masa_finds_a_disc(monkeypatch):
     monkeypatch.undo()  # the real pyramid
     weights = look_for_packaged("lite.safetensors")
-    where = {"weights": weights, "device": "cpu"}
-    pyramid = build_pyramid("lite", build_features("lite", **where), **where)
     frame, truth = disc()
     box = np.float32([[108, 58, 192, 142]])
-    [mask] = build_learned_segmenter("lite", weights, pyramid).segment(frame, box)
+    [mask] = build_learned_segmenter(
+        SegmenterRequest("lite", weights), SharedNetworks(device="cpu")
+    ).segment(frame, box)
     assert overlap(pixels_of(mask), truth) > 0.9
 
 
