@@ -7,7 +7,7 @@ from masa_cli.models.heads import WhitenedPartPooling
 from masa_cli.models.lite_heads import PART, MaskHead
 from masa_cli.models.trained_weights import ADAPTER_KEY, ASSOCIATION_KEY, CLASSES_KEY, save_trained
 from masa_cli.models.variants import find_variant
-from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.objectives import OBJECTIVES, initial_weights
 from masa_cli.training.recipe import find_recipe
 
 # As version 0.1.0 wrote it, of which the packaged file is.
@@ -21,7 +21,9 @@ def write_lite(file, *, recipe="lite-detector", with_head=True, with_masks=False
     settings = recipe.objectives.values()
     classes = load_vocabulary().classes
     objectives = [OBJECTIVES[type(each)] for each in settings]
-    parts = first_weights(recipe.variant, objectives, classes, start=None, weights_dir=None, seed=0)
+    parts = initial_weights(
+        recipe.variant, objectives, classes, start=None, weights_dir=None, seed=0
+    )
     about = {CLASSES_KEY: list(classes)} if "detector" in parts else {}
     if with_head and "detector" in parts:
         parts["head"] = WhitenedPartPooling(32)

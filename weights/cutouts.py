@@ -95,14 +95,14 @@ def main() -> None:
     regions, segmenter = read_regions(options.boxes), GrabCutSegmenter()
     seen: set[Path] = set()
     counts: Counter[str] = Counter()
-    for place, file in enumerate(regions.files):
+    for index, file in enumerate(regions.files):
         if file in seen:
             continue
         seen.add(file)
-        own = regions[place]
+        own = regions[index]
         for number, cutout in cutouts(own, segmenter):
             name = regions.classes[own.labels[number]]
-            target = options.out / name / f"{place:06}-{number:03}.png"
+            target = options.out / name / f"{index:06}-{number:03}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(target), cv2.cvtColor(cutout, cv2.COLOR_RGBA2BGRA))
             counts[name] += 1

@@ -79,7 +79,7 @@ def differences(track: list[tuple[float, FloatArray]], random: np.random.Generat
     rows = []
     for time, look in track:
         later = [other for then, other in track if FROM <= then - time <= TO]
-        rows += [look - later[place] for place in random.permutation(len(later))[:PER_LOOK]]
+        rows += [look - later[index] for index in random.permutation(len(later))[:PER_LOOK]]
     return rows
 
 

@@ -111,14 +111,14 @@ def examples(
             known[row["image_id"]].append(row)
         folder = file.parent / content.get("folder", ".")
         rows = {folder / row["file_name"]: known[row["id"]] for row in content["images"]}
-        for place, image_file in enumerate(regions.files):
+        for index, image_file in enumerate(regions.files):
             if image_file in seen:
                 continue
             seen.add(image_file)
             image = read_image(image_file)
-            if image.shape[:2] != regions[place].size:
+            if image.shape[:2] != regions[index].size:
                 continue
-            masks = list(masks_of(rows[image_file], regions[place], image, grabcut))
+            masks = list(masks_of(rows[image_file], regions[index], image, grabcut))
             for step in (1, -1) if masks else ():  # as it is, and mirrored
                 shown = np.ascontiguousarray(image[:, ::step])
                 own = [np.ascontiguousarray(pixels[:, ::step]) for pixels in masks]
@@ -196,7 +196,7 @@ def main() -> None:
     segmenter = LearnedSegmenter(pyramid, head, variant.strides[0])
     pairs = list(examples(options.regions, segmenter, np.random.default_rng(SEED)))
     # An image and its mirror image follow each other.
-    is_held_out = [place // 2 % EACH_HELD_OUT == 0 for place in range(len(pairs))]
+    is_held_out = [index // 2 % EACH_HELD_OUT == 0 for index in range(len(pairs))]
     learned, held_out = (
         joined([pair for pair, held in zip(pairs, is_held_out, strict=True) if held == wanted])
         for wanted in (False, True)

@@ -20,8 +20,8 @@ from masa_cli.errors import SettingsError
 from masa_cli.progress import RunProgress
 
 if TYPE_CHECKING:
-    from masa_cli.training.keeper import Listener, TrainSummary
     from masa_cli.training.loop import StepFacts
+    from masa_cli.training.recorder import Listener, TrainSummary
 
 FormatName = Literal["auto", "coco", "sa1b", "label-maps", "bsds"]
 SamName = Literal["sam-vit-b", "sam-b", "sam-vit-l", "sam-vit-h", "sam-h"]
@@ -268,8 +268,8 @@ def run(
     """
     from masa_cli.cli.console import messages, stops_on_signals
     from masa_cli.progress import RunProgress
-    from masa_cli.training.keeper import Listener
     from masa_cli.training.recipe import TrainJob, find_recipe, is_helper
+    from masa_cli.training.recorder import Listener
     from masa_cli.training.training_run import train
 
     refuse_both(resume=resume, overwrite=overwrite)

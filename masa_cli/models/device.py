@@ -1,4 +1,4 @@
-"""Where networks run and in which numbers: found out before anything heavy is loaded."""
+"""Where networks run and in which numbers, and how they are made ready for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from masa_cli.errors import SettingsError
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 )
-
 # In the order in which "auto" asks for them.
 _IS_AVAILABLE: Mapping[str, Callable[[], bool]] = MappingProxyType(
     {
@@ -98,12 +97,6 @@ def describe_devices() -> list[DeviceFacts]:
     return found
 
 
-def _knows_bfloat16(device: torch.device) -> bool:
-    if device.type == "mps":
-        return bool(torch.backends.mps.is_macos_or_newer(14, 0))
-    return device.type != "cuda" or torch.cuda.is_bf16_supported()
-
-
 def ready(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The network itself: evaluating, frozen, folded, and where it shall run.
 
@@ -111,6 +104,12 @@ def ready(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
     """
     network = _folded(network.eval()).eval().requires_grad_(False).to(device, dtype)
     return network.to(memory_format=torch.channels_last)
+
+
+def _knows_bfloat16(device: torch.device) -> bool:
+    if device.type == "mps":
+        return bool(torch.backends.mps.is_macos_or_newer(14, 0))
+    return device.type != "cuda" or torch.cuda.is_bf16_supported()
 
 
 def _folded(network: nn.Module) -> nn.Module:

@@ -1,8 +1,7 @@
-"""Deformable attention over several maps (arXiv 2010.04159), fast where nothing is compiled.
+"""The costly layers of Grounding-DINO, fast where nothing is compiled.
 
-Each query reads a few points of each map, between their cells. A read between cells is a sum of
-four cells by weights, so a whole query is one weighted sum of rows of a table: an `embedding_bag`,
-which torch has a quick kernel for. Beside `grid_sample` per map it is 20 times faster on the cpu.
+Deformable attention over several maps (arXiv 2010.04159), the text encoder, and attention between
+image and text in both directions.
 """
 
 from __future__ import annotations
@@ -22,6 +21,11 @@ _QUERIES_AT_ONCE = 2048  # so that what is worked on stays in the processor's ca
 
 class Table:
     """Where the cells of several maps lie in one table of rows.
+
+    Each query of deformable attention reads a few points of each map, between their cells. A read
+    between cells is a sum of four cells by weights, so a whole query is one weighted sum of rows of
+    this table: an `embedding_bag`, which torch has a quick kernel for. Beside `grid_sample` per map
+    it is 20 times faster on the cpu.
 
     Each map has a border of empty cells: points outside it read nothing, without being asked about.
 
@@ -180,8 +184,11 @@ def fuse(
     text: Tensor,
     is_padding: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """What groundingdino-py's `BiAttentionBlock` gives.
+    """What groundingdino-py's `BiAttentionBlock` gives, for short texts and large images.
 
+    It projects every cell of the image into four heads of 256 numbers before it meets the text. The
+    same sums are taken in another order: the few tokens are projected back into the image's own
+    numbers, and the large matrix products are gone.
     Its guards against overflow in 16 bits, which change nothing in float32, are left out.
 
     Args:

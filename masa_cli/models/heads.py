@@ -1,4 +1,7 @@
-"""MASA's track head: what a box shows in, its embedding out (spec 6)."""
+"""Embedding heads: what RoIAlign reads in a box in, its embedding out.
+
+MASA's track head (spec 6), and part-based pooling, which needs little or no training.
+"""
 
 from __future__ import annotations
 
@@ -14,79 +17,12 @@ from torchvision.ops import roi_align
 from masa_cli.models.neck import WIDTH, ConvNorm
 from masa_cli.structures import FloatArray, State
 
+GRID = 7  # cells per side
 # Frames count alike until there are so many; then the oldest fade. A frame moves the mean by 1/n at
 # most, so embeddings a tracker remembers from a second ago are still centred alike; yet a change of
 # light is followed within a minute.
 MAX_FRAMES = 1000
-
-
-class RunningMean:
-    """Mean over frames of a vector, one frame after the other.
-
-    In float64: steps of a thousandth of a small difference would be lost in float32.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self._mean: NDArray[np.float64] = np.zeros(dim)
-        self._num_frames = 0
-
-    def after(self, frame: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Take in one frame's (dim,) vector; the mean including it."""
-        self._num_frames = min(self._num_frames + 1, MAX_FRAMES)
-        self._mean = self._mean + (frame - self._mean) / self._num_frames
-        return self._mean
-
-    def state(self) -> State:
-        """What `restore` needs."""
-        return {"mean": self._mean, "num_frames": np.array(self._num_frames)}
-
-    def restore(self, state: State) -> None:
-        """Go on from a `state()`."""
-        self._mean = np.array(state["mean"], np.float64)
-        self._num_frames = int(state["num_frames"])
-
-
-GRID = 7  # cells per side
 _FINEST_SIDE = 56  # boxes of less than twice that side, in pixels, are read from the finest level
-
-
-def box_levels(boxes: Tensor, num_levels: int) -> Tensor:
-    """(N,) the level each box is read from: coarser by one with every doubling of its side.
-
-    Args:
-        boxes: (N, 4) xyxy in pixels of the picture.
-        num_levels: the coarsest is the last.
-    """
-    sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
-    return (sides / _FINEST_SIDE + 1e-6).log2().floor().clamp(0, num_levels - 1).long()
-
-
-def box_features(
-    maps: Mapping[int, Tensor], strides: Sequence[int], boxes: Sequence[Tensor], points: int
-) -> Tensor:
-    """RoIAlign, aligned to half pixels, averaging.
-
-    Args:
-        maps: by level (B, C, H, W); only levels that a box is read from are needed.
-        strides: pixels per cell of each level.
-        boxes: for each of the B pictures (N, 4) xyxy in its pixels.
-        points: read per side of a cell of the grid; 0: one per cell of the map it spans.
-
-    Returns:
-        (sum of N, C, 7, 7) float32, in the order of the boxes; zeros for a box without area.
-    """
-    counts = torch.tensor([len(rows) for rows in boxes])
-    owners = torch.arange(len(boxes)).repeat_interleave(counts)
-    rows = torch.cat(list(boxes))
-    rois = torch.cat([owners[:, None].to(rows), rows], dim=1)  # (N, 5): picture, box
-    levels = box_levels(rows, len(strides))
-    x = next(iter(maps.values()))
-    cells = torch.empty((len(rois), x.shape[1], GRID, GRID), device=x.device)
-    for level in sorted(set(levels.tolist())):
-        here = levels == level
-        x = maps[level].float().contiguous()  # RoIAlign knows float32 on every device
-        cells[here] = roi_align(x, rois[here], GRID, 1 / strides[level], points, aligned=True)
-    return cells
 
 
 class EmbeddingHead(nn.Module):
@@ -213,6 +149,77 @@ class WhitenedPartPooling(PartPooling):
         white = self.white.detach().float().cpu().numpy().astype(np.float64)
         weighed: NDArray[np.float64] = np.einsum("dc,ncs->nds", white, stripes)
         return weighed
+
+
+class RunningMean:
+    """Running mean over frames of a vector, by which embeddings are centred.
+
+    What all cells of a frame have in common says nothing about who is who, but makes every two
+    embeddings alike. The mean is over whole frames, not over boxes: of a video with one object it
+    would become that object, and nothing but noise would be left; in crowds it did no better
+    (tests/benchmarks/embedding_choice.py). So no made-up first value is needed: a box, even alone,
+    is not the frame.
+
+    In float64: steps of a thousandth of a small difference would be lost in float32.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._mean: NDArray[np.float64] = np.zeros(dim)
+        self._num_frames = 0
+
+    def after(self, frame: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Take in one frame's (dim,) vector; the mean including it."""
+        self._num_frames = min(self._num_frames + 1, MAX_FRAMES)
+        self._mean = self._mean + (frame - self._mean) / self._num_frames
+        return self._mean
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return {"mean": self._mean, "num_frames": np.array(self._num_frames)}
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        self._mean = np.array(state["mean"], np.float64)
+        self._num_frames = int(state["num_frames"])
+
+
+def box_features(
+    maps: Mapping[int, Tensor], strides: Sequence[int], boxes: Sequence[Tensor], points: int
+) -> Tensor:
+    """RoIAlign, aligned to half pixels, averaging.
+
+    Args:
+        maps: by level (B, C, H, W); only levels that a box is read from are needed.
+        strides: pixels per cell of each level.
+        boxes: for each of the B pictures (N, 4) xyxy in its pixels.
+        points: read per side of a cell of the grid; 0: one per cell of the map it spans.
+
+    Returns:
+        (sum of N, C, 7, 7) float32, in the order of the boxes; zeros for a box without area.
+    """
+    counts = torch.tensor([len(rows) for rows in boxes])
+    owners = torch.arange(len(boxes)).repeat_interleave(counts)
+    rows = torch.cat(list(boxes))
+    rois = torch.cat([owners[:, None].to(rows), rows], dim=1)  # (N, 5): picture, box
+    levels = box_levels(rows, len(strides))
+    x = next(iter(maps.values()))
+    cells = torch.empty((len(rois), x.shape[1], GRID, GRID), device=x.device)
+    for level in sorted(set(levels.tolist())):
+        here = levels == level
+        x = maps[level].float().contiguous()  # RoIAlign knows float32 on every device
+        cells[here] = roi_align(x, rois[here], GRID, 1 / strides[level], points, aligned=True)
+    return cells
+
+
+def box_levels(boxes: Tensor, num_levels: int) -> Tensor:
+    """(N,) the level each box is read from: coarser by one with every doubling of its side.
+
+    Args:
+        boxes: (N, 4) xyxy in pixels of the picture.
+        num_levels: the coarsest is the last.
+    """
+    sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    return (sides / _FINEST_SIDE + 1e-6).log2().floor().clamp(0, num_levels - 1).long()
 
 
 def _unit_rows(vectors: NDArray[np.float64]) -> FloatArray:

@@ -46,7 +46,7 @@ class OneStage(nn.Module):
         self.scores = nn.Conv2d(variant.width, len(self.classes) + 1, 1)
         self.sides = nn.Conv2d(variant.width, 4, 1)
 
-    def begin(self) -> None:
+    def initialise(self) -> None:
         """Start training from: hardly anything anywhere, boxes of a middle size."""
         for layer, deviation, bias in (
             (self.scores, 0.01, _FIRST_LOGIT),
@@ -76,7 +76,7 @@ class OneStage(nn.Module):
             logits.append(self.scores(x).float().flatten(2).transpose(1, 2))
         return torch.cat(logits, dim=1), torch.cat(boxes, dim=1)
 
-    def cells(self, maps: Sequence[Tensor]) -> Tensor:
+    def cell_centres(self, maps: Sequence[Tensor]) -> Tensor:
         """(N, 2) the middle of each cell, x, y in pixels of the picture."""
         return torch.cat(
             [

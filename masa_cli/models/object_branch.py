@@ -18,10 +18,10 @@ from masa_cli.models.heads import GRID, box_features
 from masa_cli.models.neck import WIDTH, ConvNorm
 from masa_cli.models.variants import Variant
 
+BOX_STEPS = (0.1, 0.1, 0.2, 0.2)  # unit of the second step's deltas
 _SIDE = 8  # strides per side of a square anchor
 _RATIOS = (0.5, 1.0, 2.0)  # height over width
 _MAX_LOG_SCALE = abs(math.log(16 / 1000))  # no box grows or shrinks by more in one step
-BOX_STEPS = (0.1, 0.1, 0.2, 0.2)  # unit of the second step's deltas
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,57 +34,6 @@ class ObjectSettings:
     min_score: float = 0.02  # boxes up to it are dropped
     max_overlap: float = 0.5  # IoU above which the weaker of two is dropped
     max_boxes: int = 50
-
-
-class ProposalNetwork(nn.Module):
-    """At each cell of a map, for three shapes of anchors: is it an object, and where exactly.
-
-    Args:
-        width: channels of the maps.
-    """
-
-    def __init__(self, width: int = WIDTH) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-        self.score = nn.Conv2d(width, len(_RATIOS), 1)
-        self.deltas = nn.Conv2d(width, len(_RATIOS) * 4, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) to logits (B, 3, H, W) and deltas (B, 12, H, W)."""
-        x = F.relu(self.conv(x))
-        return self.score(x), self.deltas(x)
-
-
-class BoxNetwork(nn.Module):
-    """Of what a proposal shows: is it an object, and where exactly.
-
-    Args:
-        num_convs: convolutions before everything is joined.
-        num_layers: layers after that.
-        width: channels of the maps.
-        hidden: numbers between the layers.
-    """
-
-    def __init__(
-        self, num_convs: int, num_layers: int, width: int = WIDTH, hidden: int = 1024
-    ) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            ConvNorm(width, width, 3, nn.BatchNorm2d(width)) for _ in range(num_convs)
-        )
-        sizes = (width * GRID * GRID, *[hidden] * num_layers)
-        self.hidden = nn.ModuleList(map(nn.Linear, sizes[:-1], sizes[1:]))
-        self.score = nn.Linear(hidden, 2)
-        self.deltas = nn.Linear(hidden, 4)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, 7, 7) to logits (N, 2) of object and background, and deltas (N, 4)."""
-        for conv in self.convs:
-            x = F.relu(conv(x))
-        x = x.flatten(1)
-        for layer in self.hidden:
-            x = F.relu(layer(x))
-        return self.score(x), self.deltas(x)
 
 
 class ObjectFinder(nn.Module):
@@ -156,6 +105,57 @@ class ObjectFinder(nn.Module):
         """(N, C, 7, 7) what is inside the boxes, in the numbers the network computes with."""
         cells = box_features(dict(enumerate(maps)), self._strides, [boxes], points=0)
         return cells.to(self.boxes.score.weight.dtype)
+
+
+class ProposalNetwork(nn.Module):
+    """At each cell of a map, for three shapes of anchors: is it an object, and where exactly.
+
+    Args:
+        width: channels of the maps.
+    """
+
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.score = nn.Conv2d(width, len(_RATIOS), 1)
+        self.deltas = nn.Conv2d(width, len(_RATIOS) * 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) to logits (B, 3, H, W) and deltas (B, 12, H, W)."""
+        x = F.relu(self.conv(x))
+        return self.score(x), self.deltas(x)
+
+
+class BoxNetwork(nn.Module):
+    """Of what a proposal shows: is it an object, and where exactly.
+
+    Args:
+        num_convs: convolutions before everything is joined.
+        num_layers: layers after that.
+        width: channels of the maps.
+        hidden: numbers between the layers.
+    """
+
+    def __init__(
+        self, num_convs: int, num_layers: int, width: int = WIDTH, hidden: int = 1024
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            ConvNorm(width, width, 3, nn.BatchNorm2d(width)) for _ in range(num_convs)
+        )
+        sizes = (width * GRID * GRID, *[hidden] * num_layers)
+        self.hidden = nn.ModuleList(map(nn.Linear, sizes[:-1], sizes[1:]))
+        self.score = nn.Linear(hidden, 2)
+        self.deltas = nn.Linear(hidden, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, 7, 7) to logits (N, 2) of object and background, and deltas (N, 4)."""
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = x.flatten(1)
+        for layer in self.hidden:
+            x = F.relu(layer(x))
+        return self.score(x), self.deltas(x)
 
 
 def anchor_boxes(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:

@@ -99,6 +99,15 @@ class Variant:
 # What frames are prepared like: the published demo, or the published configurations for TAO and for
 # BDD100K. The demo resizes numbers with a fraction, the benchmarks bytes.
 PREPARATIONS = ("demo", "tao", "bdd")
+SAM_SIDE = 1024  # pixels per side of every picture: the position embedding of a ViT has one size
+
+
+@dataclass(frozen=True, slots=True)
+class SamVariant:
+    """One file with an image encoder, a prompt encoder and a mask decoder."""
+
+    summary: str  # one line for users
+    backbone: str  # name in models.backbones.BACKBONES
 
 
 def _published(demo: Picture, tao: Picture, bdd: Picture) -> Mapping[str, Picture]:
@@ -116,7 +125,6 @@ _WHOLE_BYTES = Picture(1024, 1024, 1024, rounds=True)
 _REDUCED = Picture(1536, 1536, 8, enlarges=False, filter="area", rounds=True)
 # What two CPU cores look at many times a second.
 _SMALL = Picture(640, 640, 32, enlarges=False, filter="area", rounds=True)
-
 _LITE = Variant(
     summary="small enough for a CPU, with a detector: MobileNetV2, whitened part-based pooling",
     backbone="mobilenet-v2-pyramid",
@@ -140,7 +148,6 @@ _LITE = Variant(
     # `raw` compares them by.
     frozen_blocks=7,
 )
-
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         "raw": Variant(
@@ -245,6 +252,18 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         ),
     }
 )
+SAM_PICTURE = Picture(SAM_SIDE, SAM_SIDE, SAM_SIDE)
+# The names are those of the weights in the manifest; those without "vit" are MASA's adapters.
+# In the order in which they are looked for: the lightest first.
+SAM_VARIANTS: Mapping[str, SamVariant] = MappingProxyType(
+    {
+        "sam-vit-b": SamVariant("Segment Anything, ViT-B", "sam-vit-b"),
+        "sam-b": SamVariant("the ViT-B inside MASA-SAM-B", "sam-vit-b"),
+        "sam-vit-l": SamVariant("Segment Anything, ViT-L", "sam-vit-l"),
+        "sam-vit-h": SamVariant("Segment Anything, ViT-H", "sam-vit-h"),
+        "sam-h": SamVariant("the ViT-H inside MASA-SAM-H", "sam-vit-h"),
+    }
+)
 
 
 def find_variant(name: str) -> Variant:
@@ -259,27 +278,3 @@ def find_variant(name: str) -> Variant:
             fix=f"use one of: {', '.join(VARIANTS)}; or the file of published weights",
         )
     return VARIANTS[name]
-
-
-@dataclass(frozen=True, slots=True)
-class SamVariant:
-    """One file with an image encoder, a prompt encoder and a mask decoder."""
-
-    summary: str  # one line for users
-    backbone: str  # name in models.backbones.BACKBONES
-
-
-# The names are those of the weights in the manifest; those without "vit" are MASA's adapters.
-# In the order in which they are looked for: the lightest first.
-SAM_VARIANTS: Mapping[str, SamVariant] = MappingProxyType(
-    {
-        "sam-vit-b": SamVariant("Segment Anything, ViT-B", "sam-vit-b"),
-        "sam-b": SamVariant("the ViT-B inside MASA-SAM-B", "sam-vit-b"),
-        "sam-vit-l": SamVariant("Segment Anything, ViT-L", "sam-vit-l"),
-        "sam-vit-h": SamVariant("Segment Anything, ViT-H", "sam-vit-h"),
-        "sam-h": SamVariant("the ViT-H inside MASA-SAM-H", "sam-vit-h"),
-    }
-)
-
-SAM_SIDE = 1024  # pixels per side of every picture: the position embedding of a ViT has one size
-SAM_PICTURE = Picture(SAM_SIDE, SAM_SIDE, SAM_SIDE)

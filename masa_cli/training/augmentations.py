@@ -120,23 +120,6 @@ def draw_mixed(
     return laid
 
 
-def _draw_affine(
-    shape: tuple[int, int], settings: AugmentationSettings, random: np.random.Generator
-) -> Matrix:
-    """Scaled, rotated, sheared and shifted, about the top left corner."""
-    height, width = shape
-    angle = np.deg2rad(random.uniform(-settings.max_rotation, settings.max_rotation))
-    scale = random.uniform(settings.min_scale, settings.max_scale)
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    x, y = np.tan(np.deg2rad(random.uniform(-settings.max_shear, settings.max_shear, 2)))
-    shear = np.array([[1, x, 0], [y, 1, 0], [0, 0, 1]])
-    right, down = random.uniform(-settings.max_shift, settings.max_shift, 2) * (width, height)
-    shift = np.array([[1, 0, right], [0, 1, down], [0, 0, 1]])
-    affine: Matrix = shift @ shear @ turn
-    return affine
-
-
 def render(image: Image, matrix: Matrix, canvas: Canvas) -> Image:
     """The image in the window of a view that shows the canvas: (h, w, 3) uint8.
 
@@ -203,18 +186,6 @@ def boxes_in_view(
     return boxes, kept
 
 
-def _rectangle(width: float, height: float) -> FloatArray:
-    return np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-
-
-def _common(one: FloatArray, other: FloatArray) -> tuple[FloatArray, float]:
-    """The polygon that two convex polygons have in common, (K, 2), and its area."""
-    if len(one) < 3:
-        return one, 0.0
-    area, corners = cv2.intersectConvexConvex(one, other)
-    return np.empty((0, 2), np.float32) if corners is None else corners.reshape(-1, 2), area  # type: ignore[return-value]
-
-
 def recoloured(image: Image, settings: AugmentationSettings, random: np.random.Generator) -> Image:
     """Hue, saturation and value moved at random, each only half the time, as YOLOX does."""
     most = np.array([settings.max_hue, settings.max_saturation, settings.max_value])
@@ -228,3 +199,32 @@ def recoloured(image: Image, settings: AugmentationSettings, random: np.random.G
     table = np.stack(tables, axis=-1).astype(np.uint8)[None]  # (1, 256, 3)
     hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]
+
+
+def _draw_affine(
+    shape: tuple[int, int], settings: AugmentationSettings, random: np.random.Generator
+) -> Matrix:
+    """Scaled, rotated, sheared and shifted, about the top left corner."""
+    height, width = shape
+    angle = np.deg2rad(random.uniform(-settings.max_rotation, settings.max_rotation))
+    scale = random.uniform(settings.min_scale, settings.max_scale)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    x, y = np.tan(np.deg2rad(random.uniform(-settings.max_shear, settings.max_shear, 2)))
+    shear = np.array([[1, x, 0], [y, 1, 0], [0, 0, 1]])
+    right, down = random.uniform(-settings.max_shift, settings.max_shift, 2) * (width, height)
+    shift = np.array([[1, 0, right], [0, 1, down], [0, 0, 1]])
+    affine: Matrix = shift @ shear @ turn
+    return affine
+
+
+def _rectangle(width: float, height: float) -> FloatArray:
+    return np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+
+
+def _common(one: FloatArray, other: FloatArray) -> tuple[FloatArray, float]:
+    """The polygon that two convex polygons have in common, (K, 2), and its area."""
+    if len(one) < 3:
+        return one, 0.0
+    area, corners = cv2.intersectConvexConvex(one, other)
+    return np.empty((0, 2), np.float32) if corners is None else corners.reshape(-1, 2), area  # type: ignore[return-value]

@@ -1,4 +1,7 @@
-"""Pairs become tensors, in processes of their own, and come in the order of their numbers."""
+"""Batches of pairs, made by worker processes, and the processes that train on them together.
+
+Batches come in the order of their numbers, whoever made them, so runs can be repeated and split.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from masa_cli.training.pairs import Pair, PairMaker, View
 
 # A worker that says nothing for so long is taken for dead; the slowest images take seconds.
 _BATCH_PATIENCE = 300.0  # seconds
+# The first process validates while the others wait.
+_GROUP_PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,14 +63,14 @@ class Batch:
     """B pairs.
 
     Attributes:
-        pictures: (2B, size, size, 3) uint8 RGB: B key views, then B reference views.
+        images: (2B, size, size, 3) uint8 RGB: B key views, then B reference views.
         keys: what is in each key view.
         references: what is in each reference view.
         seeds: of each pair.
         broken: what was said of images that could not be read.
     """
 
-    pictures: Tensor
+    images: Tensor
     keys: tuple[Instances, ...]
     references: tuple[Instances, ...]
     seeds: tuple[int, ...]
@@ -90,70 +95,14 @@ class Batch:
         """The same, there."""
         return replace(
             self,
-            pictures=self.pictures.to(device, non_blocking=True),
+            images=self.images.to(device, non_blocking=True),
             keys=tuple(each.to(device) for each in self.keys),
             references=tuple(each.to(device) for each in self.references),
         )
 
     def pin_memory(self) -> Batch:
-        """The same, with pictures from where a GPU fetches them fastest."""
-        return replace(self, pictures=self.pictures.pin_memory())
-
-
-class _Numbered(Dataset[Pair]):
-    """Pairs by their number."""
-
-    def __init__(self, maker: PairMaker) -> None:
-        self._maker = maker
-
-    def __getitem__(self, number: int) -> Pair:
-        return self._maker.make(number)
-
-
-def read_batches(
-    maker: PairMaker, numbers: Iterable[Sequence[int]], *, workers: int, pinned: bool
-) -> Generator[Batch, None, None]:
-    """Batches of the pairs of these numbers, in order.
-
-    Args:
-        maker: of the pairs.
-        numbers: of the pairs in each batch.
-        workers: processes that make them; 0: this one.
-        pinned: whether the pictures are to travel to a GPU.
-
-    Raises:
-        SourceError: no pair can be made, or a worker died.
-    """
-    loader = DataLoader(
-        _Numbered(maker),
-        batch_sampler=[list(part) for part in numbers],
-        num_workers=workers,
-        collate_fn=Batch.of,
-        pin_memory=pinned,
-        timeout=_BATCH_PATIENCE if workers else 0,
-        worker_init_fn=_set_up_worker,
-        # A fork would copy the locks of torch's and OpenCV's threads, and could wait forever.
-        multiprocessing_context="spawn" if workers else None,
-    )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader" not in str(error):
-            raise
-        raise SourceError(
-            f"a process that makes views died: {error}",
-            fix="use fewer --workers, or more memory; --resume goes on",
-        ) from error
-
-
-def _set_up_worker(number: int) -> None:
-    cv2.setNumThreads(0)
-    # Ctrl-C reaches all processes of a terminal; this one ends when the run does.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-# The first process validates while the others wait.
-_GROUP_PATIENCE = timedelta(hours=6)
+        """The same, with images from where a GPU fetches them fastest."""
+        return replace(self, images=self.images.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +168,6 @@ class Processes:
             dist.barrier()
 
 
-def not_yet(network: nn.Module) -> AbstractContextManager[None]:
-    """Inside, gradients are summed up, but not yet exchanged."""
-    if isinstance(network, DistributedDataParallel):
-        return network.no_sync()
-    return nullcontext()
-
-
 @contextmanager
 def processes(device: str, precision: str) -> Iterator[Processes]:
     """This process; where torchrun started it, with the others found.
@@ -243,16 +185,75 @@ def processes(device: str, precision: str) -> Iterator[Processes]:
         yield Processes(0, 1, chosen, dtype)
         return
     if chosen.type == "cuda":
-        place = int(os.environ["LOCAL_RANK"])
-        if place >= torch.cuda.device_count():
+        local_rank = int(os.environ["LOCAL_RANK"])
+        if local_rank >= torch.cuda.device_count():
             raise SettingsError(
-                f"process {place} has no GPU: this machine has {torch.cuda.device_count()}",
+                f"process {local_rank} has no GPU: this machine has {torch.cuda.device_count()}",
                 fix="give torchrun as many --nproc-per-node as there are GPUs",
             )
-        chosen = torch.device("cuda", place)
+        chosen = torch.device("cuda", local_rank)
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_GROUP_PATIENCE)
     try:
         yield Processes(dist.get_rank(), count, chosen, dtype)
     finally:
         dist.destroy_process_group()
+
+
+def not_yet(network: nn.Module) -> AbstractContextManager[None]:
+    """Inside, gradients are summed up, but not yet exchanged."""
+    if isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return nullcontext()
+
+
+def read_batches(
+    maker: PairMaker, numbers: Iterable[Sequence[int]], *, workers: int, pinned: bool
+) -> Generator[Batch, None, None]:
+    """Batches of the pairs of these numbers, in order.
+
+    Args:
+        maker: of the pairs.
+        numbers: of the pairs in each batch.
+        workers: processes that make them; 0: this one.
+        pinned: whether the images are to travel to a GPU.
+
+    Raises:
+        SourceError: no pair can be made, or a worker died.
+    """
+    loader = DataLoader(
+        _Numbered(maker),
+        batch_sampler=[list(part) for part in numbers],
+        num_workers=workers,
+        collate_fn=Batch.of,
+        pin_memory=pinned,
+        timeout=_BATCH_PATIENCE if workers else 0,
+        worker_init_fn=_set_up_worker,
+        # A fork would copy the locks of torch's and OpenCV's threads, and could wait forever.
+        multiprocessing_context="spawn" if workers else None,
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        raise SourceError(
+            f"a process that makes views died: {error}",
+            fix="use fewer --workers, or more memory; --resume goes on",
+        ) from error
+
+
+class _Numbered(Dataset[Pair]):
+    """Pairs by their number."""
+
+    def __init__(self, maker: PairMaker) -> None:
+        self._maker = maker
+
+    def __getitem__(self, number: int) -> Pair:
+        return self._maker.make(number)
+
+
+def _set_up_worker(number: int) -> None:
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches all processes of a terminal; this one ends when the run does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes on: tables as CSV, and a picture of them."""
+"""What a run tells of itself while it goes on: tables as CSV, a plot of them, TensorBoard."""
 
 from __future__ import annotations
 

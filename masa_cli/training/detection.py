@@ -11,9 +11,7 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from masa_cli.models.lite_heads import OneStage
 from masa_cli.training.batches import Instances
-from masa_cli.training.object_prior import Seen, SeenViews, mean_of_images
-
-NOTHING = -1  # in place of an object's number
+from masa_cli.training.object_prior import BACKGROUND, BatchFeatures, ViewFeatures, mean_of_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +24,39 @@ class AlignmentSettings:
     least_reach: float = 6.0  # cells within it of a small object's middle may stand for it, pixels
 
 
+@dataclass(frozen=True, slots=True)
+class DetectionSettings:
+    """How cells are chosen, and how the losses weigh."""
+
+    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+    score_weight: float = 1.0
+    place_weight: float = 2.0
+    background: float = 0.75  # weight of cells that stand for nothing
+    focus: float = 2.0  # power of their scores in that weight: the surer they err, the more
+
+
 def align(
     scores: Tensor,
     boxes: Tensor,
-    places: Tensor,
+    centres: Tensor,
     objects: Tensor,
     labels: Tensor,
     settings: AlignmentSettings,
 ) -> tuple[Tensor, Tensor]:
-    """(N,) the object each cell stands for, or NOTHING; (N,) how well, 0 to 1.
+    """(N,) the object each cell stands for, or BACKGROUND; (N,) how well, 0 to 1.
+
+    Task alignment (TOOD, arXiv 2108.07755): a cell counts for an object by how well its score and
+    its box fit together, so no sizes or distances have to be set for levels.
 
     Args:
         scores: (N, K) of classes, 0 to 1.
         boxes: (N, 4) xyxy that the cells say.
-        places: (N, 2) middles of the cells.
+        centres: (N, 2) centres of the cells.
         objects: (M, 4) xyxy.
         labels: (M,) their classes.
         settings: the choice.
     """
-    assigned = torch.full((len(boxes),), NOTHING, dtype=torch.int64, device=boxes.device)
+    assigned = torch.full((len(boxes),), BACKGROUND, dtype=torch.int64, device=boxes.device)
     quality = torch.zeros(len(boxes), device=boxes.device)
     if not len(objects):
         return assigned, quality
@@ -52,7 +64,7 @@ def align(
     fit = scores[:, labels] ** settings.score_power * overlaps**settings.overlap_power
     middles = (objects[:, :2] + objects[:, 2:]) / 2
     reach = ((objects[:, 2:] - objects[:, :2]) / 2).clamp(min=settings.least_reach)
-    within = ((places[:, None] - middles).abs() < reach).all(dim=2)
+    within = ((centres[:, None] - middles).abs() < reach).all(dim=2)
     fit = torch.where(within, fit.clamp(min=1e-12), 0)
     best = fit.topk(min(settings.cells, len(fit)), dim=0).values[-1].clamp(min=1e-13)  # (M,)
     chosen = fit >= best
@@ -69,43 +81,32 @@ def align(
     return assigned, quality
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionSettings:
-    """How cells are chosen, and how the losses weigh."""
-
-    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
-    score_weight: float = 1.0
-    place_weight: float = 2.0
-    background: float = 0.75  # weight of cells that stand for nothing
-    focus: float = 2.0  # power of their scores in that weight: the surer they err, the more
-
-
 def detection_losses(
-    detector: OneStage, seen: Seen, settings: DetectionSettings
+    detector: OneStage, features: BatchFeatures, settings: DetectionSettings
 ) -> dict[str, Tensor]:
     """The losses of both views of a batch by name.
 
     Args:
-        detector: says what it sees.
-        seen: the batch.
+        detector: gives logits and boxes of all cells.
+        features: the batch.
         settings: of the choice of cells, and the losses.
     """
     losses = [
         each
-        for view in (seen.key, seen.reference)
+        for view in (features.key, features.reference)
         for each in _losses_of_view(detector, view, settings)
     ]
     return mean_of_images(losses)
 
 
 def _losses_of_view(
-    detector: OneStage, view: SeenViews, settings: DetectionSettings
+    detector: OneStage, view: ViewFeatures, settings: DetectionSettings
 ) -> list[dict[str, Tensor]]:
     maps = [view.maps[level] for level in sorted(view.maps)]
     logits, boxes = detector(maps)
-    places = detector.cells(maps)
+    centres = detector.cell_centres(maps)
     return [
-        _losses(own_logits, own_boxes, places, instances, settings)
+        _losses(own_logits, own_boxes, centres, instances, settings)
         for own_logits, own_boxes, instances in zip(logits, boxes, view.instances, strict=True)
     ]
 
@@ -113,7 +114,7 @@ def _losses_of_view(
 def _losses(
     logits: Tensor,
     boxes: Tensor,
-    places: Tensor,
+    centres: Tensor,
     instances: Instances,
     settings: DetectionSettings,
 ) -> dict[str, Tensor]:
@@ -121,34 +122,34 @@ def _losses(
         assigned, quality = align(
             logits.sigmoid(),
             boxes,
-            places,
+            centres,
             instances.boxes,
             instances.labels,
             settings.alignment,
         )
-        stands = assigned != NOTHING
+        stands = assigned != BACKGROUND
         own = assigned[stands]
         target = torch.zeros_like(logits)
         target[stands, instances.labels[own]] = quality[stands]
         target[stands, -1] = quality[stands]
-        counts = ~_ignored(places, instances, logits.shape[1]) | (target > 0)
+        counts = ~_ignored(centres, instances, logits.shape[1]) | (target > 0)
         surprise = settings.background * logits.sigmoid() ** settings.focus
         weight = torch.where(target > 0, target, surprise) * counts
         total = quality.sum().clamp(min=1)
     score = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
-    place = generalized_box_iou_loss(boxes[stands], instances.boxes[own])
+    box = generalized_box_iou_loss(boxes[stands], instances.boxes[own])
     return {
         "detection score": settings.score_weight * score / total,
-        "detection place": settings.place_weight * (place * quality[stands]).sum() / total,
+        "detection place": settings.place_weight * (box * quality[stands]).sum() / total,
     }
 
 
-def _ignored(places: Tensor, instances: Instances, num_scores: int) -> Tensor:
+def _ignored(centres: Tensor, instances: Instances, num_scores: int) -> Tensor:
     """(N, K + 1) which scores of which cells nothing is known about."""
     boxes = instances.ignored_boxes
-    inside = (places[:, None] > boxes[:, :2]) & (places[:, None] < boxes[:, 2:])
+    inside = (centres[:, None] > boxes[:, :2]) & (centres[:, None] < boxes[:, 2:])
     rows, regions = inside.all(dim=2).nonzero().unbind(1)
-    unknown = torch.zeros(len(places), num_scores, dtype=torch.bool, device=places.device)
+    unknown = torch.zeros(len(centres), num_scores, dtype=torch.bool, device=centres.device)
     unknown[rows, instances.ignored_labels[regions]] = True
     unknown[rows, -1] = True
     return unknown

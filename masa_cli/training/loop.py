@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from masa_cli.models.variants import Variant
 from masa_cli.progress import RunProgress
 from masa_cli.training.batches import Batch, Processes, not_yet
-from masa_cli.training.object_prior import Seen, SeenViews
+from masa_cli.training.object_prior import BatchFeatures, ViewFeatures
 from masa_cli.training.objectives import Objective
 from masa_cli.training.recipe import OptimiserSettings, Recipe, learning_rate
 
@@ -70,16 +70,16 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch, weighed, by name; their sum is to become small."""
-        seen = self.look(batch)
+        features = self.extract(batch)
         losses: dict[str, Tensor] = {}
         for objective, settings in self.objectives:
             with self.watch.stage(objective.part):
-                losses |= objective.losses(self.parts[objective.part], seen, settings)
+                losses |= objective.losses(self.parts[objective.part], features, settings)
         return losses
 
-    def look(self, batch: Batch) -> Seen:
-        """What the network sees in the views."""
-        x = batch.pictures.permute(0, 3, 1, 2)  # (2B, 3, size, size)
+    def extract(self, batch: Batch) -> BatchFeatures:
+        """The fused maps of all views, with what is in them."""
+        x = batch.images.permute(0, 3, 1, 2)  # (2B, 3, size, size)
         size = x.shape[-1]
         with (
             self.watch.stage("backbone"),
@@ -94,11 +94,11 @@ class Trainee(nn.Module):
             {level: x[part] for level, x in fused.items()}
             for part in (slice(half), slice(half, None))
         )
-        return Seen(
+        return BatchFeatures(
             self.variant,
             size,
-            SeenViews(key, batch.keys),
-            SeenViews(reference, batch.references),
+            ViewFeatures(key, batch.keys),
+            ViewFeatures(reference, batch.references),
             batch.seeds,
         )
 
@@ -248,11 +248,11 @@ class Trainer:
 
     def _change(self) -> float:
         """Change the weights by the gradients; the length these had."""
-        most = self._recipe.optimiser.max_gradient
+        max_norm = self._recipe.optimiser.max_gradient
         with self.watch.stage("optimiser"):
             self._scaler.unscale_(self._optimiser)
             weights = [w for w in self.trainee.parameters() if w.requires_grad]
-            length = nn.utils.clip_grad_norm_(weights, most)
+            length = nn.utils.clip_grad_norm_(weights, max_norm)
             self._scaler.step(self._optimiser)
             self._scaler.update()
             self._optimiser.zero_grad(set_to_none=True)

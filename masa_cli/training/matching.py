@@ -13,14 +13,14 @@ from masa_cli.training.batches import Instances
 from masa_cli.training.object_prior import (
     BACKGROUND,
     AssignSettings,
-    Seen,
-    SeenViews,
+    BatchFeatures,
+    ViewFeatures,
     assign,
     mean_of_images,
     sample,
 )
 
-NOTHING = -1  # in place of an object's number: there is no such object
+UNMATCHED = -1  # in place of an object's number: there is no such object
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +34,83 @@ class ContrastSettings:
     temperature: float = 1.0  # dot products are divided by it; no unit
 
 
-def same_object(key_objects: Tensor, reference_objects: Tensor, partners: Tensor) -> Tensor:
-    """(P, Q) bool: whether two boxes show one object.
+@dataclass(frozen=True, slots=True)
+class MatchingSettings:
+    """Which boxes are embedded, and what their embeddings are trained by."""
+
+    draw: AssignSettings = field(
+        default_factory=lambda: AssignSettings(
+            positive_overlap=0.7,
+            negative_overlap=0.3,
+            num_samples=512,
+            positive_share=0.5,
+            max_negatives=3.0,
+            balanced=True,
+        )
+    )
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
+    copies: int = 0  # of each true box, moved and resized at random
+    copy_shift: float = 0.15  # how far sides of copies are moved, of width and height
+
+
+def matching_losses(
+    head: EmbeddingHead, features: BatchFeatures, settings: MatchingSettings
+) -> dict[str, Tensor]:
+    """The losses of a batch by name.
 
     Args:
-        key_objects: (P,) number of the object in the key view that each box is assigned to.
-        reference_objects: (Q,) the same of the reference view; NOTHING for background.
-        partners: for each object of the key view its number in the reference view, or NOTHING.
+        head: makes embeddings.
+        features: the batch, perhaps with proposals.
+        settings: of the draw and the losses.
     """
-    partner = partners.long()[key_objects]  # (P,)
-    return (partner[:, None] == reference_objects) & (partner[:, None] != NOTHING)
+    generators = features.generators()
+    views = (features.key, features.reference)
+    drawn = [_draw(view, settings, generators) for view in views]
+    keys = [(boxes[assigned >= 0], assigned[assigned >= 0]) for boxes, assigned in drawn[0]]
+    embeddings = [
+        embed(head, features, view, [boxes for boxes, _ in rows])
+        for view, rows in zip(views, (keys, drawn[1]), strict=True)
+    ]
+    losses = []
+    for index in range(len(generators)):
+        partners = partners_of(
+            features.key.instances[index].ids, features.reference.instances[index].ids
+        )
+        same = same_object(keys[index][1], drawn[1][index][1], partners)
+        key, reference = (rows[index] for rows in embeddings)
+        losses.append(embedding_losses(key, reference, same, settings.contrast))
+    return mean_of_images(losses)
 
 
-def partners_of(key_ids: Tensor, reference_ids: Tensor) -> Tensor:
-    """(N,) for each of N instances its place among the M instances of the other view, or NOTHING.
+def embed(
+    head: EmbeddingHead, features: BatchFeatures, views: ViewFeatures, boxes: list[Tensor]
+) -> list[Tensor]:
+    """(N, D) float32 embeddings of the boxes (N, 4) of each view."""
+    cells = box_features(views.maps, features.variant.strides, boxes, features.variant.points)
+    rows: Tensor = head(cells)
+    return list(torch.split(rows.float(), [len(each) for each in boxes]))
+
+
+def embedding_losses(
+    key: Tensor, reference: Tensor, same: Tensor, settings: ContrastSettings
+) -> dict[str, Tensor]:
+    """Both losses of one image by name, weighed (spec 10.4).
 
     Args:
-        key_ids: (N,) names of instances, positive; any other is never matched.
-        reference_ids: (M,).
+        key: (P, D) embeddings.
+        reference: (Q, D) embeddings.
+        same: (P, Q) bool.
+        settings: of the losses.
     """
-    same = (key_ids[:, None] == reference_ids) & (key_ids[:, None] > 0)  # (N, M)
-    if not same.shape[1]:
-        return torch.full_like(key_ids, NOTHING)
-    return torch.where(same.any(1), same.int().argmax(1), NOTHING)
+    cosines = F.normalize(key, dim=1) @ F.normalize(reference, dim=1).T
+    cosine = cosine_loss(
+        cosines, same, margin=settings.cosine_margin, negatives=settings.cosine_negatives
+    )
+    return {
+        "contrast": settings.weight
+        * contrastive_loss(key @ reference.T / settings.temperature, same),
+        "cosine": settings.cosine_weight * cosine,
+    }
 
 
 def contrastive_loss(logits: Tensor, same: Tensor) -> Tensor:
@@ -108,76 +162,33 @@ def cosine_loss(cosines: Tensor, same: Tensor, *, margin: float, negatives: floa
     return torch.cat([costs[same], different]).mean()
 
 
-def embedding_losses(
-    key: Tensor, reference: Tensor, same: Tensor, settings: ContrastSettings
-) -> dict[str, Tensor]:
-    """Both losses by name, weighed.
+def same_object(key_objects: Tensor, reference_objects: Tensor, partners: Tensor) -> Tensor:
+    """(P, Q) bool: whether two boxes show one object.
 
     Args:
-        key: (P, D) embeddings.
-        reference: (Q, D) embeddings.
-        same: (P, Q) bool.
-        settings: of the losses.
+        key_objects: (P,) number of the object in the key view that each box is assigned to.
+        reference_objects: (Q,) the same of the reference view; UNMATCHED for background.
+        partners: for each object of the key view its number in the reference view, or UNMATCHED.
     """
-    cosines = F.normalize(key, dim=1) @ F.normalize(reference, dim=1).T
-    cosine = cosine_loss(
-        cosines, same, margin=settings.cosine_margin, negatives=settings.cosine_negatives
-    )
-    return {
-        "contrast": settings.weight
-        * contrastive_loss(key @ reference.T / settings.temperature, same),
-        "cosine": settings.cosine_weight * cosine,
-    }
+    partner = partners.long()[key_objects]  # (P,)
+    return (partner[:, None] == reference_objects) & (partner[:, None] != UNMATCHED)
 
 
-@dataclass(frozen=True, slots=True)
-class MatchingSettings:
-    """Which boxes are embedded, and what their embeddings are trained by."""
-
-    draw: AssignSettings = field(
-        default_factory=lambda: AssignSettings(
-            positive_overlap=0.7,
-            negative_overlap=0.3,
-            num_samples=512,
-            positive_share=0.5,
-            max_negatives=3.0,
-            balanced=True,
-        )
-    )
-    contrast: ContrastSettings = field(default_factory=ContrastSettings)
-    copies: int = 0  # of each true box, moved and resized at random
-    copy_shift: float = 0.15  # how far sides of copies are moved, of width and height
-
-
-def matching_losses(
-    head: EmbeddingHead, seen: Seen, settings: MatchingSettings
-) -> dict[str, Tensor]:
-    """The losses of a batch by name.
+def partners_of(key_ids: Tensor, reference_ids: Tensor) -> Tensor:
+    """(N,) for each of N instances its index among the M instances of the other view, or UNMATCHED.
 
     Args:
-        head: makes embeddings.
-        seen: the batch, perhaps with proposals.
-        settings: of the draw and the losses.
+        key_ids: (N,) names of instances, positive; any other is never matched.
+        reference_ids: (M,).
     """
-    generators = seen.generators()
-    views = (seen.key, seen.reference)
-    drawn = [_draw(view, settings, generators) for view in views]
-    keys = [(boxes[assigned >= 0], assigned[assigned >= 0]) for boxes, assigned in drawn[0]]
-    embeddings = [
-        embed(head, seen, view, [boxes for boxes, _ in rows])
-        for view, rows in zip(views, (keys, drawn[1]), strict=True)
-    ]
-    losses = []
-    for place in range(len(generators)):
-        partners = partners_of(seen.key.instances[place].ids, seen.reference.instances[place].ids)
-        same = same_object(keys[place][1], drawn[1][place][1], partners)
-        key, reference = (rows[place] for rows in embeddings)
-        losses.append(embedding_losses(key, reference, same, settings.contrast))
-    return mean_of_images(losses)
+    same = (key_ids[:, None] == reference_ids) & (key_ids[:, None] > 0)  # (N, M)
+    if not same.shape[1]:
+        return torch.full_like(key_ids, UNMATCHED)
+    return torch.where(same.any(1), same.int().argmax(1), UNMATCHED)
 
 
 def _draw(
-    views: SeenViews, settings: MatchingSettings, generators: list[torch.Generator]
+    views: ViewFeatures, settings: MatchingSettings, generators: list[torch.Generator]
 ) -> list[tuple[Tensor, Tensor]]:
     """For each view the drawn boxes (N, 4), and the instance each stands for, or BACKGROUND."""
     drawn = []
@@ -186,8 +197,8 @@ def _draw(
         boxes = torch.cat([instances.boxes, _copies(instances, settings, generator), found])
         assigned = assign(boxes, instances.boxes, settings.draw)
         positives, negatives = sample(assigned, settings.draw, generator)
-        places = torch.cat([positives, negatives])
-        drawn.append((boxes[places], assigned[places].clamp(min=BACKGROUND)))
+        drawn_rows = torch.cat([positives, negatives])
+        drawn.append((boxes[drawn_rows], assigned[drawn_rows].clamp(min=BACKGROUND)))
     return drawn
 
 
@@ -197,10 +208,3 @@ def _copies(instances: Instances, settings: MatchingSettings, generator: torch.G
     noise = torch.rand(boxes.shape, generator=generator).to(boxes.device) * 2 - 1
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     return boxes + noise * settings.copy_shift * sides
-
-
-def embed(head: EmbeddingHead, seen: Seen, views: SeenViews, boxes: list[Tensor]) -> list[Tensor]:
-    """(N, D) float32 embeddings of the boxes (N, 4) of each view."""
-    cells = box_features(views.maps, seen.variant.strides, boxes, seen.variant.points)
-    rows: Tensor = head(cells)
-    return list(torch.split(rows.float(), [len(each) for each in boxes]))

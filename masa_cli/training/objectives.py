@@ -25,7 +25,7 @@ from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import Variant, find_variant
 from masa_cli.training.detection import DetectionSettings, detection_losses
 from masa_cli.training.matching import MatchingSettings, matching_losses
-from masa_cli.training.object_prior import ObjectPriorSettings, Seen, object_prior_losses
+from masa_cli.training.object_prior import BatchFeatures, ObjectPriorSettings, object_prior_losses
 from masa_cli.weights.manifest import find_weights
 
 Losses = Mapping[str, Tensor]
@@ -38,12 +38,12 @@ class Objective:
     Attributes:
         part: name of the part of the network that is trained, as in files of weights.
         build: makes it for a variant and the names of the classes in the data.
-        losses: of a batch, weighed, by name; of the part, what is seen, the settings.
+        losses: of a batch, weighed, by name; of the part, the features, the settings.
     """
 
     part: str
     build: Callable[[Variant, tuple[str, ...]], nn.Module]
-    losses: Callable[[Any, Seen, Any], Losses]
+    losses: Callable[[Any, BatchFeatures, Any], Losses]
 
 
 OBJECTIVES: Mapping[type, Objective] = MappingProxyType(
@@ -51,7 +51,7 @@ OBJECTIVES: Mapping[type, Objective] = MappingProxyType(
         DetectionSettings: Objective("detector", OneStage, detection_losses),
         ObjectPriorSettings: Objective(
             "objects",
-            # As in MASA's training, more places are looked at than later.
+            # As in MASA's training, more candidates are looked at than later.
             lambda variant, classes: ObjectFinder(variant, ObjectSettings(level_proposals=2000)),
             object_prior_losses,
         ),
@@ -73,7 +73,7 @@ _DEVIATIONS = (
 )
 
 
-def first_weights(
+def initial_weights(
     variant: str,
     objectives: Sequence[Objective],
     classes: tuple[str, ...],
@@ -81,7 +81,7 @@ def first_weights(
     start: Path | None,
     weights_dir: Path | None,
     seed: int,
-    lets_through: bool = False,
+    identity_init: bool = False,
 ) -> dict[str, nn.Module]:
     """All parts of a network, ready to be trained.
 
@@ -93,7 +93,7 @@ def first_weights(
             package or published file it comes in, all else begins at random.
         weights_dir: folder of weights, where the user named one.
         seed: of what begins at random.
-        lets_through: whether what begins at random then lets through what the backbone sees.
+        identity_init: whether neck, fusion and head then begin as the identity, not at random.
 
     Raises:
         WeightsError: a file is missing, or not the variant's.
@@ -111,14 +111,14 @@ def first_weights(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for name, part in parts.items():
-                begin(part.to_empty(device="cpu"), name)
-                if lets_through and name in _PASSAGES:
-                    _PASSAGES[name](part)
+                initialise(part.to_empty(device="cpu"), name)
+                if identity_init and name in _IDENTITY_INITS:
+                    _IDENTITY_INITS[name](part)
     return {"backbone": backbone, **parts}
 
 
 @torch.no_grad()
-def begin(part: nn.Module, name: str) -> None:
+def initialise(part: nn.Module, name: str) -> None:
     """Draw the weights of a part that is called that."""
     for inner, module in part.named_modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
@@ -128,12 +128,12 @@ def begin(part: nn.Module, name: str) -> None:
                 nn.init.normal_(module.weight, std=deviation)
                 nn.init.zeros_(module.bias)
     if isinstance(part, OneStage):
-        part.begin()
+        part.initialise()
 
 
 @torch.no_grad()
-def _let_maps_through(part: nn.Module) -> None:
-    """Of neck and fusion: 3x3 convolutions begin as the identity, 1x1 as rotations.
+def _init_maps_as_identity(part: nn.Module) -> None:
+    """Neck and fusion: 3x3 convolutions begin as the identity, 1x1 as rotations.
 
     Then all levels of the pyramid show the same things in the same channels, and a box looks alike
     from whichever it is read. Begun at random, levels have nothing in common: regions found again
@@ -149,8 +149,8 @@ def _let_maps_through(part: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _let_stripes_through(part: nn.Module) -> None:
-    """Of the head: rows of a box are told apart, columns not, so a mirror image looks alike."""
+def _init_head_as_part_pooling(part: nn.Module) -> None:
+    """The head: rows of a box are told apart, columns not, so a mirror image looks alike."""
     head = cast(EmbeddingHead, part)
     for conv in head.convs:
         nn.init.dirac_(conv.conv.weight)  # type: ignore[union-attr, arg-type] # a ConvNorm
@@ -162,6 +162,10 @@ def _let_stripes_through(part: nn.Module) -> None:
     nn.init.orthogonal_(head.embedding.weight)
 
 
-_PASSAGES: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
-    {"neck": _let_maps_through, "fusion": _let_maps_through, "head": _let_stripes_through}
+_IDENTITY_INITS: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
+    {
+        "neck": _init_maps_as_identity,
+        "fusion": _init_maps_as_identity,
+        "head": _init_head_as_part_pooling,
+    }
 )

@@ -1,7 +1,7 @@
 """Pairs of views: one image twice, with the instances that are in both known exactly (spec 10.2).
 
-Pair number n of a seed is always the same, whoever makes it and whenever: so runs can be repeated,
-resumed, and split over processes.
+Images are augmented, mixed, tiled to mosaics, and given more objects by copy-paste. Pair number n
+of a seed is always the same, whoever makes it and whenever: runs can be repeated and resumed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,167 @@ from masa_cli.training.augmentations import (
 from masa_cli.training.regions import Regions, RegionSet, box_outline
 
 _OPAQUE = 128  # of 255; what is less so belongs to no box
+_BESIDE = 0.5  # chance that an object comes beside the one before, at about its size
+_STRETCH = 1.25  # how much larger or smaller it may be then
+_APART = np.array([1.2, 0.2])  # how far from it at most, of its own width and height
+_MAX_SCALE = 1.5  # a cutout is enlarged no more than so
+_MIN_GAIN, _MAX_GAIN = 0.7, 1.3  # what its colours are multiplied by
+_MIN_SIDE = 5  # pixels; smaller objects are not pasted
+_OCCLUDED = 0.65  # share of a box that is covered, above which what it holds is to be ignored
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One view and the instances in it.
+
+    Attributes:
+        image: (size, size, 3) uint8 RGB.
+        boxes: (N, 4) float32 xyxy, pixels of the view.
+        ids: (N,) int64, from 1: the same instance has the same number in both views of a pair.
+        labels: (N,) int64, its class.
+        ignored_boxes: (K, 4) float32 xyxy, where there may be more.
+        ignored_labels: (K,) int64, of that class.
+    """
+
+    image: Image
+    boxes: FloatArray
+    ids: IntArray
+    labels: IntArray
+    ignored_boxes: FloatArray
+    ignored_labels: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two views of one image.
+
+    Attributes:
+        key: the first view.
+        reference: the second.
+        seed: for what is drawn at random in a step of training with this pair.
+        broken: what was said of images that could not be read on the way here.
+    """
+
+    key: View
+    reference: View
+    seed: int
+    broken: tuple[str, ...] = ()
+
+
+class PairMaker:
+    """Makes pairs of a set of images by their number.
+
+    Args:
+        regions: the images.
+        settings: of the views.
+        seed: another one gives other pairs.
+        cutouts: objects to paste into them.
+    """
+
+    MAX_ATTEMPTS = 15
+
+    def __init__(
+        self,
+        regions: RegionSet,
+        settings: AugmentationSettings,
+        seed: int,
+        cutouts: Cutouts | None = None,
+    ) -> None:
+        self._regions, self._settings, self._seed = regions, settings, seed
+        self._cutouts = cutouts
+
+    def make(self, number: int, *, index: int | None = None) -> Pair:
+        """The pair of that number.
+
+        Images that cannot be read are passed over, and named in the pair; a draw that leaves a view
+        without instances is repeated.
+
+        Args:
+            number: from 0.
+            index: of the image in the set; None: a random one.
+
+        Raises:
+            SourceError: no pair was found in 15 attempts.
+        """
+        broken: list[str] = []
+        for attempt in range(self.MAX_ATTEMPTS):
+            random = np.random.default_rng((self._seed, number, attempt))
+            first = int(random.integers(len(self._regions))) if index is None else index
+            try:
+                is_mosaic = random.random() < self._settings.mosaic_chance
+                layers = self._layers(first, random, 3 if is_mosaic else self._mixed(random))
+            except SourceError as error:
+                broken.append(error.problem)
+                continue
+            make = make_mosaic if is_mosaic else make_view
+            key, reference = (make(layers, self._settings, random) for _ in range(2))
+            if len(key.boxes) and len(reference.boxes):
+                return Pair(key, reference, int(random.integers(2**31)), tuple(broken))
+        raise SourceError(
+            f"no two views with instances in {self.MAX_ATTEMPTS} attempts"
+            + (f"; {broken[0]}" if broken else f", the last of {self._regions.files[first]}"),
+            fix="prepare images with larger regions, or make views less extreme with --set views.…",
+        )
+
+    def _mixed(self, random: np.random.Generator) -> int:
+        """How many images are mixed into the first."""
+        return int(random.random() < self._settings.mix_chance)
+
+    def _layers(self, first: int, random: np.random.Generator, others: int) -> list[_Layer]:
+        """The image, and so many others at random."""
+        indices = [first, *random.integers(len(self._regions), size=others).tolist()]
+        layers: list[_Layer] = []
+        for index in indices:
+            regions = self._regions[index]
+            first_id = 1 + sum(len(layer.regions.boxes) for layer in layers)
+            pixels = _sized(read_image(regions.file), regions)
+            if self._cutouts and random.random() < self._settings.paste_chance:
+                pixels, regions = copy_paste(pixels, regions, self._cutouts, self._settings, random)
+            layers.append(_Layer(pixels, regions, first_id))
+        return layers
+
+
+def make_view(
+    layers: list[_Layer], settings: AugmentationSettings, random: np.random.Generator
+) -> View:
+    """A random view of one image, or of two mixed into each other."""
+    canvas = draw_canvas(layers[0].regions.size, settings, random)
+    matrices = [canvas.own] + [
+        draw_mixed(layer.regions.size, canvas.shape, settings, random) for layer in layers[1:]
+    ]
+    picture = _mixed(layers, matrices, canvas, settings.mix_share)
+    picture = framed(recoloured(picture, settings, random), canvas)
+    boxes, ids, labels = [], [], []
+    for layer, matrix in zip(layers, matrices, strict=True):
+        found, kept = boxes_in_view(layer.regions.outlines, matrix, canvas, settings)
+        boxes.append(found[kept])
+        ids.append(layer.first_id + np.flatnonzero(kept))
+        labels.append(layer.regions.labels[kept])
+    return _view(picture, np.concatenate(boxes), np.concatenate(ids), np.concatenate(labels))
+
+
+def make_mosaic(
+    layers: list[_Layer], settings: AugmentationSettings, random: np.random.Generator
+) -> View:
+    """A random view of each of four images, side by side."""
+    half = settings.size // 2
+    quarters = [make_view([layer], replace(settings, size=half), random) for layer in layers]
+    picture = np.concatenate(
+        [
+            np.concatenate([quarter.image for quarter in quarters[row : row + 2]], 1)
+            for row in (0, 2)
+        ]
+    )
+    corners = [np.array([x, y, x, y], np.float32) for y in (0, half) for x in (0, half)]
+    pairs = list(zip(quarters, corners, strict=True))
+    return View(
+        picture,
+        np.concatenate([each.boxes + corner for each, corner in pairs]),
+        np.concatenate([each.ids for each in quarters]),
+        np.concatenate([each.labels for each in quarters]),
+        np.concatenate([each.ignored_boxes + corner for each, corner in pairs]),
+        np.concatenate([each.ignored_labels for each in quarters]),
+    )
 
 
 class Cutouts:
@@ -47,7 +208,7 @@ class Cutouts:
         self._chances = chances / chances.sum()
 
     def draw(self, random: np.random.Generator) -> tuple[int, Image]:
-        """A class, and an object of it: (H, W, 4) uint8 RGBA, no larger than what can be seen.
+        """A class, and an object of it: (H, W, 4) uint8 RGBA, no larger than what is opaque.
 
         Raises:
             SourceError: the picture cannot be read, has no transparency, or shows nothing.
@@ -91,16 +252,7 @@ def find_cutouts(folder: Path, regions: RegionSet) -> Cutouts:
     return Cutouts([files.get(name, []) for name in regions.classes], counts.tolist())
 
 
-_BESIDE = 0.5  # chance that an object comes beside the one before, at about its size
-_STRETCH = 1.25  # how much larger or smaller it may be then
-_APART = np.array([1.2, 0.2])  # how far from it at most, of its own width and height
-_ENLARGED = 1.5  # a cutout is enlarged no more than so
-_DARKEST, _BRIGHTEST = 0.7, 1.3  # what its colours are multiplied by
-_LEAST = 5  # pixels; smaller objects are not pasted
-_HIDDEN = 0.65  # share of a box that is covered, above which what it holds is to be ignored
-
-
-def pasted(
+def copy_paste(
     image: Image,
     regions: Regions,
     cutouts: Cutouts,
@@ -108,6 +260,9 @@ def pasted(
     random: np.random.Generator,
 ) -> tuple[Image, Regions]:
     """An image with some more objects in it, and its regions with theirs, those at the end.
+
+    As in simple copy-paste (arXiv 2012.07177): more scenes than were photographed, and objects
+    behind others. What is pasted is in both views of a pair.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -127,109 +282,18 @@ def pasted(
         label, cutout = cutouts.draw(random)
         before = boxes[-1] if boxes and random.random() < _BESIDE else None
         side = _side(size, before, settings, random)
-        scale = min(side / max(cutout.shape[:2]), _ENLARGED)
+        scale = min(side / max(cutout.shape[:2]), _MAX_SCALE)
         own = np.round(np.array(cutout.shape[1::-1]) * scale).astype(int)
-        if own.min() < _LEAST or (own > size).any():
+        if own.min() < _MIN_SIDE or (own > size).any():
             continue
         corner = random.uniform(0, size - own)
         if before is not None:
             corner = before[:2] + random.uniform(-1, 1, 2) * _APART * own
         left, top = np.clip(corner, 0, size - own).astype(int).tolist()
-        _lay(image, _seen(cutout, own, random), left, top)
+        _paste(image, _varied(cutout, own, random), left, top)
         boxes.append(np.array([left, top, left + own[0], top + own[1]], np.float32))
         labels.append(label)
     return image, _with(regions, np.array(boxes, np.float32).reshape(-1, 4), labels)
-
-
-def _side(
-    size: FloatArray,
-    before: FloatArray | None,
-    settings: AugmentationSettings,
-    random: np.random.Generator,
-) -> float:
-    """The longer side of an object, pixels."""
-    if before is not None:
-        return float((before[2:] - before[:2]).max() * _STRETCH ** random.uniform(-1, 1))
-    limits = np.log([settings.min_pasted, settings.max_pasted])
-    return float(size.max() * np.exp(random.uniform(*limits)))
-
-
-def _seen(cutout: Image, size: FloatArray, random: np.random.Generator) -> FloatArray:
-    """(h, w, 4) the cutout in that size, perhaps mirrored, lighter or darker.
-
-    Its colours are multiplied by how opaque it is, which is 0 to 1.
-    """
-    pixels = cutout.astype(np.float32)
-    pixels[..., 3] /= 255
-    pixels[..., :3] *= pixels[..., 3:]
-    if random.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    shrinks = size[0] < pixels.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    seen: FloatArray = cv2.resize(pixels, size.tolist(), interpolation=how)  # type: ignore[assignment]
-    seen[..., :3] *= random.uniform(_DARKEST, _BRIGHTEST)
-    return seen
-
-
-def _lay(image: Image, seen: FloatArray, left: int, top: int) -> None:
-    """Cover a part of the image, in place."""
-    part = image[top : top + seen.shape[0], left : left + seen.shape[1]]
-    mixed = seen[..., :3] + part * (1 - seen[..., 3:])
-    part[:] = np.clip(mixed, 0, 255).round().astype(np.uint8)
-
-
-def _with(regions: Regions, boxes: FloatArray, labels: list[int]) -> Regions:
-    """The regions and those that were pasted, in order; what these hide is to be ignored."""
-    together = np.concatenate([regions.boxes, boxes])
-    shared = intersection(together, boxes) / np.maximum(area(together), 1)[:, None]
-    numbers, pasting = np.arange(len(together)), len(regions.boxes) + np.arange(len(boxes))
-    is_later = pasting > numbers[:, None]
-    hidden = ((shared > _HIDDEN) & is_later).any(axis=1)
-    known = np.concatenate([regions.labels, np.array(labels, np.int64)])
-    return replace(
-        regions,
-        boxes=together,
-        labels=np.where(hidden & (known >= 0), ~known, known),
-        outlines=(*regions.outlines, *map(box_outline, boxes)),
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """One view and the instances in it.
-
-    Attributes:
-        image: (size, size, 3) uint8 RGB.
-        boxes: (N, 4) float32 xyxy, pixels of the view.
-        ids: (N,) int64, from 1: the same instance has the same number in both views of a pair.
-        labels: (N,) int64, its class.
-        ignored_boxes: (K, 4) float32 xyxy, where there may be more.
-        ignored_labels: (K,) int64, of that class.
-    """
-
-    image: Image
-    boxes: FloatArray
-    ids: IntArray
-    labels: IntArray
-    ignored_boxes: FloatArray
-    ignored_labels: IntArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pair:
-    """Two views of one image.
-
-    Attributes:
-        key: the first view.
-        reference: the second.
-        seed: for what is drawn at random in a step of training with this pair.
-        broken: what was said of images that could not be read on the way here.
-    """
-
-    key: View
-    reference: View
-    seed: int
-    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,77 +311,19 @@ class _Layer:
     first_id: int
 
 
-class PairMaker:
-    """Makes pairs of a set of images by their number.
+def _mixed(layers: list[_Layer], matrices: list[Matrix], canvas: Canvas, share: float) -> Image:
+    parts = [
+        render(layer.pixels, matrix, canvas) for layer, matrix in zip(layers, matrices, strict=True)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return cv2.addWeighted(parts[0], 1 - share, parts[1], share, 0)  # type: ignore[return-value]
 
-    Args:
-        regions: the images.
-        settings: of the views.
-        seed: another one gives other pairs.
-        cutouts: objects to paste into them.
-    """
 
-    MOST_ATTEMPTS = 15
-
-    def __init__(
-        self,
-        regions: RegionSet,
-        settings: AugmentationSettings,
-        seed: int,
-        cutouts: Cutouts | None = None,
-    ) -> None:
-        self._regions, self._settings, self._seed = regions, settings, seed
-        self._cutouts = cutouts
-
-    def make(self, number: int, *, place: int | None = None) -> Pair:
-        """The pair of that number.
-
-        Images that cannot be read are passed over, and named in the pair; a draw that leaves a view
-        without instances is repeated.
-
-        Args:
-            number: from 0.
-            place: of the image in the set; None: a random one.
-
-        Raises:
-            SourceError: no pair was found in 15 attempts.
-        """
-        broken: list[str] = []
-        for attempt in range(self.MOST_ATTEMPTS):
-            random = np.random.default_rng((self._seed, number, attempt))
-            first = int(random.integers(len(self._regions))) if place is None else place
-            try:
-                is_mosaic = random.random() < self._settings.mosaic_chance
-                layers = self._layers(first, random, 3 if is_mosaic else self._mixed(random))
-            except SourceError as error:
-                broken.append(error.problem)
-                continue
-            make = make_mosaic if is_mosaic else make_view
-            key, reference = (make(layers, self._settings, random) for _ in range(2))
-            if len(key.boxes) and len(reference.boxes):
-                return Pair(key, reference, int(random.integers(2**31)), tuple(broken))
-        raise SourceError(
-            f"no two views with instances in {self.MOST_ATTEMPTS} attempts"
-            + (f"; {broken[0]}" if broken else f", the last of {self._regions.files[first]}"),
-            fix="prepare images with larger regions, or make views less extreme with --set views.…",
-        )
-
-    def _mixed(self, random: np.random.Generator) -> int:
-        """How many images are mixed into the first."""
-        return int(random.random() < self._settings.mix_chance)
-
-    def _layers(self, first: int, random: np.random.Generator, others: int) -> list[_Layer]:
-        """The image, and so many others at random."""
-        places = [first, *random.integers(len(self._regions), size=others).tolist()]
-        layers: list[_Layer] = []
-        for place in places:
-            regions = self._regions[place]
-            first_id = 1 + sum(len(layer.regions.boxes) for layer in layers)
-            pixels = _sized(read_image(regions.file), regions)
-            if self._cutouts and random.random() < self._settings.paste_chance:
-                pixels, regions = pasted(pixels, regions, self._cutouts, self._settings, random)
-            layers.append(_Layer(pixels, regions, first_id))
-        return layers
+def _view(picture: Image, boxes: FloatArray, ids: IntArray, labels: IntArray) -> View:
+    """With instances and regions to ignore, as labels tell them apart."""
+    known = labels >= 0
+    return View(picture, boxes[known], ids[known], labels[known], boxes[~known], ~labels[~known])
 
 
 def _sized(image: Image, regions: Regions) -> Image:
@@ -334,59 +340,54 @@ def _sized(image: Image, regions: Regions) -> Image:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def make_view(
-    layers: list[_Layer], settings: AugmentationSettings, random: np.random.Generator
-) -> View:
-    """A random view of one image, or of two mixed into each other."""
-    canvas = draw_canvas(layers[0].regions.size, settings, random)
-    matrices = [canvas.own] + [
-        draw_mixed(layer.regions.size, canvas.shape, settings, random) for layer in layers[1:]
-    ]
-    picture = _mixed(layers, matrices, canvas, settings.mix_share)
-    picture = framed(recoloured(picture, settings, random), canvas)
-    boxes, ids, labels = [], [], []
-    for layer, matrix in zip(layers, matrices, strict=True):
-        found, kept = boxes_in_view(layer.regions.outlines, matrix, canvas, settings)
-        boxes.append(found[kept])
-        ids.append(layer.first_id + np.flatnonzero(kept))
-        labels.append(layer.regions.labels[kept])
-    return _view(picture, np.concatenate(boxes), np.concatenate(ids), np.concatenate(labels))
+def _side(
+    size: FloatArray,
+    before: FloatArray | None,
+    settings: AugmentationSettings,
+    random: np.random.Generator,
+) -> float:
+    """The longer side of an object, pixels."""
+    if before is not None:
+        return float((before[2:] - before[:2]).max() * _STRETCH ** random.uniform(-1, 1))
+    limits = np.log([settings.min_pasted, settings.max_pasted])
+    return float(size.max() * np.exp(random.uniform(*limits)))
 
 
-def _view(picture: Image, boxes: FloatArray, ids: IntArray, labels: IntArray) -> View:
-    """With instances and regions to ignore, as labels tell them apart."""
-    known = labels >= 0
-    return View(picture, boxes[known], ids[known], labels[known], boxes[~known], ~labels[~known])
+def _varied(cutout: Image, size: FloatArray, random: np.random.Generator) -> FloatArray:
+    """(h, w, 4) the cutout in that size, perhaps mirrored, lighter or darker.
+
+    Its colours are multiplied by how opaque it is, which is 0 to 1.
+    """
+    pixels = cutout.astype(np.float32)
+    pixels[..., 3] /= 255
+    pixels[..., :3] *= pixels[..., 3:]
+    if random.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    shrinks = size[0] < pixels.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    pasted: FloatArray = cv2.resize(pixels, size.tolist(), interpolation=how)  # type: ignore[assignment]
+    pasted[..., :3] *= random.uniform(_MIN_GAIN, _MAX_GAIN)
+    return pasted
 
 
-def make_mosaic(
-    layers: list[_Layer], settings: AugmentationSettings, random: np.random.Generator
-) -> View:
-    """A random view of each of four images, side by side."""
-    half = settings.size // 2
-    quarters = [make_view([layer], replace(settings, size=half), random) for layer in layers]
-    picture = np.concatenate(
-        [
-            np.concatenate([quarter.image for quarter in quarters[row : row + 2]], 1)
-            for row in (0, 2)
-        ]
+def _paste(image: Image, pasted: FloatArray, left: int, top: int) -> None:
+    """Cover a part of the image, in place."""
+    part = image[top : top + pasted.shape[0], left : left + pasted.shape[1]]
+    mixed = pasted[..., :3] + part * (1 - pasted[..., 3:])
+    part[:] = np.clip(mixed, 0, 255).round().astype(np.uint8)
+
+
+def _with(regions: Regions, boxes: FloatArray, labels: list[int]) -> Regions:
+    """The regions and those that were pasted, in order; what these hide is to be ignored."""
+    together = np.concatenate([regions.boxes, boxes])
+    shared = intersection(together, boxes) / np.maximum(area(together), 1)[:, None]
+    numbers, pasting = np.arange(len(together)), len(regions.boxes) + np.arange(len(boxes))
+    is_later = pasting > numbers[:, None]
+    occluded = ((shared > _OCCLUDED) & is_later).any(axis=1)
+    known = np.concatenate([regions.labels, np.array(labels, np.int64)])
+    return replace(
+        regions,
+        boxes=together,
+        labels=np.where(occluded & (known >= 0), ~known, known),
+        outlines=(*regions.outlines, *map(box_outline, boxes)),
     )
-    corners = [np.array([x, y, x, y], np.float32) for y in (0, half) for x in (0, half)]
-    pairs = list(zip(quarters, corners, strict=True))
-    return View(
-        picture,
-        np.concatenate([each.boxes + corner for each, corner in pairs]),
-        np.concatenate([each.ids for each in quarters]),
-        np.concatenate([each.labels for each in quarters]),
-        np.concatenate([each.ignored_boxes + corner for each, corner in pairs]),
-        np.concatenate([each.ignored_labels for each in quarters]),
-    )
-
-
-def _mixed(layers: list[_Layer], matrices: list[Matrix], canvas: Canvas, share: float) -> Image:
-    parts = [
-        render(layer.pixels, matrix, canvas) for layer, matrix in zip(layers, matrices, strict=True)
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    return cv2.addWeighted(parts[0], 1 - share, parts[1], share, 0)  # type: ignore[return-value]

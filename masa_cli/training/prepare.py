@@ -21,7 +21,9 @@ from masa_cli.sources.image_folder import SUFFIXES, read_image
 from masa_cli.structures import BoolArray, FloatArray, Image, IntArray
 from masa_cli.training.regions import REGIONS_FILE
 
+logger = logging.getLogger(__name__)
 OBJECT = "object"  # the class of what has no class
+_SPOOL = "images.jsonl"  # one line for each image, until all are done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,29 +63,6 @@ class FoundRegion:
         return FoundRegion((left, top, width, height), width * height, name=name)
 
 
-def hull_of(pixels: BoolArray) -> FloatArray:
-    """(K, 2) x, y: the convex hull of the true pixels, each a square of side 1."""
-    rows, columns = np.nonzero(pixels)
-    # Of each row the first and the last pixel are enough.
-    tops, first = np.unique(rows, return_index=True)
-    last = np.append(first[1:], len(rows)) - 1
-    left = np.stack([columns[first], tops], axis=1)
-    right = np.stack([columns[last] + 1, tops], axis=1)
-    corners = np.concatenate(
-        [left, left + np.array([0, 1]), right, right + np.array([0, 1])]
-    ).astype(np.float32)
-    hull: FloatArray = cv2.convexHull(corners).reshape(-1, 2)  # type: ignore[assignment]
-    return hull
-
-
-def of_labels(labels: IntArray) -> Iterator[FoundRegion]:
-    """The regions of a map of labels (H, W): one for each number above 0."""
-    for number in np.unique(labels[labels > 0]).tolist():
-        region = FoundRegion.of_pixels(labels == number)
-        if region is not None:
-            yield region
-
-
 class RegionSource(Protocol):
     """Knows or finds the regions of images."""
 
@@ -98,107 +77,6 @@ class RegionSource(Protocol):
             SourceError: what is known of it cannot be read.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What came of it.
-
-    Attributes:
-        file: of the regions.
-        num_images: with regions.
-        num_regions: of all.
-        num_empty: images of which nothing is known, or nothing was left.
-        num_broken: images, or regions, that could not be read.
-    """
-
-    file: Path
-    num_images: int
-    num_regions: int
-    num_empty: int
-    num_broken: int
-
-
-def write_regions(spool: Path, file: Path, images: Path) -> Prepared:
-    """Write the file of regions.
-
-    Args:
-        spool: a line of JSON for each image, after a first one.
-        file: to write; has its name only once it is complete.
-        images: folder of the images.
-
-    Raises:
-        SourceError: no image has a region.
-        OutputError: it cannot be written.
-    """
-    names: dict[str, int] = {}
-    num_images = num_regions = num_empty = num_broken = 0
-    for line in _lines(spool):
-        num_broken += "error" in line
-        num_empty += "error" not in line and not line["regions"]
-        num_images += bool(line["regions"])
-        num_regions += len(line["regions"])
-        for region in line["regions"]:
-            names.setdefault(region["name"], len(names) + 1)
-    if not num_images:
-        raise SourceError(
-            f"none of the images in {images} has a region: {num_broken} could not be read, of "
-            f"{num_empty} nothing is known, or all regions are too small or too large",
-            fix="check that --regions belongs to these images, or give other images or bounds of "
-            "areas",
-        )
-    with PartFile(file) as part:
-        head = {"folder": str(images.resolve()), "categories": _categories(names)}
-        part.write(orjson.dumps(head)[:-1] + b',"images":[')
-        for place, line in enumerate(_with_regions(spool)):
-            row = {"id": place + 1, **{k: line[k] for k in ("file_name", "height", "width")}}
-            part.write((b",\n" if place else b"\n") + orjson.dumps(row))
-        part.write(b'\n],"annotations":[')
-        number = 0
-        for place, line in enumerate(_with_regions(spool)):
-            for region in line["regions"]:
-                number += 1
-                row = _annotation(region, number, place + 1, names)
-                part.write((b",\n" if number > 1 else b"\n") + orjson.dumps(row))
-        part.write(b"\n]}\n")
-    return Prepared(file, num_images, num_regions, num_empty, num_broken)
-
-
-def _with_regions(spool: Path) -> Iterator[dict[str, Any]]:
-    return (line for line in _lines(spool) if line["regions"])
-
-
-def _categories(names: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [{"id": number, "name": name} for name, number in (names or {OBJECT: 1}).items()]
-
-
-def _annotation(
-    region: Mapping[str, Any], number: int, image: int, names: Mapping[str, int]
-) -> dict[str, Any]:
-    row = {
-        "id": number,
-        "image_id": image,
-        "category_id": names[region["name"]],
-        "bbox": region["box"],
-        "area": region["area"],
-        "iscrowd": 0,
-    }
-    if region["mask"]:
-        row["segmentation"] = region["mask"]
-    if region["outline"]:
-        row["outline"] = [round(value, 2) for corner in region["outline"] for value in corner]
-    return row
-
-
-def _lines(spool: Path) -> Iterator[dict[str, Any]]:
-    with spool.open("rb") as file:
-        next(file)
-        for line in file:
-            yield orjson.loads(line)
-
-
-logger = logging.getLogger(__name__)
-_SPOOL = "images.jsonl"  # one line for each image, until all are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +98,25 @@ class RegionFilter:
             and min(region.box[2:]) >= self.min_side
         ]
         return sorted(fitting, key=lambda region: -region.area)[: self.max_regions]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What came of it.
+
+    Attributes:
+        file: of the regions.
+        num_images: with regions.
+        num_regions: of all.
+        num_empty: images of which nothing is known, or nothing was left.
+        num_broken: images, or regions, that could not be read.
+    """
+
+    file: Path
+    num_images: int
+    num_regions: int
+    num_empty: int
+    num_broken: int
 
 
 def find_images(folder: Path) -> list[str]:
@@ -282,15 +179,83 @@ def prepare(
     with closing(PartFile(spool, resume_at=offset)) as writer:
         if offset is None:
             writer.write(orjson.dumps(head) + b"\n")
-        for place, name in enumerate(names[done:], start=done + 1):
+        for num_done, name in enumerate(names[done:], start=done + 1):
             line = _line(images, name, source, wanted, watch)
             writer.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
-            watch.on_frame(place, len(line["regions"]))
-            if watch.stop_requested and place < len(names):
-                raise Interrupted(f"{place} images are kept in {output}; add --resume to go on")
+            watch.on_frame(num_done, len(line["regions"]))
+            if watch.stop_requested and num_done < len(names):
+                raise Interrupted(f"{num_done} images are kept in {output}; add --resume to go on")
     prepared = write_regions(part_of(spool), file, images)
     part_of(spool).unlink()
     return prepared
+
+
+def write_regions(spool: Path, file: Path, images: Path) -> Prepared:
+    """Write the file of regions, of which there is never all in memory.
+
+    Args:
+        spool: a line of JSON for each image, after a first one.
+        file: to write; has its name only once it is complete.
+        images: folder of the images.
+
+    Raises:
+        SourceError: no image has a region.
+        OutputError: it cannot be written.
+    """
+    names: dict[str, int] = {}
+    num_images = num_regions = num_empty = num_broken = 0
+    for line in _lines(spool):
+        num_broken += "error" in line
+        num_empty += "error" not in line and not line["regions"]
+        num_images += bool(line["regions"])
+        num_regions += len(line["regions"])
+        for region in line["regions"]:
+            names.setdefault(region["name"], len(names) + 1)
+    if not num_images:
+        raise SourceError(
+            f"none of the images in {images} has a region: {num_broken} could not be read, of "
+            f"{num_empty} nothing is known, or all regions are too small or too large",
+            fix="check that --regions belongs to these images, or give other images or bounds of "
+            "areas",
+        )
+    with PartFile(file) as part:
+        head = {"folder": str(images.resolve()), "categories": _categories(names)}
+        part.write(orjson.dumps(head)[:-1] + b',"images":[')
+        for index, line in enumerate(_with_regions(spool)):
+            row = {"id": index + 1, **{k: line[k] for k in ("file_name", "height", "width")}}
+            part.write((b",\n" if index else b"\n") + orjson.dumps(row))
+        part.write(b'\n],"annotations":[')
+        number = 0
+        for index, line in enumerate(_with_regions(spool)):
+            for region in line["regions"]:
+                number += 1
+                row = _annotation(region, number, index + 1, names)
+                part.write((b",\n" if number > 1 else b"\n") + orjson.dumps(row))
+        part.write(b"\n]}\n")
+    return Prepared(file, num_images, num_regions, num_empty, num_broken)
+
+
+def of_labels(labels: IntArray) -> Iterator[FoundRegion]:
+    """The regions of a map of labels (H, W): one for each number above 0."""
+    for number in np.unique(labels[labels > 0]).tolist():
+        region = FoundRegion.of_pixels(labels == number)
+        if region is not None:
+            yield region
+
+
+def hull_of(pixels: BoolArray) -> FloatArray:
+    """(K, 2) x, y: the convex hull of the true pixels, each a square of side 1."""
+    rows, columns = np.nonzero(pixels)
+    # Of each row the first and the last pixel are enough.
+    tops, first = np.unique(rows, return_index=True)
+    last = np.append(first[1:], len(rows)) - 1
+    left = np.stack([columns[first], tops], axis=1)
+    right = np.stack([columns[last] + 1, tops], axis=1)
+    corners = np.concatenate(
+        [left, left + np.array([0, 1]), right, right + np.array([0, 1])]
+    ).astype(np.float32)
+    hull: FloatArray = cv2.convexHull(corners).reshape(-1, 2)  # type: ignore[assignment]
+    return hull
 
 
 def _line(
@@ -329,3 +294,36 @@ def _done(spool: Path, head: Mapping[str, Any]) -> tuple[int, int | None]:
         )
     logger.info("resuming after %d images", len(lines) - 1)
     return len(lines) - 1, len(whole)
+
+
+def _with_regions(spool: Path) -> Iterator[dict[str, Any]]:
+    return (line for line in _lines(spool) if line["regions"])
+
+
+def _lines(spool: Path) -> Iterator[dict[str, Any]]:
+    with spool.open("rb") as file:
+        next(file)
+        for line in file:
+            yield orjson.loads(line)
+
+
+def _categories(names: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [{"id": number, "name": name} for name, number in (names or {OBJECT: 1}).items()]
+
+
+def _annotation(
+    region: Mapping[str, Any], number: int, image: int, names: Mapping[str, int]
+) -> dict[str, Any]:
+    row = {
+        "id": number,
+        "image_id": image,
+        "category_id": names[region["name"]],
+        "bbox": region["box"],
+        "area": region["area"],
+        "iscrowd": 0,
+    }
+    if region["mask"]:
+        row["segmentation"] = region["mask"]
+    if region["outline"]:
+        row["outline"] = [round(value, 2) for corner in region["outline"] for value in corner]
+    return row

@@ -1,6 +1,7 @@
 """How a variant is trained: everything that decides the result, in one value. No torch.
 
-MASA published one recipe; it is the default of all its variants (spec 10).
+RECIPES has a row for each; MASA published one recipe, the default of all its variants (spec 10). A
+`TrainJob` is a recipe with data, a seed, and where the results go.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class Recipe:
         views: how two views differ.
         optimiser: how weights change.
         run: how long.
-        lets_through: whether new layers begin by letting through what the backbone sees, see
-            `initial`; otherwise all at random.
+        identity_init: whether new layers begin as the identity, see `objectives.initial_weights`;
+            otherwise all at random.
     """
 
     variant: str
@@ -88,7 +89,7 @@ class Recipe:
     views: AugmentationSettings = field(default_factory=AugmentationSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     run: RunSettings = field(default_factory=RunSettings)
-    lets_through: bool = False
+    identity_init: bool = False
 
     def groups(self) -> dict[str, Any]:
         """All settings by the first part of their names."""
@@ -160,7 +161,7 @@ _LITE = Recipe(
         adam=True, lr=5e-4, lr_batch=8, weight_decay=0.01, warm_up_steps=50, cosine=True
     ),
     run=RunSettings(steps=3000, batch=8, part=8, save_every=50, validate_every=100, held_out=0.05),
-    lets_through=True,
+    identity_init=True,
 )
 
 # The detector of `lite`, from boxes with classes. No view is turned or sheared: the box around a

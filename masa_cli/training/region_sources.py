@@ -1,4 +1,7 @@
-"""What regions can come from, as data: a name for users, and how it is recognised and opened."""
+"""Where regions of images come from: COCO json, SA-1B, label maps, BSDS, or Segment Anything.
+
+FORMATS has a row for each kind of files: the name for users, and what opens it.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 
 from masa_cli.errors import SourceError
 from masa_cli.masks import first_bad
+from masa_cli.models.device import choose_device
 from masa_cli.models.sam import build_sam_features, build_sam_masks
 from masa_cli.models.variants import SAM_SIDE
 from masa_cli.structures import FloatArray, Image, IntArray
@@ -27,6 +31,65 @@ from masa_cli.training.prepare import OBJECT, FoundRegion, RegionSource, hull_of
 from masa_cli.weights.manifest import find_weights
 
 _FIX = "give COCO json with images and annotations, or a folder of SA-1B's json files"
+# What the files in a folder end with.
+_ENDINGS = MappingProxyType({".mat": "bsds", ".json": "sa1b", ".png": "label-maps"})
+
+
+def plan_source(
+    path: Path | None,
+    format: str,
+    *,
+    sam: str,
+    points: int,
+    weights_dir: Path | None,
+    device: str,
+) -> tuple[Callable[[], RegionSource], dict[str, str]]:
+    """What opens the source of regions, and what these depend on; wrong input is found now.
+
+    Args:
+        path: of regions; None: Segment Anything is to find them.
+        format: of the path.
+        sam: a row of `variants.SAM_VARIANTS`.
+        points: per side of the grid it is asked about.
+        weights_dir: folder of weights, where the user named one.
+        device: where it runs.
+
+    Raises:
+        MasaError: as `open_regions`, or weights are missing, or the device is.
+    """
+    if path is not None:
+        source = open_regions(path, format)
+        return lambda: source, {"regions": str(path.resolve()), "format": format}
+    choose_device(device)
+    weights = find_weights(sam, weights_dir)
+
+    def load() -> RegionSource:
+        return SamRegions(sam, weights, device, points)
+
+    return load, {"sam": sam, "points": str(points)}
+
+
+def open_regions(path: Path, format: str = "auto") -> RegionSource:
+    """What is known of regions at a path.
+
+    Args:
+        path: a COCO json file, or a folder with a file for each image.
+        format: a name in FORMATS, or auto.
+
+    Raises:
+        SourceError: it is missing, or not recognised.
+    """
+    if not path.exists():
+        raise SourceError(f"{path} does not exist", fix="check the path for a typo")
+    if format == "auto":
+        format = "coco" if path.is_file() else _recognised(path)
+    if (format == "coco") != path.is_file():
+        raise SourceError(
+            f"{path} is a {'file' if path.is_file() else 'folder'}, which regions as {format} are "
+            "not",
+            fix="give a COCO json file, or a folder with a file for each image",
+        )
+    return FORMATS[format](path)
 
 
 class CocoRegions:
@@ -82,6 +145,88 @@ class Sa1bRegions:
         if not isinstance(rows, list):
             raise SourceError(f'{file} has no list of "annotations"', fix=_FIX)
         return regions_of(rows, image, {}, file)
+
+
+class LabelMaps:
+    """Maps of labels in a folder, named like the images.
+
+    Args:
+        folder: of the maps, with the folders of the images inside, or flat.
+        suffix: .png or .mat.
+    """
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._read = _READERS[suffix]
+        files = sorted(folder.rglob(f"*{suffix}"))
+        self._by_name = {
+            file.relative_to(folder).with_suffix("").as_posix(): file for file in files
+        }
+        self._by_stem = {file.stem: file for file in files}
+
+    def regions(self, name: str, image: Image) -> list[FoundRegion] | None:
+        """See `RegionSource`."""
+        path = Path(name).with_suffix("")
+        file = self._by_name.get(path.as_posix()) or self._by_stem.get(path.name)
+        if file is None:
+            return None
+        try:
+            labels = self._read(file)
+        except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise SourceError(
+                f"{file} cannot be read as a map of labels: {error}", fix="export it again"
+            ) from error
+        if labels.shape != image.shape[:2]:
+            raise SourceError(
+                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, its image "
+                f"{image.shape[1]} x {image.shape[0]}",
+                fix="export it at the size of the image",
+            )
+        return list(of_labels(labels))
+
+
+class SamRegions:
+    """Segment Anything's automatic masks, by its own generator.
+
+    Args:
+        name: a row of `variants.SAM_VARIANTS`.
+        weights: its file.
+        device: auto, cpu, cuda or mps.
+        points: of the grid, per side; all are asked about 64 at a time.
+    """
+
+    def __init__(self, name: str, weights: Path, device: str, points: int) -> None:
+        features = build_sam_features(name, weights=weights, device=device)
+        where = next(features.network.parameters()).device
+        masks = build_sam_masks(name, weights, where)
+        sam = Sam(_Encoder(features.network), masks.prompt_encoder, masks.mask_decoder).to(where)
+        # Specks and holes of less than a few pixels are artefacts of enlarging small maps.
+        self._generator = SamAutomaticMaskGenerator(
+            sam.eval(), points_per_side=points, min_mask_region_area=25
+        )
+
+    @torch.inference_mode()
+    def regions(self, name: str, image: Image) -> list[FoundRegion]:
+        """See `RegionSource`."""
+        found = (
+            FoundRegion.of_pixels(np.asarray(each["segmentation"], np.bool_))
+            for each in self._generator.generate(image)
+        )
+        return [region for region in found if region is not None]
+
+
+class _Encoder(nn.Module):
+    """The image encoder as segment-anything expects it."""
+
+    img_size = SAM_SIDE
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, 1024, 1024) to (B, 256, 64, 64)."""
+        y: Tensor = self._network.neck(self._network(x)[-1])  # type: ignore[operator] # a module
+        return y
 
 
 def read_json(file: Path) -> Any:  # noqa: ANN401 - JSON
@@ -179,120 +324,6 @@ def _read_bsds(file: Path) -> IntArray:
     return chosen
 
 
-_READERS: Mapping[str, Callable[[Path], IntArray]] = MappingProxyType(
-    {".png": _read_png, ".mat": _read_bsds}
-)
-
-
-class LabelMaps:
-    """Maps of labels in a folder, named like the images.
-
-    Args:
-        folder: of the maps, with the folders of the images inside, or flat.
-        suffix: .png or .mat.
-    """
-
-    def __init__(self, folder: Path, suffix: str) -> None:
-        self._read = _READERS[suffix]
-        files = sorted(folder.rglob(f"*{suffix}"))
-        self._by_name = {
-            file.relative_to(folder).with_suffix("").as_posix(): file for file in files
-        }
-        self._by_stem = {file.stem: file for file in files}
-
-    def regions(self, name: str, image: Image) -> list[FoundRegion] | None:
-        """See `RegionSource`."""
-        path = Path(name).with_suffix("")
-        file = self._by_name.get(path.as_posix()) or self._by_stem.get(path.name)
-        if file is None:
-            return None
-        try:
-            labels = self._read(file)
-        except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise SourceError(
-                f"{file} cannot be read as a map of labels: {error}", fix="export it again"
-            ) from error
-        if labels.shape != image.shape[:2]:
-            raise SourceError(
-                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, its image "
-                f"{image.shape[1]} x {image.shape[0]}",
-                fix="export it at the size of the image",
-            )
-        return list(of_labels(labels))
-
-
-FORMATS: Mapping[str, Callable[[Path], RegionSource]] = MappingProxyType(
-    {
-        "coco": CocoRegions,
-        "sa1b": Sa1bRegions,
-        "label-maps": lambda folder: LabelMaps(folder, ".png"),
-        "bsds": lambda folder: LabelMaps(folder, ".mat"),
-    }
-)
-# What the files in a folder end with.
-_ENDINGS = MappingProxyType({".mat": "bsds", ".json": "sa1b", ".png": "label-maps"})
-
-
-def open_regions(path: Path, format: str = "auto") -> RegionSource:
-    """What is known of regions at a path.
-
-    Args:
-        path: a COCO json file, or a folder with a file for each image.
-        format: a name in FORMATS, or auto.
-
-    Raises:
-        SourceError: it is missing, or not recognised.
-    """
-    if not path.exists():
-        raise SourceError(f"{path} does not exist", fix="check the path for a typo")
-    if format == "auto":
-        format = "coco" if path.is_file() else _recognised(path)
-    if (format == "coco") != path.is_file():
-        raise SourceError(
-            f"{path} is a {'file' if path.is_file() else 'folder'}, which regions as {format} are "
-            "not",
-            fix="give a COCO json file, or a folder with a file for each image",
-        )
-    return FORMATS[format](path)
-
-
-def plan_source(
-    path: Path | None,
-    format: str,
-    *,
-    sam: str,
-    points: int,
-    weights_dir: Path | None,
-    device: str,
-) -> tuple[Callable[[], RegionSource], dict[str, str]]:
-    """What opens the source of regions, and what these depend on; wrong input is found now.
-
-    Args:
-        path: of regions; None: Segment Anything is to find them.
-        format: of the path.
-        sam: a row of `sam_variants.SAM_VARIANTS`.
-        points: per side of the grid it is asked about.
-        weights_dir: folder of weights, where the user named one.
-        device: where it runs.
-
-    Raises:
-        MasaError: as `open_regions`, or weights are missing, or the device is.
-    """
-    if path is not None:
-        source = open_regions(path, format)
-        return lambda: source, {"regions": str(path.resolve()), "format": format}
-    from masa_cli.models.device import choose_device
-
-    choose_device(device)
-    weights = find_weights(sam, weights_dir)
-
-    def load() -> RegionSource:
-
-        return EverySegment(sam, weights, device, points)
-
-    return load, {"sam": sam, "points": str(points)}
-
-
 def _recognised(folder: Path) -> str:
     for ending, format in _ENDINGS.items():
         if next(folder.rglob(f"*{ending}"), None):
@@ -303,46 +334,14 @@ def _recognised(folder: Path) -> str:
     )
 
 
-class _Encoder(nn.Module):
-    """The image encoder as segment-anything expects it."""
-
-    img_size = SAM_SIDE
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self._network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 1024, 1024) to (B, 256, 64, 64)."""
-        y: Tensor = self._network.neck(self._network(x)[-1])  # type: ignore[operator] # a module
-        return y
-
-
-class EverySegment:
-    """Segment Anything's automatic masks, by its own generator.
-
-    Args:
-        name: a row of `sam_variants.SAM_VARIANTS`.
-        weights: its file.
-        device: auto, cpu, cuda or mps.
-        points: of the grid, per side; all are asked about 64 at a time.
-    """
-
-    def __init__(self, name: str, weights: Path, device: str, points: int) -> None:
-        features = build_sam_features(name, weights=weights, device=device)
-        place = next(features.network.parameters()).device
-        masks = build_sam_masks(name, weights, place)
-        sam = Sam(_Encoder(features.network), masks.prompt_encoder, masks.mask_decoder).to(place)
-        # Specks and holes of less than a few pixels are artefacts of enlarging small maps.
-        self._generator = SamAutomaticMaskGenerator(
-            sam.eval(), points_per_side=points, min_mask_region_area=25
-        )
-
-    @torch.inference_mode()
-    def regions(self, name: str, image: Image) -> list[FoundRegion]:
-        """See `RegionSource`."""
-        found = (
-            FoundRegion.of_pixels(np.asarray(each["segmentation"], np.bool_))
-            for each in self._generator.generate(image)
-        )
-        return [region for region in found if region is not None]
+_READERS: Mapping[str, Callable[[Path], IntArray]] = MappingProxyType(
+    {".png": _read_png, ".mat": _read_bsds}
+)
+FORMATS: Mapping[str, Callable[[Path], RegionSource]] = MappingProxyType(
+    {
+        "coco": CocoRegions,
+        "sa1b": Sa1bRegions,
+        "label-maps": lambda folder: LabelMaps(folder, ".png"),
+        "bsds": lambda folder: LabelMaps(folder, ".mat"),
+    }
+)

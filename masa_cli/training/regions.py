@@ -76,20 +76,20 @@ class RegionSet:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, place: int) -> Regions:
-        rows = range(self.starts[place], self.starts[place + 1])
+    def __getitem__(self, index: int) -> Regions:
+        rows = range(self.starts[index], self.starts[index + 1])
         ends = self.corner_starts
         return Regions(
-            self.files[place],
-            (int(self.sizes[place, 0]), int(self.sizes[place, 1])),
+            self.files[index],
+            (int(self.sizes[index, 0]), int(self.sizes[index, 1])),
             self.boxes[rows.start : rows.stop],
             self.labels[rows.start : rows.stop],
             tuple(self.corners[ends[row] : ends[row + 1]] for row in rows),
         )
 
-    def chosen(self, places: Sequence[int]) -> RegionSet:
+    def chosen(self, indices: Sequence[int]) -> RegionSet:
         """Only those images, in that order."""
-        return RegionSet.of([self[place] for place in places], self.classes)
+        return RegionSet.of([self[index] for index in indices], self.classes)
 
     @staticmethod
     def of(images: Sequence[Regions], classes: Sequence[str]) -> RegionSet:
@@ -114,8 +114,8 @@ class RegionSet:
         images = []
         for each in sets:
             numbers = np.array([classes.index(name) for name in each.classes], np.int64)
-            for place in range(len(each)):
-                image = each[place]
+            for index in range(len(each)):
+                image = each[index]
                 known = image.labels >= 0
                 renumbered = numbers[np.where(known, image.labels, ~image.labels)]
                 labels = np.where(known, renumbered, ~renumbered)
@@ -150,7 +150,7 @@ def read_regions(path: Path, *, backgrounds: bool = False) -> RegionSet:
 def _parse(content: Mapping[str, Any], beside: Path, *, backgrounds: bool) -> RegionSet:
     folder = beside / content.get("folder", ".")
     names = {int(row["id"]): str(row["name"]) for row in content["categories"]}
-    place_of = {number: place for place, number in enumerate(names)}
+    index_of = {number: index for index, number in enumerate(names)}
     rows_of: dict[Any, list[Mapping[str, Any]]] = {row["id"]: [] for row in content["images"]}
     for row in content["annotations"]:
         rows_of[row["image_id"]].append(row)
@@ -167,16 +167,16 @@ def _parse(content: Mapping[str, Any], beside: Path, *, backgrounds: bool) -> Re
                 folder / image["file_name"],
                 (int(image["height"]), int(image["width"])),
                 boxes,
-                np.array([_label(row, place_of) for row in rows], np.int64),
+                np.array([_label(row, index_of) for row in rows], np.int64),
                 tuple(_outline(row, box) for row, box in zip(rows, boxes, strict=True)),
             )
         )
     return RegionSet.of(images, tuple(names.values()))
 
 
-def _label(row: Mapping[str, Any], place_of: Mapping[int, int]) -> int:
-    place = place_of[int(row["category_id"])]
-    return ~place if row.get("iscrowd") else place
+def _label(row: Mapping[str, Any], index_of: Mapping[int, int]) -> int:
+    index = index_of[int(row["category_id"])]
+    return ~index if row.get("iscrowd") else index
 
 
 def _outline(row: Mapping[str, Any], box: FloatArray) -> FloatArray:

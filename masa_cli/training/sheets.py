@@ -29,9 +29,9 @@ def draw_regions(path: Path, regions: RegionSet, *, count: int = 20, columns: in
     """
     chosen = np.unique(np.linspace(0, len(regions) - 1, count).round().astype(int)).tolist()
     tiles = []
-    for place in chosen:
+    for index in chosen:
         try:
-            tiles.append(_tile(regions[place]))
+            tiles.append(_tile(regions[index]))
         except SourceError:
             continue  # the sheet shows what there is; training names broken images
     if not tiles:

@@ -12,19 +12,19 @@ from masa_cli.formats.files import make_folder
 from masa_cli.models.variants import find_variant
 from masa_cli.progress import RunProgress
 from masa_cli.training.batches import Processes, processes, read_batches
-from masa_cli.training.keeper import (
-    Bystander,
+from masa_cli.training.loop import Trainee, Trainer
+from masa_cli.training.matching import MatchingSettings
+from masa_cli.training.objectives import OBJECTIVES, initial_weights
+from masa_cli.training.pairs import PairMaker, find_cutouts
+from masa_cli.training.recipe import TrainJob
+from masa_cli.training.recorder import (
     Checkpoints,
-    Keeper,
     Listener,
+    NoRecorder,
+    RunRecorder,
     TrainSummary,
     refuse_other_settings,
 )
-from masa_cli.training.loop import Trainee, Trainer
-from masa_cli.training.matching import MatchingSettings
-from masa_cli.training.objectives import OBJECTIVES, first_weights
-from masa_cli.training.pairs import PairMaker, find_cutouts
-from masa_cli.training.recipe import TrainJob
 from masa_cli.training.regions import RegionSet, read_regions
 from masa_cli.training.validation import Validation, find_videos, split
 
@@ -66,14 +66,14 @@ def train(job: TrainJob, watch: RunProgress, listener: Listener) -> TrainSummary
         elif job.resume:
             logger.warning("nothing to resume in %s: starting from the first step", job.folder)
         own.wait()  # nobody writes before all have read
-        keeper: Keeper | Bystander = Bystander()
+        recorder: RunRecorder | NoRecorder = NoRecorder()
         if own.is_first:
             _make_room(job, checkpoints, fresh=state is None)
             views, results = job.recipe.views, job.folder / "videos"
             validation = Validation(held_out, views, videos, job.videos, results)
-            keeper = Keeper(job, trainer, checkpoints, validation, listener, state)
+            recorder = RunRecorder(job, trainer, checkpoints, validation, listener, state)
         maker = PairMaker(learned, job.recipe.views, job.seed, cutouts)
-        return _run(job, trainer, maker, keeper, own)
+        return _run(job, trainer, maker, recorder, own)
 
 
 def _check(job: TrainJob, own: Processes) -> None:
@@ -100,14 +100,14 @@ def _check(job: TrainJob, own: Processes) -> None:
 def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: RunProgress) -> Trainee:
     settings = _settings(job)
     objectives = [OBJECTIVES[type(each)] for each in settings]
-    parts = first_weights(
+    parts = initial_weights(
         job.variant,
         objectives,
         regions.classes,
         start=job.start,
         weights_dir=job.weights_dir,
         seed=job.seed,
-        lets_through=job.recipe.lets_through,
+        identity_init=job.recipe.identity_init,
     )
     pairs = list(zip(objectives, settings, strict=True))
     trainee = Trainee(find_variant(job.variant), parts, pairs, watch)
@@ -130,9 +130,13 @@ def _make_room(job: TrainJob, checkpoints: Checkpoints, *, fresh: bool) -> None:
 
 
 def _run(
-    job: TrainJob, trainer: Trainer, maker: PairMaker, keeper: Keeper | Bystander, own: Processes
+    job: TrainJob,
+    trainer: Trainer,
+    maker: PairMaker,
+    recorder: RunRecorder | NoRecorder,
+    own: Processes,
 ) -> TrainSummary:
-    keeper.begin()
+    recorder.begin()
     batches = read_batches(
         maker,
         list(trainer.numbers()),
@@ -141,10 +145,10 @@ def _run(
     )
     with closing(batches):
         for facts in trainer.steps(batches):
-            keeper.after(facts)
+            recorder.after(facts)
             if own.any(trainer.watch.stop_requested):
-                keeper.save()
+                recorder.save()
                 raise Interrupted(
                     f"{facts.step} steps are kept in {job.folder}; add --resume to go on"
                 )
-    return keeper.conclude()
+    return recorder.conclude()

@@ -15,7 +15,7 @@ from masa_cli.models.heads import box_features
 from masa_cli.models.variants import find_variant
 from masa_cli.training.batches import Batch
 from masa_cli.training.loop import Trainee
-from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.objectives import OBJECTIVES, initial_weights
 from masa_cli.training.recipe import find_recipe
 from masa_cli.training.regions import RegionSet, read_regions
 from masa_cli.training.validation import Validation, recall_at_1, split
@@ -28,8 +28,8 @@ def describe(trainee, pair):
     """For each stage the embeddings of both views."""
     batch = Batch.of([pair])
     parts, strides = trainee.parts, trainee.variant.strides
-    seen = trainee.look(batch)
-    x = batch.pictures.permute(0, 3, 1, 2).float()
+    seen = trainee.extract(batch)
+    x = batch.images.permute(0, 3, 1, 2).float()
     pyramid = parts["neck"](parts["backbone"]((x - trainee.mean) / trainee.std))
     both = {stage: [] for stage in STAGES}
     for place, view in enumerate((seen.key, seen.reference)):
@@ -57,18 +57,18 @@ def main():
     validation = Validation(held_out, recipe.views, [], None, Path())
     settings = tuple(recipe.objectives.values())
     rows = [OBJECTIVES[type(each)] for each in settings]
-    for lets_through in (False, True):
-        parts = first_weights(
+    for identity_init in (False, True):
+        parts = initial_weights(
             *(recipe.variant, rows, regions.classes),
             start=None,
             weights_dir=None,
             seed=0,
-            lets_through=lets_through,
+            identity_init=identity_init,
         )
         together = list(zip(rows, settings, strict=True))
         trainee = Trainee(find_variant(recipe.variant), parts, together).eval()
         described = [(pair, describe(trainee, pair)) for _, pair in validation.pairs()]
-        print("let through" if lets_through else "at random")
+        print("let through" if identity_init else "at random")
         for stage in STAGES:
             scores = recall_at_1((pair, tuple(both[stage])) for pair, both in described)
             print(f"  {stage:7}", {name: round(float(value), 3) for name, value in scores.items()})

@@ -28,7 +28,7 @@ from masa_cli.sources.image_folder import read_image
 from masa_cli.training import matching, object_prior
 from masa_cli.training.batches import processes, read_batches
 from masa_cli.training.loop import Trainee, Trainer
-from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.objectives import OBJECTIVES, initial_weights
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.recipe import find_recipe
 from masa_cli.training.regions import RegionSet, read_regions
@@ -72,7 +72,7 @@ def measure(options):
     )
     settings = tuple(recipe.objectives.values())
     rows = [OBJECTIVES[type(each)] for each in settings]
-    parts = first_weights(
+    parts = initial_weights(
         *(recipe.variant, rows, regions.classes),
         start=options.start,
         weights_dir=options.weights_dir,

@@ -10,7 +10,7 @@ from masa_cli.models.adapter import build_adapter, resolve
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.trained_weights import describe_trained, save_trained
 from masa_cli.structures import Frame
-from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.objectives import OBJECTIVES, initial_weights
 from masa_cli.training.validation import adapter_of
 from masa_cli.weights import manifest as packaged
 from tests.training.networks import lite
@@ -19,7 +19,7 @@ from tests.training.networks import lite
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     file = tmp_path_factory.mktemp("run") / "best.safetensors"
-    parts = first_weights(
+    parts = initial_weights(
         "lite-learned", list(OBJECTIVES.values()), ("object",), start=None, weights_dir=None, seed=3
     )
     save_trained(file, "lite-learned", parts, {"seed": 3})

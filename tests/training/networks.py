@@ -2,7 +2,7 @@
 
 from masa_cli.models.variants import VARIANTS
 from masa_cli.training.loop import Trainee
-from masa_cli.training.objectives import OBJECTIVES, first_weights
+from masa_cli.training.objectives import OBJECTIVES, initial_weights
 from masa_cli.training.recipe import find_recipe
 
 
@@ -13,7 +13,7 @@ def objectives_of(variant):
 def lite(seed=0):
     objectives = objectives_of("lite")
     rows = [objective for objective, _ in objectives]
-    parts = first_weights(
+    parts = initial_weights(
         "lite-learned", rows, ("object",), start=None, weights_dir=None, seed=seed
     )
     return Trainee(VARIANTS["lite-learned"], parts, objectives).train()

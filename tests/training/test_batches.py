@@ -23,10 +23,10 @@ def test_batches_come_in_the_order_of_their_numbers(scenes):
     maker = PairMaker(scenes, VIEWS, 0)
     first, second = read_batches(maker, [range(2), range(2, 3)], workers=0, pinned=False)
     assert (len(first), len(second)) == (2, 1)
-    assert first.pictures.shape == (4, 64, 64, 3)
+    assert first.images.shape == (4, 64, 64, 3)
     third = maker.make(2)
-    np.testing.assert_array_equal(second.pictures[0], third.key.image)
-    np.testing.assert_array_equal(second.pictures[1], third.reference.image)
+    np.testing.assert_array_equal(second.images[0], third.key.image)
+    np.testing.assert_array_equal(second.images[1], third.reference.image)
     assert second.seeds == (third.seed,)
     assert torch.equal(second.keys[0].boxes, torch.from_numpy(third.key.boxes))
 

@@ -8,13 +8,13 @@ from masa_cli.models.variants import find_variant
 from masa_cli.training.augmentations import boxes_in_view, draw_canvas, framed, render
 from masa_cli.training.batches import Instances
 from masa_cli.training.detection import (
-    NOTHING,
+    BACKGROUND,
     AlignmentSettings,
     DetectionSettings,
     align,
     detection_losses,
 )
-from masa_cli.training.object_prior import Seen, SeenViews
+from masa_cli.training.object_prior import BatchFeatures, ViewFeatures
 from masa_cli.training.recipe import find_recipe
 
 LITE = find_variant("lite")
@@ -55,14 +55,14 @@ def maps_of(found):
 
 
 def seen(found):
-    view = SeenViews(maps_of(found), (found,))
-    return Seen(LITE, SIZE, view, view, (0,))
+    view = ViewFeatures(maps_of(found), (found,))
+    return BatchFeatures(LITE, SIZE, view, view, (0,))
 
 
 def detector():
     torch.manual_seed(0)
     made = OneStage(LITE, CLASSES)
-    made.begin()
+    made.initialise()
     return made
 
 
@@ -168,7 +168,7 @@ def test_the_cells_whose_boxes_fit_best_stand_for_an_object():
     assert PLACES[best].tolist() == [36, 36]
     assert quality[best] == 1  # its box is the object
     assert (assigned == 0).sum() >= 3
-    assert (quality[assigned == NOTHING] == 0).all()
+    assert (quality[assigned == BACKGROUND] == 0).all()
 
 
 def test_the_score_of_the_right_class_decides_between_equal_boxes():
@@ -220,5 +220,5 @@ def test_nothing_to_find():
         torch.empty(0, dtype=torch.int64),
         ONE,
     )
-    assert (assigned == NOTHING).all()
+    assert (assigned == BACKGROUND).all()
     assert not quality.any()

@@ -23,11 +23,11 @@ from masa_cli.progress import RunProgress
 from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch
 from masa_cli.training.curves import read_table
-from masa_cli.training.keeper import Listener
 from masa_cli.training.loop import Trainee, build_optimiser
-from masa_cli.training.objectives import begin, first_weights
+from masa_cli.training.objectives import initial_weights, initialise
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.recipe import RECIPES, RunSettings, TrainJob, find_recipe
+from masa_cli.training.recorder import Listener
 from masa_cli.training.training_run import train
 from masa_cli.training.validation import split
 from tests.training.networks import lite, objectives_of
@@ -337,7 +337,7 @@ def trainee_of(name):
     with torch.device("meta"):
         rest = {row.part: row.build(variant, ("object",)) for row, _ in rows}
     for part, module in {**build_parts(variant, "neck", "fusion"), **rest}.items():
-        begin(module.to_empty(device="cpu"), part)
+        initialise(module.to_empty(device="cpu"), part)
         parts[part] = module
     return Trainee(variant, parts, rows).train()
 
@@ -426,10 +426,10 @@ def test_a_published_variant_begins_with_its_published_backbone(published_file, 
     rows = [row for row, _ in objectives_of("r50")]
     arguments = {"start": None, "weights_dir": tmp_path, "seed": 0}
     with pytest.raises(WeightsError):
-        first_weights("r50", rows, ("object",), **arguments)
+        initial_weights("r50", rows, ("object",), **arguments)
     (tmp_path / "masa_r50.pth").symlink_to(file)
-    fresh = first_weights("r50", rows, ("object",), **arguments)
-    tuned = first_weights("r50", rows, ("object",), **{**arguments, "start": file})
+    fresh = initial_weights("r50", rows, ("object",), **arguments)
+    tuned = initial_weights("r50", rows, ("object",), **{**arguments, "start": file})
     published = fresh["backbone"].state_dict()
     for name, tensor in tuned["backbone"].state_dict().items():
         assert torch.equal(tensor, published[name])
@@ -469,7 +469,7 @@ def test_a_recipe_is_changed_by_name():
 def test_layers_that_let_through_begin_as_the_identity():
     rows = [row for row, _ in objectives_of("lite")]
     arguments = {"start": None, "weights_dir": None, "seed": 0}
-    parts = first_weights("lite-learned", rows, ("object",), lets_through=True, **arguments)
+    parts = initial_weights("lite-learned", rows, ("object",), identity_init=True, **arguments)
     x = torch.rand(1, 96, 6, 8)
     torch.testing.assert_close(parts["fusion"].coarse.blocks[0].mid.conv(x), x)
     torch.testing.assert_close(parts["neck"].fpn[0].conv(x), x)
@@ -477,5 +477,5 @@ def test_layers_that_let_through_begin_as_the_identity():
     mirrored = parts["head"](cells.flip(3))
     torch.testing.assert_close(mirrored, parts["head"](cells), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(parts["head"](cells.flip(2)), mirrored, rtol=1e-2)
-    plain = first_weights("lite-learned", rows, ("object",), **arguments)
+    plain = initial_weights("lite-learned", rows, ("object",), **arguments)
     assert not torch.allclose(plain["neck"].fpn[0].conv(x), x, rtol=1e-2)

@@ -16,7 +16,7 @@ from masa_cli.training.augmentations import (
     moved,
     render,
 )
-from masa_cli.training.pairs import PairMaker, find_cutouts, pasted
+from masa_cli.training.pairs import PairMaker, copy_paste, find_cutouts
 from masa_cli.training.recipe import RunSettings
 from masa_cli.training.regions import Regions, RegionSet, read_regions
 from masa_cli.training.validation import split
@@ -100,7 +100,7 @@ def test_no_step_leaves_an_image_as_it_is(scenes):
         max_resize=1,
         flip_chance=0,
     )
-    pair = PairMaker(scenes, still, 0).make(0, place=2)
+    pair = PairMaker(scenes, still, 0).make(0, index=2)
     original = cv2.imread(str(scenes.files[2]))[..., ::-1]
     # Hue and back is not exact.
     assert np.abs(pair.key.image[:96].astype(int) - original).max() <= 4
@@ -189,7 +189,7 @@ def test_regions_to_ignore_move_with_the_image_and_are_no_instances(scenes):
     )
     for number in range(10):
         place = number % len(plain)
-        known, ignoring = (maker.make(number, place=place) for maker in (first, second))
+        known, ignoring = (maker.make(number, index=place) for maker in (first, second))
         for one, other in ((known.key, ignoring.key), (known.reference, ignoring.reference)):
             both = np.concatenate([other.ignored_boxes, other.boxes])
             if len(both) == len(one.boxes) and len(other.ignored_boxes):
@@ -241,7 +241,7 @@ def test_the_box_is_where_the_object_is(scenes, cutouts, seed):
     grey = np.full((96, 128, 3), 90, np.uint8)
     settings = replace(VIEWS, most_pasted=1, min_pasted=0.2)
     before = scenes[0]
-    image, regions = pasted(grey, before, cutouts, settings, np.random.default_rng(seed))
+    image, regions = copy_paste(grey, before, cutouts, settings, np.random.default_rng(seed))
     assert len(regions.boxes) == len(before.boxes) + 1
     assert regions.boxes[-1] == pytest.approx(np.array(red_box(image)), abs=1)
     assert regions.labels[-1] == 0
@@ -272,7 +272,7 @@ def test_what_is_hidden_is_to_be_ignored(scenes, tmp_path):
     image = np.zeros((96, 128, 3), np.uint8)
     hidden = 0
     for seed in range(10):
-        _, regions = pasted(image, scenes[0], cutouts, settings, np.random.default_rng(seed))
+        _, regions = copy_paste(image, scenes[0], cutouts, settings, np.random.default_rng(seed))
         for place, label in enumerate(regions.labels):
             later = np.zeros((96, 128), bool)
             for x1, y1, x2, y2 in regions.boxes[max(place + 1, 3) :].astype(int):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from masa_cli.training import region_sources as everything
+from masa_cli.training import region_sources
 
 
 class Network(nn.Module):
@@ -40,10 +40,10 @@ def test_masks_of_the_generator_are_regions(monkeypatch, tmp_path):
     network = Network()
     masks = SimpleNamespace(prompt_encoder=nn.Identity(), mask_decoder=nn.Identity())
     features = SimpleNamespace(network=network)
-    monkeypatch.setattr(everything, "build_sam_features", lambda *a, **k: features)
-    monkeypatch.setattr(everything, "build_sam_masks", lambda *a: masks)
-    monkeypatch.setattr(everything, "SamAutomaticMaskGenerator", Generator)
-    source = everything.EverySegment("sam-b", tmp_path / "x.pth", "cpu", points=7)
+    monkeypatch.setattr(region_sources, "build_sam_features", lambda *a, **k: features)
+    monkeypatch.setattr(region_sources, "build_sam_masks", lambda *a: masks)
+    monkeypatch.setattr(region_sources, "SamAutomaticMaskGenerator", Generator)
+    source = region_sources.SamRegions("sam-b", tmp_path / "x.pth", "cpu", points=7)
     (region,) = source.regions("x.png", np.zeros((20, 30, 3), np.uint8))
     assert region.box == (3, 2, 6, 4)
     assert region.area == 24

@@ -1,20 +1,25 @@
-"""What validation of a detector says."""
+"""What validation says of a detector, of embeddings, and of tracking with them."""
 
 import numpy as np
 import pytest
 import torch
 
 from masa_cli.errors import SourceError
+from masa_cli.formats.mot import MotWriter
+from masa_cli.sources import open_source
+from masa_cli.structures import Detections
+from masa_cli.tracking import build_tracker
 from masa_cli.training.pairs import Pair, View
 from masa_cli.training.validation import (
+    average_precision_in_pairs,
     average_precisions,
+    coco_rows,
     find_videos,
-    found_in_pairs,
     recall_at_1,
-    rows_of,
     score_videos,
 )
 from tests.clips import boxes_at, write_clip
+from tests.tracking.frames import update
 
 BOX = np.array([[10.0, 10, 30, 40], [40, 10, 60, 40]])
 
@@ -24,22 +29,22 @@ def scored(rows, scores):
 
 
 def test_all_found_and_nothing_else_is_one():
-    truth = rows_of(1, BOX, [1, 2])
+    truth = coco_rows(1, BOX, [1, 2])
     assert average_precisions(truth, scored(truth, [0.9, 0.2]), [1]) == pytest.approx({1: 1, 2: 1})
 
 
 def test_what_is_not_found_or_wrong_costs():
-    truth = rows_of(1, BOX, [1, 1])
+    truth = coco_rows(1, BOX, [1, 1])
     half = average_precisions(truth, scored(truth[:1], [0.9]), [1])[1]
     assert half == pytest.approx(0.5, abs=0.01)
-    wrong = rows_of(1, BOX[:1] + 30, [1])
+    wrong = coco_rows(1, BOX[:1] + 30, [1])
     worse = average_precisions(truth, scored([*wrong, *truth], [0.9, 0.8, 0.7]), [1])[1]
     assert half < worse < 1
     assert average_precisions(truth, [], [1]) == {1: 0.0}
 
 
 def test_what_lies_where_nothing_is_known_costs_nothing():
-    truth = rows_of(1, BOX, [1, 1])
+    truth = coco_rows(1, BOX, [1, 1])
     ignored = [truth[0], truth[1] | {"iscrowd": 1}]
     assert average_precisions(ignored, scored(truth, [0.5, 0.9]), [1]) == pytest.approx({1: 1})
 
@@ -52,11 +57,11 @@ def test_a_detector_is_asked_for_both_views():
     class Network:
         device = torch.device("cpu")
 
-        def look(self, batch):
+        def extract(self, batch):
             views = type("Views", (), {"maps": {0: torch.zeros(1)}})
             key, reference = views(), views()
             key.instances, reference.instances = batch.keys, batch.references
-            return type("Seen", (), {"key": key, "reference": reference, "size": 64})()
+            return type("BatchFeatures", (), {"key": key, "reference": reference, "size": 64})()
 
     def says(first):
         logits = torch.full((1, 2, 3), -9.0)
@@ -65,8 +70,8 @@ def test_a_detector_is_asked_for_both_views():
         return lambda maps: (logits, torch.tensor(boxes)[None])
 
     pair = Pair(view, view, 0)
-    assert found_in_pairs(Network(), says(3.0), [pair]) == pytest.approx(1)
-    assert found_in_pairs(Network(), says(-9.0), [pair]) == pytest.approx(0.5)
+    assert average_precision_in_pairs(Network(), says(3.0), [pair]) == pytest.approx(1)
+    assert average_precision_in_pairs(Network(), says(-9.0), [pair]) == pytest.approx(0.5)
 
 
 def view(ids):
@@ -131,6 +136,21 @@ def test_embeddings_that_know_objects_score_higher_than_those_that_swap_them(fol
     swapped = score_videos(videos, folder, tmp_path / "swapped", Names(knows=False))
     assert swapped["IDF1"] <= 0.5
     assert (tmp_path / "known" / "street.txt").exists()
+
+
+def test_tracks_are_those_of_a_loop_of_its_own_over_frames_as_version_0_1_0_had(folder, tmp_path):
+    adapter = Names(knows=False)
+    score_videos(find_videos(folder), folder, tmp_path / "pipeline", adapter)
+    tracker = build_tracker("masa-demo", temperature=adapter.temperature)
+    with MotWriter(tmp_path / "loop.txt") as writer:
+        for frame in open_source(folder / "street" / "street.mp4").frames():
+            boxes = np.array(boxes_at(frame.index), np.float32)
+            boxes[:, 2:] += boxes[:, :2]  # MOTChallenge has sizes
+            found = Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int64))
+            (embeddings,) = adapter.embed([frame], [boxes])
+            writer.write(frame, update(tracker, frame.index, float(frame.time), found, embeddings))
+    own, expected = tmp_path / "pipeline" / "street.txt", tmp_path / "loop.txt"
+    assert own.read_bytes() == expected.read_bytes() != b""
 
 
 def test_incomplete_sequences_are_errors(folder, tmp_path):

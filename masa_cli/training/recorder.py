@@ -26,6 +26,115 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{7})\.pt")
 
 
+class RunRecorder:
+    """Writes down what happens, validates, saves."""
+
+    def __init__(
+        self,
+        job: TrainJob,
+        trainer: Trainer,
+        checkpoints: Checkpoints,
+        validation: Validation,
+        listener: Listener,
+        state: Mapping[str, Any] | None,
+    ) -> None:
+        self._job, self._trainer, self._checkpoints = job, trainer, checkpoints
+        self._validation, self._listener = validation, listener
+        until = trainer.step
+        self._losses = Table(job.losses, until)
+        self._scores = Table(job.validation, until)
+        self._board = TensorBoard(job.tensorboard, until)
+        self._best: list[float] = state["best"] if state else []
+        self._raw: dict[str, float] = dict(state["raw"]) if state else {}
+        self._num_broken: int = state["broken"] if state else 0
+        self._said: set[str] = set()
+
+    def begin(self) -> None:
+        """Score what is there before the first step."""
+        if self._trainer.step == 0:
+            if "head" in self._trainer.trainee.parts:
+                with self._trainer.watch.stage("validate"):
+                    self._raw = self._validation.score_raw()
+                self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
+            self._validate()
+            self.save()
+
+    def after(self, facts: StepFacts) -> None:
+        """Take down a step, and do what is due after it."""
+        self._losses.append(facts.step, facts.row())
+        self._board.write(facts.step, facts.row())
+        self._num_broken += len(facts.broken)
+        for text in sorted(set(facts.broken) - self._said):
+            logger.warning("passed over: %s", text)
+            self._said.add(text)
+        self._listener.on_step(facts)
+        run = self._job.recipe.run
+        is_last = facts.step == run.steps
+        if facts.step % run.validate_every == 0 or is_last:
+            self._validate()
+        if facts.step % run.save_every == 0 or is_last:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        with self._trainer.watch.stage("save"):
+            facts = {
+                "conditions": self._job.conditions(),
+                "best": self._best,
+                "raw": self._raw,
+                "broken": self._num_broken,
+            }
+            self._checkpoints.save(self._trainer.step, self._trainer.state() | facts)
+
+    def conclude(self) -> TrainSummary:
+        """Write the last weights; what the run came to."""
+        self._export(self._job.last)
+        job = self._job
+        files = (job.best, job.last, job.losses, job.validation, job.curves)
+        scores = {name: v for name, v in self._scores.rows[-1].items() if name != STEP}
+        written = tuple(path for path in files if path.exists())
+        return TrainSummary(self._trainer.step, scores, self._best[0], self._num_broken, written)
+
+    def _validate(self) -> None:
+        with self._trainer.watch.stage("validate"):
+            scores = self._validation.score(self._trainer.result)
+        step = self._trainer.step
+        self._scores.append(step, scores)
+        self._board.write(step, scores)
+        self._board.flush()
+        ordered = list(scores.values())  # the one that decides comes first, then those for ties
+        if ordered > self._best:
+            self._best = ordered
+            self._export(self._job.best)
+        draw_curves(self._job.curves, self._losses, self._scores, self._raw)
+        self._listener.on_validation(step, scores)
+
+    def _export(self, file: Path) -> None:
+        scores = self._scores.rows[-1]
+        about: dict[str, Any] = {"trained": dict(self._job.conditions()), "scores": scores}
+        trainee = self._trainer.result
+        if "detector" in trainee.parts:
+            about[CLASSES_KEY] = list(cast(OneStage, trainee.parts["detector"]).classes)
+        save_trained(file, self._job.variant, dict(trainee.parts), about)
+
+
+class NoRecorder:
+    """In place of a `RunRecorder` in all processes but the first: does nothing."""
+
+    def begin(self) -> None:
+        """Nothing."""
+
+    def after(self, facts: StepFacts) -> None:
+        """Nothing."""
+
+    def save(self) -> None:
+        """Nothing."""
+
+    def conclude(self) -> TrainSummary:
+        """A summary without files."""
+        return TrainSummary(0, {}, 0.0, 0, ())
+
+
 class Checkpoints:
     """The checkpoints of a run.
 
@@ -129,112 +238,3 @@ class TrainSummary:
     best: float
     num_broken: int
     written: tuple[Path, ...]
-
-
-class Bystander:
-    """What all processes but the first do beside training: nothing."""
-
-    def begin(self) -> None:
-        """Nothing."""
-
-    def after(self, facts: StepFacts) -> None:
-        """Nothing."""
-
-    def save(self) -> None:
-        """Nothing."""
-
-    def conclude(self) -> TrainSummary:
-        """A summary without files."""
-        return TrainSummary(0, {}, 0.0, 0, ())
-
-
-class Keeper:
-    """Writes down what happens, validates, saves."""
-
-    def __init__(
-        self,
-        job: TrainJob,
-        trainer: Trainer,
-        checkpoints: Checkpoints,
-        validation: Validation,
-        listener: Listener,
-        state: Mapping[str, Any] | None,
-    ) -> None:
-        self._job, self._trainer, self._checkpoints = job, trainer, checkpoints
-        self._validation, self._listener = validation, listener
-        until = trainer.step
-        self._losses = Table(job.losses, until)
-        self._scores = Table(job.validation, until)
-        self._board = TensorBoard(job.tensorboard, until)
-        self._best: list[float] = state["best"] if state else []
-        self._raw: dict[str, float] = dict(state["raw"]) if state else {}
-        self._num_broken: int = state["broken"] if state else 0
-        self._said: set[str] = set()
-
-    def begin(self) -> None:
-        """Score what is there before the first step."""
-        if self._trainer.step == 0:
-            if "head" in self._trainer.trainee.parts:
-                with self._trainer.watch.stage("validate"):
-                    self._raw = self._validation.score_raw()
-                self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
-            self._validate()
-            self.save()
-
-    def after(self, facts: StepFacts) -> None:
-        """Take down a step, and do what is due after it."""
-        self._losses.append(facts.step, facts.row())
-        self._board.write(facts.step, facts.row())
-        self._num_broken += len(facts.broken)
-        for text in sorted(set(facts.broken) - self._said):
-            logger.warning("passed over: %s", text)
-            self._said.add(text)
-        self._listener.on_step(facts)
-        run = self._job.recipe.run
-        is_last = facts.step == run.steps
-        if facts.step % run.validate_every == 0 or is_last:
-            self._validate()
-        if facts.step % run.save_every == 0 or is_last:
-            self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        with self._trainer.watch.stage("save"):
-            facts = {
-                "conditions": self._job.conditions(),
-                "best": self._best,
-                "raw": self._raw,
-                "broken": self._num_broken,
-            }
-            self._checkpoints.save(self._trainer.step, self._trainer.state() | facts)
-
-    def conclude(self) -> TrainSummary:
-        """Write the last weights; what the run came to."""
-        self._export(self._job.last)
-        job = self._job
-        files = (job.best, job.last, job.losses, job.validation, job.curves)
-        scores = {name: v for name, v in self._scores.rows[-1].items() if name != STEP}
-        written = tuple(path for path in files if path.exists())
-        return TrainSummary(self._trainer.step, scores, self._best[0], self._num_broken, written)
-
-    def _validate(self) -> None:
-        with self._trainer.watch.stage("validate"):
-            scores = self._validation.score(self._trainer.result)
-        step = self._trainer.step
-        self._scores.append(step, scores)
-        self._board.write(step, scores)
-        self._board.flush()
-        ordered = list(scores.values())  # the one that decides comes first, then those for ties
-        if ordered > self._best:
-            self._best = ordered
-            self._export(self._job.best)
-        draw_curves(self._job.curves, self._losses, self._scores, self._raw)
-        self._listener.on_validation(step, scores)
-
-    def _export(self, file: Path) -> None:
-        scores = self._scores.rows[-1]
-        about: dict[str, Any] = {"trained": dict(self._job.conditions()), "scores": scores}
-        trainee = self._trainer.result
-        if "detector" in trainee.parts:
-            about[CLASSES_KEY] = list(cast(OneStage, trainee.parts["detector"]).classes)
-        save_trained(file, self._job.variant, dict(trainee.parts), about)
