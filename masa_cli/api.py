@@ -1,6 +1,6 @@
-"""masa from Python: tracks of each frame as they are found.
+"""masa from Python: the tracks of a video as they are found, or a tracker for a loop of one's own.
 
-Nothing heavy is imported before `track` is called.
+Nothing heavy is imported before one of the functions is called.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from masa_cli.detectors import Detector
     from masa_cli.jobs.job import TrackJob
     from masa_cli.structures import FloatArray, Image, IntArray, Tracks
+    from masa_cli.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +77,8 @@ def track(
 ) -> Generator[TrackedFrame, None, None]:
     """The frames of a video with their tracks, one by one, each as soon as it is tracked.
 
-    Identities are those of a live run (`masa track --jsonl -`): the second look needs the whole
-    video. All is checked at once; the networks are loaded with the first frame.
+    Identities are those of a live run (`masa track --jsonl -`): offline refinement needs the
+    whole video. All is checked at once; the networks are loaded with the first frame.
 
     Args:
         source: a video, a folder of images, "-", a camera's number as text, or an address.
@@ -123,3 +126,132 @@ def _tracked(job: TrackJob) -> Generator[TrackedFrame, None, None]:
         yield TrackedFrame(
             frame.index, float(frame.time), frame.image, tracks, job.detector.classes
         )
+
+
+class OnlineTracker:
+    """A tracker for a loop of one's own: boxes of each frame in, identities out.
+
+    Args:
+        association: a name of TRACKERS.
+        tracker: of that name.
+        frame_rate: frames per second, where `update` is not told the time.
+    """
+
+    def __init__(self, association: str, tracker: Tracker, frame_rate: float) -> None:
+        from masa_cli.tracking import find_tracker
+        from masa_cli.tracking.camera import CameraMotionEstimator
+
+        self._association, self._tracker, self._frame_rate = association, tracker, frame_rate
+        self._row = find_tracker(association)
+        self._camera = CameraMotionEstimator() if tracker.uses_camera_motion else None
+        self._index, self._time = 0, -float("inf")
+        self._dim: int | None = None  # numbers of an embedding; None until boxes have come
+
+    def update(
+        self,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        embeddings: ArrayLike | None = None,
+        image: Image | None = None,
+        time: float | None = None,
+    ) -> Tracks:
+        """The boxes of the next frame that carry an identity, with it.
+
+        Args:
+            boxes: (N, 4) xyxy, pixels.
+            scores: (N,).
+            labels: (N,) whole numbers, the classes; all are 0 where they are left out.
+            embeddings: (N, D) of what the boxes show; without, motion alone decides, where the
+                association can do without. Either all frames have them, or none.
+            image: (H, W, 3) uint8 RGB; shows how the camera moved, and where the frame ends.
+            time: seconds, growing; by the frame rate where it is left out.
+
+        Raises:
+            ValueError: an argument has another shape than it must.
+            MasaError: the association needs embeddings.
+        """
+        import numpy as np
+
+        from masa_cli.structures import CameraMotion, Detections, Observation
+
+        rows = np.asarray(boxes, np.float32).reshape(-1, 4)
+        classes = np.zeros(len(rows)) if labels is None else labels
+        detections = Detections(
+            rows, np.asarray(scores, np.float32), np.asarray(classes).astype(np.int64)
+        )
+        if not (np.isfinite(rows).all() and np.isfinite(detections.scores).all()):
+            raise ValueError("boxes and scores must be finite numbers")
+        motion, size = CameraMotion.identity(), None
+        if image is not None:
+            size = (image.shape[1], image.shape[0])
+            motion = self._camera.update(image, rows) if self._camera else motion
+        observation = Observation(
+            self._index,
+            self._next_time(time),
+            detections,
+            self._checked(embeddings, len(rows)),
+            motion,
+            size,
+        )
+        self._index += 1
+        return self._tracker.update(observation).tracks
+
+    def _next_time(self, time: float | None) -> float:
+        now = self._index / self._frame_rate if time is None else float(time)
+        if now <= self._time:
+            raise ValueError(f"time must grow from frame to frame, got {now} after {self._time}")
+        self._time = now
+        return now
+
+    def _checked(self, embeddings: ArrayLike | None, count: int) -> FloatArray:
+        """(N, D) of this frame; D is 0 where there are none."""
+        import numpy as np
+
+        from masa_cli.errors import SettingsError
+
+        given = np.empty((count, 0)) if embeddings is None else np.asarray(embeddings)
+        found: FloatArray = given.astype(np.float32)
+        if not count:
+            return np.empty((0, self._dim or 0), np.float32)
+        if not found.size and not self._row.works_without_embeddings:
+            raise SettingsError(
+                f"association {self._association} compares embeddings, but there are none",
+                fix="give embeddings=..., or build a tracker that works without: hybrid, motion",
+            )
+        if found.ndim != 2 or len(found) != count or self._dim not in (None, found.shape[1]):
+            expected = "D" if self._dim is None else self._dim
+            raise ValueError(f"embeddings must be ({count}, {expected}), got {found.shape}")
+        self._dim = found.shape[1]
+        return found
+
+
+def build_tracker(
+    association: str = "hybrid",
+    *,
+    frame_rate: float = 30.0,
+    temperature: float = 1.0,
+    settings: Mapping[str, object] | None = None,
+) -> OnlineTracker:
+    """A tracker for a loop of one's own; it reads no files, and needs no torch.
+
+    Identities are those of a live run.
+
+    Args:
+        association: "hybrid", "motion" or a preset of MASA.
+        frame_rate: frames per second, where `update` is not told the time.
+        temperature: dot products of embeddings are divided by it, by MASA's presets.
+        settings: changes to the settings of the association, by name.
+
+    Raises:
+        MasaError: there is no such association or setting.
+    """
+    from masa_cli.tracking import build_tracker as build
+
+    if not frame_rate > 0:
+        raise ValueError(f"frame_rate must be positive, got {frame_rate}")
+    changes = [f"{name}={value}" for name, value in (settings or {}).items()]
+    return OnlineTracker(
+        association, build(association, changes=changes, temperature=temperature), frame_rate
+    )

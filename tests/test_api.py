@@ -116,10 +116,85 @@ def test_importing_masa_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def examples(page):
+    text = (Path(masa_cli.__file__).parents[1] / page).read_text()
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
 def test_the_example_of_the_readme_runs(clip, monkeypatch, capsys):
-    readme = (Path(masa_cli.__file__).parents[1] / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (example,) = examples("README.md")
     monkeypatch.chdir(clip[0].parent)
     exec(compile(example, "README.md", "exec"), {})
     # A live run names a track when it was found in four frames.
     assert capsys.readouterr().out.count("\n") == 2 * (NUM_FRAMES - 3)
+
+
+def test_the_examples_of_the_documents_run(clip, monkeypatch, capsys):
+    monkeypatch.chdir(clip[0].parent)
+    first, *rest, last = examples("docs/python.md")
+    for example in (first, *rest):
+        exec(compile(example, "python.md", "exec"), {})
+    capsys.readouterr()
+    exec(compile(last, "python.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("[]")  # not confirmed yet
+    assert lines[-1] == "[1 2] [ 54. 200.] [0 1]"
+
+
+def test_a_tracker_of_ones_own_gives_what_the_video_gives(clip):
+    """Boxes, embeddings and images in one's own loop: the identities of the live run."""
+    rng = np.random.default_rng(0)
+    own, expected = masa_cli.build_tracker("motion", frame_rate=25), []
+    for frame in masa_cli.track(clip[0], dets=clip[1], association="motion"):
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in boxes_at(frame.index)]
+        tracks = own.update(boxes, [0.9, 0.9], image=frame.image, embeddings=rng.random((2, 8)))
+        expected.append((frame.ids.tolist(), frame.boxes.tolist()))
+        assert (tracks.ids.tolist(), tracks.boxes.tolist()) == expected[-1]
+    assert expected[-1][0] == [1, 2]
+
+
+@pytest.mark.parametrize("association", ["hybrid", "motion", "masa-demo"])
+def test_a_tracker_of_ones_own_takes_embeddings_and_empty_frames(association):
+    embeddings = np.eye(2, 16, dtype=np.float32)
+    tracker = masa_cli.build_tracker(association)
+    for shift in range(10):
+        if shift in {0, 7}:
+            assert not len(tracker.update([], []))
+            continue
+        boxes = [[shift, 0, shift + 20, 40], [100, 0, 120, 40]]
+        tracks = tracker.update(boxes, [0.9, 0.9], [3, 4], embeddings=embeddings)
+    assert dict(zip(tracks.labels.tolist(), tracks.ids.tolist(), strict=True)) == {3: 1, 4: 2}
+
+
+def test_embeddings_tell_apart_what_motion_cannot():
+    """Two boxes in one place, which change places while nobody looks."""
+    looks = np.eye(2, 16, dtype=np.float32)
+    boxes = np.array([[0, 0, 20, 40], [30, 0, 50, 40]], np.float32)
+    ids = {}
+    for name, embeddings in (("appearance", looks), ("motion", None)):
+        tracker = masa_cli.build_tracker("hybrid", frame_rate=10)
+        for _ in range(10):
+            tracker.update(boxes, [0.9, 0.9], embeddings=embeddings)
+        swapped = None if embeddings is None else embeddings[::-1]
+        for _ in range(5):
+            tracks = tracker.update(boxes, [0.9, 0.9], embeddings=swapped)
+        ids[name] = tracks.ids.tolist()
+    assert ids == {"appearance": [2, 1], "motion": [1, 2]}
+
+
+def test_mistakes_in_ones_own_loop_are_told():
+    tracker = masa_cli.build_tracker("masa-demo")
+    with pytest.raises(SettingsError, match="compares embeddings, but there are none"):
+        tracker.update([[0, 0, 9, 9]], [1.0])
+    tracker = masa_cli.build_tracker("hybrid")
+    tracker.update([[0, 0, 9, 9]], [1.0], embeddings=[[1.0, 0.0]], time=1.0)
+    with pytest.raises(ValueError, match=r"embeddings must be \(1, 2\), got \(1, 3\)"):
+        tracker.update([[0, 0, 9, 9]], [1.0], embeddings=[[1.0, 0.0, 0.0]], time=2.0)
+    with pytest.raises(ValueError, match="time must grow"):
+        tracker.update([[0, 0, 9, 9]], [1.0], embeddings=[[1.0, 0.0]], time=1.0)
+    with pytest.raises(ValueError, match="finite"):
+        tracker.update([[0, 0, 9, np.nan]], [1.0], embeddings=[[1.0, 0.0]], time=3.0)
+    with pytest.raises(ValueError, match="scores must have shape"):
+        tracker.update([[0, 0, 9, 9]], [1.0, 0.5], embeddings=[[1.0, 0.0]], time=4.0)
+    with pytest.raises(SettingsError, match="unknown association"):
+        masa_cli.build_tracker("sort")

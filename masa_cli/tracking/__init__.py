@@ -56,6 +56,7 @@ class TrackerRow:
         settings: makes its default settings, a frozen dataclass.
         build: from settings and the temperature of the embeddings.
         needs_embeddings: of the boxes, so images too; without, boxes alone suffice.
+        works_without_embeddings: if none can be had.
         is_refinable: whether its frames have records, so that there can be offline refinement.
         takes_all_boxes: as a published preset of MASA, it is made for every box that a detector
             has, with its duplicates and the weakest scores.
@@ -65,6 +66,7 @@ class TrackerRow:
     settings: Callable[[], Any]
     build: Callable[[Any, float], Tracker]
     needs_embeddings: bool = True
+    works_without_embeddings: bool = False
     is_refinable: bool = False
     takes_all_boxes: bool = False
 
@@ -113,6 +115,7 @@ TRACKERS: dict[str, TrackerRow] = {
         "by motion and appearance together, refined offline",
         _hybrid_settings,
         _hybrid,
+        works_without_embeddings=True,
         is_refinable=True,
     ),
     "masa-demo": TrackerRow(
@@ -125,7 +128,11 @@ TRACKERS: dict[str, TrackerRow] = {
         "by appearance, as MASA on BDD100K", _preset("masa-bdd"), _masa, takes_all_boxes=True
     ),
     "motion": TrackerRow(
-        "by motion alone, without images", _motion_settings, _motion, needs_embeddings=False
+        "by motion alone, without images",
+        _motion_settings,
+        _motion,
+        needs_embeddings=False,
+        works_without_embeddings=True,
     ),
 }
 # What is taken with images, and what without.
