@@ -84,7 +84,7 @@ def are_untruncated(
     Args:
         boxes: (N, 4) xyxy, pixels.
         frame_size: width and height, pixels.
-        edge_gap: least distance from the edge, box heights.
+        edge_gap: smallest distance from the edge, box heights.
     """
     if frame_size is None:
         return np.ones(len(boxes), np.bool_)

@@ -115,12 +115,12 @@ def tightened(tracks: Tracks) -> Tracks:
 
 def id_map(tracks: Tracks, size: tuple[int, int]) -> NDArray[np.int32]:
     """(height, width) the identity each pixel belongs to, 0 for none; higher scores lie on top."""
-    picture = np.zeros(size, np.int32)
+    image = np.zeros(size, np.int32)
     for row in np.argsort(tracks.scores, kind="stable").tolist():
         if tracks.masks[row] is not None:
             pixels, (x, y) = unpack(tracks.masks[row])
-            picture[y : y + pixels.shape[0], x : x + pixels.shape[1]][pixels] = tracks.ids[row]
-    return picture
+            image[y : y + pixels.shape[0], x : x + pixels.shape[1]][pixels] = tracks.ids[row]
+    return image
 
 
 def without_overlaps(tracks: Tracks) -> Tracks:
@@ -132,10 +132,10 @@ def without_overlaps(tracks: Tracks) -> Tracks:
     if not len(rows):
         return tracks
     size, masks = tracks.masks[rows[0]].size, tracks.masks.copy()
-    picture = id_map(tracks, size)
+    image = id_map(tracks, size)
     for row in rows.tolist():
         pixels, (x, y) = unpack(masks[row])
-        window = picture[y : y + pixels.shape[0], x : x + pixels.shape[1]]
+        window = image[y : y + pixels.shape[0], x : x + pixels.shape[1]]
         masks[row] = pack(window == tracks.ids[row], (x, y), size)
     return replace(tracks, masks=masks)
 
@@ -162,23 +162,23 @@ def signed_numbers(codes: IntArray, ends: IntArray, sizes: IntArray) -> IntArray
 
     Args:
         codes: characters, counted from "0".
-        ends: (N,) place of each number's last group.
+        ends: (N,) position of each number's last group.
         sizes: (N,) how many groups it has.
     """
     starts = ends - sizes + 1
-    place = np.arange(len(codes)) - np.repeat(starts, sizes)
+    position = np.arange(len(codes)) - np.repeat(starts, sizes)
     if not len(starts):
         return np.empty(0, np.int64)
-    numbers: IntArray = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * place), starts)
+    numbers: IntArray = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * position), starts)
     return numbers - np.where(codes[ends] & _SIGN, 1 << (_BITS * sizes), 0)
 
 
 _RLE_FIRST, _RLE_MORE = ord("0"), 32
-_MOST_GROUPS = 6  # 30 bits: more pixels than any picture has
+_MAX_GROUPS = 6  # 30 bits: more pixels than any image has
 
 
 def first_bad(masks: Sequence[str], num_pixels: IntArray) -> tuple[int, str] | None:
-    """The place of a string that is no mask of its number of pixels, and why; None if all are.
+    """The position of a string that is no mask of its number of pixels, and why; None if all are.
 
     Args:
         masks: (N,) compressed run lengths.
@@ -198,7 +198,7 @@ def first_bad(masks: Sequence[str], num_pixels: IntArray) -> tuple[int, str] | N
         return int(cut[0]), "one that is cut off"
     ends = np.flatnonzero((codes & _RLE_MORE) == 0)
     sizes = np.diff(ends, prepend=-1)
-    if len(sizes) and sizes.max() > _MOST_GROUPS:
+    if len(sizes) and sizes.max() > _MAX_GROUPS:
         return int(owners[ends[np.argmax(sizes)]]), "a run without end"
     return _wrong_sum(signed_numbers(codes, ends, sizes), owners[ends], num_pixels)
 
@@ -208,9 +208,9 @@ def _wrong_sum(
 ) -> tuple[int, str] | None:
     """The first mask with a negative run, or whose runs are not as many pixels as it has."""
     first = np.searchsorted(owners, np.arange(len(num_pixels)))
-    place = np.arange(len(numbers)) - first[owners]
+    position = np.arange(len(numbers)) - first[owners]
     # The first run stands alone; of the others, each adds to the one two before it.
-    chains = owners * 3 + np.where(place == 0, 0, 1 + (place + 1) % 2)
+    chains = owners * 3 + np.where(position == 0, 0, 1 + (position + 1) % 2)
     order = np.argsort(chains, kind="stable")
     runs = np.cumsum(numbers[order])
     begins = np.flatnonzero(np.diff(chains[order], prepend=-1))
@@ -226,7 +226,7 @@ def _wrong_sum(
     return row, f"runs that are not {num_pixels[row]} pixels"
 
 
-LONGEST_SIDE = 2**15  # pixels; more is no picture
+MAX_SIDE = 2**15  # pixels; more is no image
 
 
 def mask_fields(masks: Iterable[Mask | None]) -> list[dict[str, object] | None]:
@@ -266,7 +266,7 @@ def _mask(entry: object) -> Mask:
     is_size = (
         isinstance(size, list)
         and len(size) == 2
-        and all(type(side) is int and 0 < side < LONGEST_SIDE for side in size)
+        and all(type(side) is int and 0 < side < MAX_SIDE for side in size)
     )
     if not is_size or not isinstance(counts, str):
         raise ValueError(shortened(str(entry)))

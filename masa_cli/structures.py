@@ -29,8 +29,8 @@ class VideoInfo:
 
     Attributes:
         name: stem for results ("street" for street.mp4, the sequence for <sequence>/img1).
-        width: pixels, after rotation; 0 when the frames have no pictures.
-        height: pixels, after rotation; 0 when the frames have no pictures.
+        width: pixels, after rotation; 0 when the frames have no images.
+        height: pixels, after rotation; 0 when the frames have no images.
         frame_rate: frames per second, exact (30000/1001, not 29.97).
         time_base: the unit all frame times are whole multiples of, in seconds.
         num_frames: how many frames to expect. A hint for progress bars, never a promise.
@@ -52,7 +52,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a video.
+    """One image of a video.
 
     Attributes:
         index: from 0, without gaps.
@@ -72,7 +72,7 @@ class Frame:
 
     @staticmethod
     def without_image(index: int, time: Fraction) -> Frame:
-        """A frame of which only its place in time is known."""
+        """A frame of which only its time is known."""
         return Frame(index, time, np.empty((0, 0, 3), np.uint8))
 
 

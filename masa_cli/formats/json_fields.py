@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from masa_cli.errors import SourceError, shortened
 from masa_cli.formats.files import HELP, explained
 from masa_cli.formats.tables import LARGEST
-from masa_cli.masks import LONGEST_SIDE, as_array, read_masks
+from masa_cli.masks import MAX_SIDE, as_array, read_masks
 from masa_cli.structures import IntArray, Mask, MaskArray
 
 TAO_HELP = "see masa eval --help, format tao"
@@ -163,7 +163,7 @@ def read_segmentation(entry: object, size: tuple[int, int] | None) -> Mask | Non
     if isinstance(entry, list):
         if size is None:
             raise ValueError("polygons in a picture whose size is not known")
-        if max(size) >= LONGEST_SIDE:
+        if max(size) >= MAX_SIDE:
             raise ValueError(f"polygons in a picture of {_words(size)} pixels")
         entry = _filled(entry, size)
     elif isinstance(entry, dict) and isinstance(entry.get("counts"), list):

@@ -62,7 +62,7 @@ class Tracklet:
         first: where it begins.
         last: where it ends.
         shot: how many cuts were before it.
-        embedding: (D,) mean of its clear embeddings, length 1; 0 if none was clear.
+        embedding: (D,) mean of those of its unoccluded boxes, length 1; 0 if there was none.
         scores: of its boxes, the sum for each label.
     """
 

@@ -23,8 +23,8 @@ class MotionSettings:
     birth_score: float = 0.6  # a box above this score that continues nothing starts a track
     confident_score: float = 0.5  # boxes above this score are assigned first
     continue_score: float = 0.1  # boxes below this score are ignored
-    confident_iou: float = 0.2  # least IoU with the prediction, for confident boxes
-    weak_iou: float = 0.5  # least IoU with the prediction, for weak boxes
+    confident_iou: float = 0.2  # smallest IoU with the prediction, for confident boxes
+    weak_iou: float = 0.5  # smallest IoU with the prediction, for weak boxes
     memory_seconds: float = 2.0  # a track unseen for longer is forgotten
     # Standard deviations, in box heights (and seconds). A pedestrian is 1.7 m tall, walks at
     # 1.4 m/s and changes speed by some 0.4 m/s within a second.
@@ -72,10 +72,10 @@ class MotionTracker:
         )
         expected = corners(tracks.position)
         free = np.arange(len(tracks))
-        for rows, least in ((confident, settings.confident_iou), (weak, settings.weak_iou)):
+        for rows, min_iou in ((confident, settings.confident_iou), (weak, settings.weak_iou)):
             similarity = iou(detections.boxes[rows], expected[free])
             boxes, columns = linear_sum_assignment(similarity, maximize=True)
-            good = similarity[boxes, columns] >= least
+            good = similarity[boxes, columns] >= min_iou
             matches[rows[boxes[good]]] = free[columns[good]]
             free = np.delete(free, columns[good])
 
