@@ -1,6 +1,8 @@
 """The floors of the house: a module imports from lower floors, or from its own room."""
 
 import ast
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,8 +87,6 @@ def test_torch_stays_in_its_rooms(file):
 
 @pytest.mark.parametrize("room", sorted(HEART))
 def test_the_heart_is_plain_numpy(room):
-    import sys
-
     files = [file for file in modules() if room_of(file) == room]
     outside = {name.split(".")[0] for file in files for name in imported_names(file)}
     assert files
@@ -96,3 +96,9 @@ def test_the_heart_is_plain_numpy(room):
 def test_every_room_has_a_floor():
     rooms = {room_of(file) for file in modules()} - {"__init__"}
     assert rooms == set(FLOOR_OF)
+
+
+def test_the_document_shows_these_floors():
+    page = (ROOT.parent / "docs/architecture.md").read_text()
+    lines = re.findall(r"^ +(\d+)  ([\w, ]+)$", page, flags=re.MULTILINE)
+    assert {int(floor): set(rooms.split(", ")) for floor, rooms in lines} == dict(enumerate(FLOORS))
