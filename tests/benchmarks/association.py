@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from masa_cli.structures import Detections
+from masa_cli.structures import Detections, Observation
 from masa_cli.tracking.hybrid import HybridSettings, HybridTracker
-from masa_cli.tracking.masa import PRESETS, Tracker
+from masa_cli.tracking.masa import PRESETS, MasaTracker
 
 REFERENCE = {
     "masa-demo": {10: 6.3, 50: 14.6, 100: 27.0, 300: 301.0},
@@ -29,46 +29,50 @@ FIRST = 5  # frames in which all are seen, and confirmed
 BIRTH_SCORE = 0.95  # only the first frames' boxes reach it, so the number of tracks stays put
 
 
-def make_frames(generator, looks, num_boxes, num_frames):
-    """Objects scattered over an HD frame, each with its look plus noise, in random order."""
-    corners = generator.uniform((0, 0), (WIDTH - 100, HEIGHT - 100), (len(looks), 2))
+def make_frames(generator, means, num_boxes, num_frames):
+    """Objects scattered over an HD frame, each with its embedding plus noise, in random order."""
+    corners = generator.uniform((0, 0), (WIDTH - 100, HEIGHT - 100), (len(means), 2))
     for _ in range(num_frames):
-        who = generator.permutation(len(looks))[:num_boxes]
+        who = generator.permutation(len(means))[:num_boxes]
         corner = corners[who] + generator.normal(0, 2, (num_boxes, 2))
         boxes = np.concatenate([corner, corner + np.array((20, 45))], axis=1).astype(np.float32)
         scores = generator.uniform(0.3, BIRTH_SCORE, num_boxes).astype(np.float32)
         noise = generator.normal(0, 0.3, (num_boxes, DIM))
         yield (
             Detections(boxes, scores, np.zeros(num_boxes, np.int64)),
-            (looks[who] + noise).astype(np.float32),
+            (means[who] + noise).astype(np.float32),
         )
 
 
 def build(preset):
     if preset in PRESETS:
-        return Tracker(replace(PRESETS[preset], memory_frames=10**6, birth_score=BIRTH_SCORE))
-    forever = HybridSettings(birth_score=BIRTH_SCORE, memory_seconds=1e4, follow_camera=False)
+        return MasaTracker(replace(PRESETS[preset], memory_frames=10**6, birth_score=BIRTH_SCORE))
+    forever = HybridSettings(birth_score=BIRTH_SCORE, memory_seconds=1e4, camera_motion=False)
     return HybridTracker(forever)
+
+
+def observation(index, detections, embeddings):
+    time_ = index * FRAME_SECONDS
+    return Observation(index, time_, detections, embeddings, frame_size=(WIDTH, HEIGHT))
 
 
 def time_updates(preset, num_boxes, num_tracks):
     """Seconds of each update, and of the bare matrix product of the same size."""
     generator = np.random.default_rng(0)
-    looks = generator.normal(0, 0.5, (num_tracks, DIM))
-    tracker, picture = build(preset), np.broadcast_to(np.uint8(0), (HEIGHT, WIDTH, 3))
+    means = generator.normal(0, 0.5, (num_tracks, DIM))
+    tracker = build(preset)
     places = generator.bit_generator.state  # the same for the first frames and for all others
-    first, embeddings = next(make_frames(generator, looks, num_tracks, 1))
+    first, embeddings = next(make_frames(generator, means, num_tracks, 1))
     certain = Detections(first.boxes, np.ones(num_tracks, np.float32), first.labels)
     for index in range(FIRST):
-        tracker.update(index, index * FRAME_SECONDS, certain, embeddings)
+        tracker.update(observation(index, certain, embeddings))
     remembered = embeddings.T
     updates, products = [], []
     generator.bit_generator.state = places
-    frames = make_frames(generator, looks, num_boxes, WARM_UP + RUNS)
+    frames = make_frames(generator, means, num_boxes, WARM_UP + RUNS)
     for index, (detections, embeddings) in enumerate(frames, start=FIRST):
         start = time.perf_counter()
-        tracker.see(picture, detections.boxes)
-        tracks = tracker.update(index, index * FRAME_SECONDS, detections, embeddings)
+        tracks = tracker.update(observation(index, detections, embeddings)).tracks
         middle = time.perf_counter()
         embeddings @ remembered
         products.append(time.perf_counter() - middle)

@@ -1,11 +1,11 @@
 """What each ingredient of `hybrid` is worth: each removed in turn, beside the other trackers.
 
     python tests/benchmarks/association_ablation.py --scenarios all --seeds 3 --cache DIR \\
-        [--clip VIDEO BOXES TRUTH ...] [--also "momentum=0.3 relink.seconds=5" ...] [--only-also]
+        [--clip VIDEO BOXES TRUTH ...] [--also "momentum=0.3 linking.seconds=5" ...] [--only-also]
 
 Scenarios are those of masa_cli.sources.scenarios, seeds count from 1. VIDEO is what `masa track`
 reads (a folder: img1 itself), BOXES a detections file, TRUTH MOTChallenge ground truth; frames up
-to its last are tracked and scored, hybrid after its second look unless the row says otherwise.
+to its last are tracked and scored, hybrid after offline refinement unless the row says otherwise.
 `--also` adds hybrid with other settings, to tune it. Embeddings are those of --adapter, or
 of --net: a re-identification net in ONNX that takes crops of 128 x 256 BGR (needs onnxruntime).
 They and the motion of the camera are computed once with --cache. Prints IDF1 in percent, switches,
@@ -34,50 +34,47 @@ from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import resolve
 from masa_cli.models.trained_weights import variant_in
-from masa_cli.pipeline import looked_at_twice
+from masa_cli.pipeline import Refinement, refine
 from masa_cli.settings import with_changes
 from masa_cli.sources import open_source
 from masa_cli.sources.scenarios import SCENARIOS, scenario
-from masa_cli.structures import Detections, FloatArray, Frame, Image, Trace, Tracks
+from masa_cli.structures import CameraMotion, Detections, FloatArray, Frame, Observation
 from masa_cli.tracking import build_tracker
-from masa_cli.tracking.camera import CameraMotion, CameraMotionEstimator
-from masa_cli.tracking.hybrid import HybridTracker
-from masa_cli.tracking.linking import Line, LinkingSettings
+from masa_cli.tracking.camera import CameraMotionEstimator
+from masa_cli.tracking.linking import LinkingSettings
 from masa_cli.tracking.masa import PRESETS
 
 BATCH = 8  # frames that are embedded together
-NONE = np.empty(0, np.int64)
-NOTHING_BEHIND = Trace(NONE, Tracks.empty(), NONE, np.empty((0, 0), np.float32), np.eye(2, 3))
 
 # The name and seed of a scenario, or the files of video, boxes and truth.
 Wanted: TypeAlias = tuple[str, int] | tuple[str, str, str]
 
-# Changes that take one ingredient of hybrid away; its defaults are in masa_cli/hybrid/settings.py
-# and masa_cli/second_look/relink.py.
+# Changes that take one ingredient of hybrid away; its defaults are HybridSettings and, of offline
+# refinement, LinkingSettings.
 WITHOUT: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("appearance", ("look_nats=0", "return_seconds=0", "relink.look_nats=0")),
-    ("appearance in matching", ("look_nats=0",)),
-    ("return by looks", ("return_seconds=0",)),
-    ("margin of return", ("return_margin=-1",)),
-    ("place of return", ("return_speed=1e9",)),
+    ("appearance", ("appearance_weight=0", "reid_seconds=0", "linking.appearance_weight=0")),
+    ("appearance in matching", ("appearance_weight=0",)),
+    ("re-identification", ("reid_seconds=0",)),
+    ("margin of re-identification", ("reid_margin=-1",)),
+    ("speed in re-identification", ("reid_speed=1e9",)),
     ("gate of motion", ("gate=1e9",)),
     ("prediction when unseen", ("memory_seconds=0.25",)),
-    ("evidence of size", ("size_weight=0",)),
-    ("least evidence", ("least_nats=-1e5", "weak_nats=-1e5")),
+    ("llr of size", ("size_weight=0",)),
+    ("smallest llr", ("min_llr=-1e5", "min_llr_weak=-1e5")),
     ("pass for weak boxes", ("continue_score=0.5",)),
     ("confirmation", ("confirm_hits=1",)),
     ("check for duplicates", ("duplicate_iou=2",)),
     ("rule at the edge", ("edge_share=-1",)),
-    ("camera motion", ("follow_camera=false",)),
-    ("waiting when unsure", ("wait_nats=-1e9",)),
-    ("mean look (last alone)", ("momentum=1",)),
-    ("clear looks alone", ("clear_iou=2",)),
-    ("looks off the edge alone", ("edge_gap=-1e9",)),
-    ("sure looks alone", ("learn_nats=-1e9",)),
-    ("projection", ("fisher_pairs=0",)),
-    ("looks in second look", ("relink.look_nats=0",)),
-    ("trust in the tracker", ("relink.trust_nats=0",)),
-    ("filling of gaps", ("relink.fill_seconds=0",)),
+    ("camera motion", ("camera_motion=false",)),
+    ("deferred matches", ("defer_margin=-1e9",)),
+    ("mean embedding (last alone)", ("momentum=1",)),
+    ("unoccluded updates alone", ("occlusion_iou=2",)),
+    ("untruncated updates alone", ("edge_gap=-1e9",)),
+    ("unambiguous updates alone", ("update_margin=-1e9",)),
+    ("whitening", ("whitening_pairs=0",)),
+    ("appearance in linking", ("linking.appearance_weight=0",)),
+    ("trust in the tracker", ("linking.tracker_llr=0",)),
+    ("gap interpolation", ("linking.interpolation_seconds=0",)),
 )
 
 
@@ -85,16 +82,16 @@ class Row(NamedTuple):
     label: str
     name: str
     changes: tuple[str, ...] = ()
-    looks_twice: bool = False
+    is_refined: bool = False
 
     @property
     def of_tracker(self) -> list[str]:
-        return [change for change in self.changes if not change.startswith("relink.")]
+        return [change for change in self.changes if not change.startswith("linking.")]
 
     @property
-    def of_relink(self) -> list[str]:
+    def of_linking(self) -> list[str]:
         return [
-            text.removeprefix("relink.") for text in self.changes if text not in self.of_tracker
+            text.removeprefix("linking.") for text in self.changes if text not in self.of_tracker
         ]
 
 
@@ -124,13 +121,13 @@ class Score(NamedTuple):
 
 
 def rows(also: Sequence[str], only_also: bool) -> list[Row]:
-    tried = [Row(text, "hybrid", tuple(text.split()), looks_twice=True) for text in also]
-    whole = Row("hybrid", "hybrid", looks_twice=True)
+    tried = [Row(text, "hybrid", tuple(text.split()), is_refined=True) for text in also]
+    whole = Row("hybrid", "hybrid", is_refined=True)
     if only_also:
         return [whole, *tried]
     named = [Row(name, name) for name in ("motion", *PRESETS)]
-    live = Row("- second look", "hybrid")
-    changed = [Row(f"- {label}", "hybrid", changes, looks_twice=True) for label, changes in WITHOUT]
+    live = Row("- offline refinement", "hybrid")
+    changed = [Row(f"- {label}", "hybrid", changes, is_refined=True) for label, changes in WITHOUT]
     return [*named, whole, live, *changed, *tried]
 
 
@@ -184,14 +181,14 @@ def perceived(
     file = cache / f"{key.hexdigest()[:24]}.npz" if cache else None
     ends = np.cumsum([len(found) for found in detections])[:-1]
     if not file or not file.exists():
-        looks, camera = perceive(chain([first], frames), detections, eyes)
+        embeddings, camera = perceive(chain([first], frames), detections, eyes)
         numbers = {
-            "looks": np.concatenate(looks),
+            "embeddings": np.concatenate(embeddings),
             "matrices": np.stack([motion.matrix for motion in camera]),
             "cuts": np.array([motion.is_cut for motion in camera]),
         }
         if not file:
-            return looks, camera
+            return embeddings, camera
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part.npz")
         np.savez(part, **numbers)
@@ -199,7 +196,7 @@ def perceived(
     kept = np.load(file)
     pairs = zip(kept["matrices"], kept["cuts"], strict=True)
     camera = [CameraMotion(matrix, bool(is_cut)) for matrix, is_cut in pairs]
-    return list(np.split(kept["looks"], ends)), camera
+    return list(np.split(kept["embeddings"], ends)), camera
 
 
 def perceive(
@@ -209,12 +206,12 @@ def perceive(
 
     name, weights = resolve(eyes.adapter)
     adapter = OnnxNet(eyes.net) if eyes.net else build_adapter(name, weights=weights, device="cpu")
-    watch = CameraMotionEstimator()
-    looks, camera = [], []
+    estimator = CameraMotionEstimator()
+    embeddings, camera = [], []
     while batch := list(islice(frames, BATCH)):
-        looks += adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
-        camera += [watch.update(frame.image, detections[frame.index].boxes) for frame in batch]
-    return looks, camera
+        embeddings += adapter.embed(batch, [detections[frame.index].boxes for frame in batch])
+        camera += [estimator.update(frame.image, detections[frame.index].boxes) for frame in batch]
+    return embeddings, camera
 
 
 def known_as(adapter: str) -> str:
@@ -236,50 +233,34 @@ class OnnxNet:
         self._input = self._net.get_inputs()[0].name
 
     def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
-        return [self._looks(*pair) for pair in zip(frames, boxes, strict=True)]
+        return [self._embed(*pair) for pair in zip(frames, boxes, strict=True)]
 
-    def _looks(self, frame: Frame, boxes: FloatArray) -> FloatArray:
-        looks = []
+    def _embed(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        rows = []
         for left, top, right, bottom in boxes.round().astype(int).clip(0).tolist():
             crop = frame.image[top : max(bottom, top + 1), left : max(right, left + 1), ::-1]
             crop = crop if crop.size else np.zeros((1, 1, 3), np.uint8)
             crop = cv2.resize(np.ascontiguousarray(crop), (self.WIDTH, self.HEIGHT))
-            looks.append(self._net.run(None, {self._input: crop[None].astype(np.float32)})[0][0])
-        return np.array(looks, np.float32).reshape(len(boxes), -1)
-
-
-class Recorded:
-    """In the place of a CameraMotionEstimator: the motions that were found before."""
-
-    def __init__(self, motions: Sequence[CameraMotion]) -> None:
-        self._motions = iter(motions)
-
-    def update(self, image: Image, boxes: FloatArray) -> CameraMotion:
-        del image, boxes
-        return next(self._motions)
+            rows.append(self._net.run(None, {self._input: crop[None].astype(np.float32)})[0][0])
+        return np.array(rows, np.float32).reshape(len(boxes), -1)
 
 
 def measure(row: Row, clip: Clip) -> Score:
     tracker = build_tracker(row.name, changes=row.of_tracker, temperature=clip.temperature)
-    if isinstance(tracker, HybridTracker):
-        tracker._camera = Recorded(clip.camera)  # type: ignore[assignment]
-    picture = np.broadcast_to(np.uint8(0), (clip.frame_size[1], clip.frame_size[0], 3))
-    lines: list[Line] = []
+    still = [CameraMotion.identity()] * len(clip.times)
+    motions = clip.camera if tracker.uses_camera_motion else still
+    columns = zip(clip.times, clip.detections, clip.embeddings, motions, strict=True)
     start = time.perf_counter()
-    for index, frame in enumerate(zip(clip.times, clip.detections, clip.embeddings, strict=True)):
-        tracker.see(picture, frame[1].boxes)
-        tracks = tracker.update(index, *frame)
-        lines.append((index, frame[0], tracks, tracker.trace or NOTHING_BEHIND))
-    found = [tracks for _, _, tracks, _ in lines]
-    if row.looks_twice and isinstance(tracker, HybridTracker):
-        rest = tracker.open_tracklets()
-        looks = dict(zip(rest.numbers.tolist(), rest.looks, strict=True))
-        settings = with_changes(LinkingSettings(), row.of_relink)
-        found = [
-            tracks for _, _, tracks in looked_at_twice(lines, looks, settings, clip.frame_size)
-        ]
+    found = [
+        tracker.update(Observation(index, *frame, clip.frame_size))
+        for index, frame in enumerate(columns)
+    ]
+    if row.is_refined:
+        refinement = Refinement(with_changes(LinkingSettings(), row.of_linking))
+        found = list(refine(found, refinement, tracker.finish(), clip.frame_size))
     seconds = time.perf_counter() - start
-    scores = identity_scores(clip.truth, [(tracks.boxes, tracks.ids) for tracks in found])
+    results = [(frame.tracks.boxes, frame.tracks.ids) for frame in found]
+    scores = identity_scores(clip.truth, results)
     return Score(100 * scores.idf1, scores.num_switches, 1e3 * seconds / max(len(found), 1))
 
 
@@ -345,7 +326,7 @@ def main() -> None:
     everything = rows(options.also, options.only_also)
     for row in everything:  # a wrong setting is found before anything is rendered
         build_tracker(row.name, changes=row.of_tracker)
-        with_changes(LinkingSettings(), row.of_relink)
+        with_changes(LinkingSettings(), row.of_linking)
 
     results: dict[str, list[list[Score]]] = {}
     with ProcessPoolExecutor(options.jobs) as pool:

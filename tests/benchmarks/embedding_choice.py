@@ -36,6 +36,7 @@ from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.heads import PartPooling, RunningMean, _unit_rows
 from masa_cli.models.variants import VARIANTS
 from masa_cli.sources import open_source
+from masa_cli.structures import Observation
 from masa_cli.tracking import build_tracker
 
 PACKAGES = {
@@ -188,9 +189,9 @@ def track(looks, centring, temperature, changes):
     """Tracks of each frame."""
     centre = CENTRINGS[centring]()
     tracker = build_tracker("masa-demo", changes=changes, temperature=temperature)
-    for place, (index, detections, seen) in enumerate(looks):
+    for number, (index, detections, seen) in enumerate(looks):
         embeddings = _unit_rows(centre(*seen)) if seen else np.empty((0, 1), np.float32)
-        yield index, tracker.update(place, 0.0, detections, embeddings)
+        yield index, tracker.update(Observation(number, 0.0, detections, embeddings)).tracks
 
 
 def score(tracks, truth):

@@ -26,7 +26,7 @@ from masa_cli.formats import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import Adapter, build_adapter, build_features, resolve
 from masa_cli.sources import open_source
-from masa_cli.structures import Detections, FloatArray, Frame
+from masa_cli.structures import Detections, FloatArray, Frame, Observation
 from masa_cli.tracking import build_tracker
 
 SETTINGS = list(product(("momentum=0.2", "momentum=0.8"), ("birth_score=0.4", "birth_score=0.6")))
@@ -89,8 +89,8 @@ def idf1(seen: Sequence[tuple[Scene, FloatArray, FloatArray]], temperature: floa
             "masa-demo", changes=[*changes, "memory_frames=30"], temperature=temperature
         )
         found = [
-            tracker.update(place, place / 30, scene.found, rows)
-            for place, (scene, _, rows) in enumerate(seen)
+            tracker.update(Observation(index, index / 30, scene.found, rows)).tracks
+            for index, (scene, _, rows) in enumerate(seen)
         ]
         truth = [(scene.boxes, scene.ids) for scene, _, _ in seen]
         tracks = [(each.boxes, each.ids) for each in found]
