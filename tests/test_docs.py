@@ -140,7 +140,7 @@ def test_each_option_has_a_help_text(name):
 
 def test_choices_of_options_are_the_names_of_the_tables():
     assert set(get_args(options.AssociationName)) == set(TRACKERS)
-    assert set(get_args(options.PreparationName)) == set(PREPARATIONS)
+    assert set(get_args(options.PreprocessingName)) == set(PREPARATIONS)
 
 
 def test_names_of_the_tables_are_explained():

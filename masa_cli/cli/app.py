@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from masa_cli import __version__
-from masa_cli.cli.console import Boundary
+from masa_cli.cli.command import Boundary, Command
 
 Shell = Annotated[
     Literal["bash", "zsh", "fish", "powershell", "pwsh"],
@@ -23,6 +23,7 @@ Install = Annotated[
 ]
 
 _INSTALL = "--install-completion"
+_WIDEST = 100  # characters in a line of help: longer ones are hard to read
 _VARIABLE = "_MASA_COMPLETE"  # how the shell asks for completions
 
 
@@ -119,7 +120,7 @@ class Commands(Boundary):
         one = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
-        one.command(name=name, epilog=_named(row.epilog))(member)
+        one.command(name=name, cls=Command, epilog=_named(row.epilog))(member)
         return typer.main.get_command(one)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - Click's own
@@ -143,7 +144,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST},
 )
 
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
-import typer
 from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
@@ -30,9 +29,6 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
-
-from masa_cli.errors import Interrupted, MasaError, UsageError
 
 if TYPE_CHECKING:
     from masa_cli.progress import RunProgress, Summary
@@ -182,31 +178,6 @@ def show_json(record: Mapping[str, object]) -> None:
 
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-
-
-class Boundary(TyperGroup):
-    """The group of all commands; whatever they raise ends here."""
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Click's own signature
-        """Run the chosen command."""
-        try:
-            return super().invoke(ctx)
-        except MasaError as error:
-            say("error", error.problem, style="bold red")
-            say("fix", error.fix, style="bold green")
-            code = MISUSED if isinstance(error, UsageError) else FAILED
-            raise typer.Exit(code) from error
-        except OSError as error:  # what the system refuses where nobody expected it to
-            where = f"{error.filename}: " if error.filename else ""
-            say("error", f"{where}{error.strerror or error}", style="bold red")
-            say("fix", "check the path, the permissions and the space left", style="bold green")
-            raise typer.Exit(FAILED) from error
-        except Interrupted as interruption:
-            say("interrupted", interruption.kept, style="bold yellow")
-            raise typer.Exit(INTERRUPTED) from interruption
-        except KeyboardInterrupt as interruption:
-            say("interrupted", "stopped at once", style="bold yellow")
-            raise typer.Exit(INTERRUPTED) from interruption
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def retrack(
     output: Output = None,
     association: Association = "hybrid",
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
-    relink: options.Relink = True,
+    relink: options.Refine = True,
     clean_up: options.CleanUp = False,
     min_track_length: box_options.MinTrackLength = 1,
     mot: options.Mot = True,

@@ -333,7 +333,7 @@ class TrackJob:
         results = self.results
         named = [name for name in results.also if name in NEED_MASKS]
         wants = [*named, *(["--masks-png"] if results.wants_id_maps else [])]
-        wants += ["--tighten"] if self.tightens else []
+        wants += ["--fit-boxes"] if self.tightens else []
         if wants and not self.has_masks:
             raise SettingsError(
                 f"{wants[0]} needs masks, but only boxes are tracked",

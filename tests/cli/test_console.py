@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from masa_cli import __version__
 from masa_cli.cli.app import app
-from masa_cli.cli.console import _SLOWEST, Boundary, _Rate, say, show, show_table, stops_on_signals
+from masa_cli.cli.command import Boundary
+from masa_cli.cli.console import _SLOWEST, _Rate, say, show, show_table, stops_on_signals
 from masa_cli.errors import Interrupted, MasaError
 from masa_cli.progress import RunProgress
 from tests.clips import boxes_at

@@ -139,7 +139,7 @@ def test_video_from_standard_input_is_finished_frame_by_frame(frames, options, p
 
 @SLOW
 def test_raw_pictures_are_segmented_as_those_of_a_folder(frames, published_file):
-    options = ("--model", published_file("sam-b", ""), "--max-objects", 5, "--no-relink")
+    options = ("--model", published_file("sam-b", ""), "--max-objects", 5, "--no-refine")
     result = piped("-o", "piped", *options)
     assert result.returncode == 0, result.stderr.decode()
     assert masa("segment-track", frames, *options, "-o", "folder").exit_code == 0

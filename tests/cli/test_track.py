@@ -279,7 +279,7 @@ def test_the_offline_refinement_fills_what_a_live_run_shows_not(clip):
     found = {}
     for name, *changes in (
         ("whole",),
-        ("live", "--no-relink"),
+        ("live", "--no-refine"),
         ("open", "--set", "linking.interpolation_seconds=0"),
     ):
         result = masa("track", video, "--dets", dets, "-o", name, "--no-video", *changes)
@@ -300,7 +300,7 @@ def test_the_offline_refinement_fills_what_a_live_run_shows_not(clip):
     ("arguments", "problem"),
     [
         (["--set", "linking.second=1"], "second"),
-        (["--set", "linking.seconds=1", "--no-relink"], "nothing is refined offline"),
+        (["--set", "linking.seconds=1", "--no-refine"], "nothing is refined offline"),
         (["--set", "linking.seconds=1", "--association", "motion"], "nothing is refined offline"),
     ],
 )

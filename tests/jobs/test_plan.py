@@ -97,7 +97,7 @@ def test_tracks_with_masks_are_detections_with_masks(clip):
 
 
 def test_boxes_are_tightened_to_their_masks(clip):
-    assert masa("track", *clip, *BY_COLOUR, "--tighten").exit_code == 0
+    assert masa("track", *clip, *BY_COLOUR, "--fit-boxes").exit_code == 0
     for tracks in tracks_of():
         np.testing.assert_array_equal(tracks.boxes, frames_of(tracks.masks))
 
@@ -135,7 +135,7 @@ def test_auto_takes_what_comes_with_masa_where_there_is_nothing_else_and_says_so
         (("--also", "mots"), "mots needs masks, but only boxes are tracked"),
         (("--also", "ytvis"), "ytvis needs masks"),
         (("--masks-png",), "--masks-png needs masks"),
-        (("--tighten",), "--tighten needs masks"),
+        (("--fit-boxes",), "--fit-boxes needs masks"),
         (("--masks", "--segmenter", "sam-vit-h"), 'the weights "sam-vit-h"'),
         (("--segmenter", "sam"), 'unknown segmenter "sam"'),
         (("--segmenter", "dets.txt"), "dets.txt is no checkpoint"),
