@@ -64,7 +64,7 @@ class CommandRow:
         module: in masa_cli.cli.
         function: or group, in that module.
         summary: its line in `masa --help`.
-        epilog: what follows the options in its own help, as module:name.
+        epilog: module:function that gives what follows the options in its own help.
     """
 
     module: str
@@ -79,7 +79,7 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
             "track",
             "track",
             "Track the objects of a video, given their boxes or their names.",
-            "masa_cli.formats:DETECTION_RULES",
+            "masa_cli.formats.detections:help_text",
         ),
         "segment-track": CommandRow(
             "segment_track", "segment_track", "Find, segment and track everything in a video."
@@ -88,7 +88,12 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
             "retrack", "retrack", "Associate the boxes of an earlier run anew, in seconds."
         ),
         "render": CommandRow("render", "render", "Draw tracks into their video, without models."),
-        "convert": CommandRow("convert", "convert", "Write tracks in another format."),
+        "convert": CommandRow(
+            "convert",
+            "convert",
+            "Write tracks in another format.",
+            "masa_cli.cli.convert:help_on_tracks",
+        ),
         "crops": CommandRow("analyse", "crops", "Cut out the best views of each track."),
         "stats": CommandRow("analyse", "stats", "Count tracks; how long they last, and where."),
         "count": CommandRow("analyse", "count", "Count the tracks that cross lines."),
@@ -130,11 +135,11 @@ class Commands(Boundary):
 
 
 def _named(place: str | None) -> str | None:
-    """What stands at module:name."""
+    """What the function at module:name tells."""
     if place is None:
         return None
     module, _, name = place.partition(":")
-    text: str = getattr(import_module(module), name)
+    text: str = getattr(import_module(module), name)()
     return text
 
 

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from masa_cli import formats
 from masa_cli.cli import options
+from masa_cli.cli.values import choice
 from masa_cli.errors import UsageError
-from masa_cli.formats import TrackFormat
-
-TargetFormat = Literal[
-    "auto",
-    "jsonl",
-    "mot",
-    "csv",
-    "parquet",
-    "coco",
-    "tao",
-    "bdd",
-    "cvat",
-    "yolo",
-    "yolo-tracks",
-    "mots",
-    "ytvis",
-]
 
 Tracks = Annotated[
     Path,
@@ -39,16 +24,27 @@ Target = Annotated[
     Path,
     typer.Argument(
         metavar="TARGET",
-        help="What to write. Its name tells the format: .jsonl, .txt (MOTChallenge), .csv, "
-        ".parquet, .xml (CVAT for video 1.1), .coco.json, .tao.json, .bdd.json, .mots.txt, "
-        ".ytvis.json, .yolo (a folder of labels to train with), .yolo-tracks (with score and id).",
+        help="What to write. Its name tells the format, as shown below.",
         show_default=False,
     ),
 ]
 From = Annotated[
-    TrackFormat, typer.Option("--from", help="Format of the tracks, if it is not recognised.")
+    str,
+    typer.Option(
+        "--from",
+        help="Format of the tracks, if it is not recognised: "
+        f"{', '.join(formats.readable_names())}.",
+        **choice(formats.readable_names),
+    ),
 ]
-To = Annotated[TargetFormat, typer.Option("--to", help="Format to write, if the name is another.")]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help=f"Format to write, if the name is another: {', '.join(formats.writable_names())}.",
+        **choice(formats.writable_names),
+    ),
+]
 Video = Annotated[
     Path | None,
     typer.Option(
@@ -97,8 +93,8 @@ Fps = Annotated[
 def convert(
     tracks: Tracks,
     target: Target,
-    reads: From = "auto",
-    writes: To = "auto",
+    reads: From = formats.AUTO,
+    writes: To = formats.AUTO,
     video: Video = None,
     size: Size = None,
     fps: Fps = None,
@@ -112,11 +108,10 @@ def convert(
     """Write tracks in another format.
 
     Identities, classes, scores and boxes are kept as far as the format can: MOTChallenge has no
-    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities. Masks
-    are kept by jsonl, coco, bdd, mots and ytvis.
+    class names, TAO no frames without boxes, CVAT one class per track, yolo no identities.
     """
     from masa_cli.cli.console import messages, show, show_json
-    from masa_cli.jobs.convert import VideoFacts, format_of
+    from masa_cli.jobs.convert import VideoFacts
     from masa_cli.jobs.convert import convert as write
     from masa_cli.settings import parse_frame_rate, parse_size
     from masa_cli.sources import open_source
@@ -132,7 +127,7 @@ def convert(
             tracks,
             target,
             reads=reads,
-            writes=format_of(target) if writes == "auto" else writes,
+            writes=writes,
             facts=facts,
             images=images,
             names=tuple(name.strip() for name in names.split(",")) if names else (),
@@ -153,3 +148,15 @@ def convert(
             f"{target}: {summary.num_tracks} tracks, {summary.num_boxes} boxes in "
             f"{summary.num_frames} frames"
         )
+
+
+def help_on_tracks() -> str:
+    """What `masa convert --help` tells of the formats."""
+    rows = {f".{row.endings[-1]}": row.summary for row in formats.FORMATS.values()}
+    masks = [name for name, row in formats.FORMATS.items() if "masks" in row.holds]
+    width = max(map(len, rows))
+    table = "\n".join(f"  {ending:{width}}  {summary}" for ending, summary in rows.items())
+    return (
+        f"Formats, by the end of the target's name:\n\n\b\n{table}\n\n"
+        f"Masks are kept by {', '.join(masks)}."
+    )

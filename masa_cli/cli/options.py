@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from masa_cli import formats
 from masa_cli.cli.command import (
     DETECTOR,
     IDENTITY,
@@ -22,7 +23,8 @@ from masa_cli.cli.command import (
     further,
     option,
 )
-from masa_cli.formats import DetectionFormat
+from masa_cli.cli.values import choice
+from masa_cli.formats import detections
 
 AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -52,8 +54,13 @@ Dets = Annotated[
     ),
 ]
 DetsFormat = Annotated[
-    DetectionFormat,
-    further(INPUT, "--dets-format", help="Format of the detections, if it is not recognised."),
+    str,
+    further(
+        INPUT,
+        "--dets-format",
+        help=f"Format of the detections, if it is not recognised: {', '.join(detections.names())}.",
+        **choice(detections.names),
+    ),
 ]
 DetsImages = Annotated[
     Path | None,
@@ -360,10 +367,8 @@ Also = Annotated[
         OUTPUTS,
         "--also",
         metavar="FORMATS",
-        help="Further formats to write, such as tao,coco: tao (TAO results), coco (COCO with "
-        "videos and track ids), bdd (BDD100K, scalabel), cvat (CVAT for video 1.1), csv, parquet, "
-        "yolo (labels to train with, no identities), yolo-tracks (with score and id); of masks "
-        "also mots (MOTS text) and ytvis (YouTube-VIS).",
+        help="Further formats to write, such as coco,cvat; masa convert --help tells of them: "
+        f"{', '.join(formats.further_names())}.",
     ),
 ]
 MotClasses = Annotated[

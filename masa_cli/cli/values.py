@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from masa_cli.errors import UsageError
+from masa_cli.formats import AUTO
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate
 
 if TYPE_CHECKING:
@@ -20,6 +22,26 @@ if TYPE_CHECKING:
 def parse_names(text: str) -> tuple[str, ...]:
     """The names in "car, bus", each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def choice(names: Callable[[], Sequence[str]]) -> dict[str, Any]:
+    """What makes an option take "auto" or one of some formats, looked up when it is used."""
+
+    def known() -> tuple[str, ...]:
+        return (AUTO, *names())
+
+    def check(param: typer.CallbackParam, value: str) -> str:
+        if value not in known():
+            raise UsageError(
+                f'{param.opts[0]}: unknown format "{value}"',
+                fix=f"use one of: {', '.join(known())}",
+            )
+        return value
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in known() if name.startswith(incomplete)]
+
+    return {"metavar": "FORMAT", "callback": check, "autocompletion": complete}
 
 
 def parse_ids(text: str) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ from masa_cli.evaluation.metrics import (
 from masa_cli.evaluation.report import Metric, Report, Row
 from masa_cli.evaluation.sequences import Pair, check_frames, check_ids, find_pairs
 from masa_cli.formats.bdd import Rle
-from masa_cli.formats.mot import MotRows, read_tracks, read_truth
+from masa_cli.formats.mot import MotRows, read_results, read_truth
 from masa_cli.formats.mots import IGNORE, MotsRows, read_masks
 from masa_cli.structures import BoolArray, IntArray
 
@@ -136,7 +136,7 @@ class _Sequence:
 
 def _load_boxes(pair: Pair, rules: _Rules) -> _Sequence:
     truth = read_truth(pair.truth)
-    results = read_tracks(pair.results) if pair.results else MotRows.empty()
+    results = read_results(pair.results) if pair.results else MotRows.empty()
     _check_boxes(truth, results, pair.length, pair.told_by)
     length = _length(pair, truth.frames, results.frames)
 

@@ -1,42 +1,249 @@
-"""File formats: one file each, reading and writing together."""
+"""The formats of tracks, a row each: nothing else declares one (detections: detections.py).
+
+Help, choices, names of results and recognition are made from the rows by the functions here. They
+look FORMATS up at each call, so a row that is added to it is known everywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats.files import as_utf8, data_lines, explained
+from masa_cli.errors import SettingsError, SourceError
+from masa_cli.formats.files import as_utf8, explained
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
     from masa_cli.formats.jsonl import TracksReader
-    from masa_cli.formats.tables import DetectionTable, TrackTable
-    from masa_cli.structures import Frame, FrameTracks, Tracks, VideoInfo
+    from masa_cli.formats.tables import TableReader, TrackTable
+    from masa_cli.structures import Frame, Tracks, VideoInfo
 
-TrackFormat = Literal[
-    "auto",
-    "jsonl",
-    "mot",
-    "csv",
-    "parquet",
-    "coco",
-    "tao",
-    "bdd",
-    "cvat",
-    "yolo-tracks",
-    "mots",
-    "ytvis",
-]
-_FIX = f"name its format with --from: {', '.join(TrackFormat.__args__[1:])}"  # type: ignore[attr-defined]
-_PEEK = 65_536  # bytes in which the keys of a JSON file are looked for
+AUTO = "auto"  # in place of a format's name: recognise it
+_PEEK = 65_536  # bytes of a file that are sniffed at
+
+# Whether a file is of a format: by its first line, and by the bytes it begins with.
+Sniff: TypeAlias = Callable[[str, bytes], bool]
+# What comes back beside boxes and identities when a file is read that was written in the format:
+# the names of classes, scores, which boxes are interpolated, the number of frames, times, masks.
+Content: TypeAlias = Literal["names", "scores", "interpolated", "length", "times", "masks"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackFormat:
+    """All that is known of a format of tracks outside the module that reads and writes it.
+
+    Attributes:
+        summary: a few words for users.
+        endings: how names of files end, without the first dot. Results of a run have the first;
+            a target of conversion may have any.
+        sniff: tells whether a file is of this format; rows are tried in order. None: not a file.
+        read: "module:function" from a path to a TrackTable; None: cannot be read.
+        read_with: which of the hints that function takes, by name: size, images.
+        stream: "module:class" that gives the frames of a path one by one, if there is one.
+        write: "module:class" of a context that takes each frame, a TracksSink; None: read only.
+        write_with: what its constructor takes beside the path, by name: info (the video), classes
+            (their names), with_classes (whether the number of the class is wanted).
+        holds: what comes back.
+        needs: "masks": every box needs one; "size": the video's width and height must be known.
+        package: that must be installed, by the extra of masa that has the name of the format.
+        is_folder: it is a folder of files.
+        by_default: each run writes it without being asked.
+    """
+
+    summary: str
+    endings: tuple[str, ...] = ()
+    sniff: Sniff | None = None
+    read: str | None = None
+    read_with: tuple[str, ...] = ()
+    stream: str | None = None
+    write: str | None = None
+    write_with: tuple[str, ...] = ("info", "classes")
+    holds: frozenset[Content] = frozenset()
+    needs: frozenset[Literal["masks", "size"]] = frozenset()
+    package: str | None = None
+    is_folder: bool = False
+    by_default: bool = False
+
+
+def is_mot(line: str) -> bool:
+    """Whether a line starts with two numbers between commas."""
+    fields = line.split(",")
+    try:
+        float(fields[0]), float(fields[1])
+    except (ValueError, IndexError):
+        return False
+    return True
+
+
+def columns_in(header: str) -> set[str]:
+    """The names in the first line of a table, in lower case."""
+    return {name.strip().strip('"').lower() for name in header.split(",")}
+
+
+def _has(key: bytes) -> Sniff:
+    """JSON with that key near its beginning."""
+    return lambda line, head: head[:1] in (b"[", b"{") and key in head
+
+
+# The surer a sniff is, the earlier its row.
+FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
+    {
+        "jsonl": TrackFormat(
+            summary="masa's own: everything",
+            endings=("jsonl",),
+            sniff=lambda line, head: line.startswith("{") and '"frame"' in line,
+            read="masa_cli.formats.jsonl:read_tracks",
+            stream="masa_cli.formats.jsonl:TracksReader",
+            write="masa_cli.formats.jsonl:TracksWriter",
+            write_with=("classes",),
+            holds=frozenset({"names", "scores", "interpolated", "length", "times", "masks"}),
+            by_default=True,
+        ),
+        "parquet": TrackFormat(
+            summary="the columns of csv",
+            endings=("parquet",),
+            sniff=lambda line, head: head.startswith(b"PAR1"),
+            read="masa_cli.formats.tabular:read_parquet",
+            write="masa_cli.formats.tabular:ParquetWriter",
+            holds=frozenset({"names", "scores", "interpolated", "length"}),
+            package="pyarrow",
+        ),
+        "cvat": TrackFormat(
+            summary="CVAT for video 1.1, a keyframe per frame; one class per track",
+            endings=("cvat.xml", "xml"),
+            sniff=lambda line, head: head.startswith(b"<"),
+            read="masa_cli.formats.cvat:read_tracks",
+            write="masa_cli.formats.cvat:CvatWriter",
+            holds=frozenset({"names", "scores", "interpolated", "length"}),
+        ),
+        "bdd": TrackFormat(
+            summary="BDD100K, scalabel",
+            endings=("bdd.json",),
+            sniff=_has(b'"frameIndex"'),
+            read="masa_cli.formats.bdd:read_tracks",
+            write="masa_cli.formats.bdd:BddWriter",
+            holds=frozenset({"names", "scores", "interpolated", "length", "masks"}),
+        ),
+        "ytvis": TrackFormat(
+            summary="YouTube-VIS: masks, one class and score per track",
+            endings=("ytvis.json",),
+            sniff=_has(b'"segmentations"'),
+            read="masa_cli.formats.ytvis:read_tracks",
+            write="masa_cli.formats.ytvis:YtvisWriter",
+            holds=frozenset({"names", "interpolated", "length", "masks"}),
+            needs=frozenset({"masks"}),
+        ),
+        "coco": TrackFormat(
+            summary="COCO with videos, track_id and instance_id",
+            endings=("coco.json",),
+            sniff=lambda line, head: head.startswith(b"{"),
+            read="masa_cli.formats.coco:read_tracks",
+            read_with=("size",),
+            write="masa_cli.formats.coco:CocoWriter",
+            holds=frozenset({"names", "scores", "interpolated", "length", "masks"}),
+        ),
+        "tao": TrackFormat(
+            summary="TAO results; classes as numbers",
+            endings=("tao.json",),
+            sniff=lambda line, head: head.startswith(b"["),
+            read="masa_cli.formats.tao:read_tracks",
+            read_with=("size", "images"),
+            write="masa_cli.formats.tao:TaoWriter",
+            write_with=("classes",),
+            holds=frozenset({"scores", "interpolated"}),
+        ),
+        "mots": TrackFormat(
+            summary="MOTS text: masks, classes as numbers",
+            endings=("mots.txt",),
+            sniff=lambda line, head: "," not in line and len(line.split()) == 6,
+            read="masa_cli.formats.mots:read_tracks",
+            write="masa_cli.formats.mots:MotsTracksWriter",
+            write_with=("classes",),
+            holds=frozenset({"masks"}),
+            needs=frozenset({"masks"}),
+        ),
+        "csv": TrackFormat(
+            summary="frame,time,id,x1,y1,x2,y2,score,label,interpolated",
+            endings=("csv",),
+            sniff=lambda line, head: {"frame", "id"} <= columns_in(line),
+            read="masa_cli.formats.tabular:read_csv",
+            write="masa_cli.formats.tabular:CsvWriter",
+            write_with=("classes",),
+            holds=frozenset({"names", "scores", "interpolated"}),
+        ),
+        "mot": TrackFormat(
+            summary="MOTChallenge; classes as numbers",
+            endings=("txt",),
+            sniff=lambda line, head: not head or is_mot(line),
+            read="masa_cli.formats.mot:read_tracks",
+            write="masa_cli.formats.mot:MotWriter",
+            write_with=("with_classes",),
+            holds=frozenset({"scores"}),
+            by_default=True,
+        ),
+        "yolo-tracks": TrackFormat(
+            summary="a folder: class x y w h score id in a text per frame",
+            endings=("yolo-tracks",),
+            read="masa_cli.formats.yolo:read_tracks",
+            read_with=("size",),
+            write="masa_cli.formats.yolo:YoloTracksWriter",
+            holds=frozenset({"names", "scores", "length"}),
+            needs=frozenset({"size"}),
+            is_folder=True,
+        ),
+        "yolo": TrackFormat(
+            summary="a folder: class x y w h, to train with; no identities, written only",
+            endings=("yolo",),
+            write="masa_cli.formats.yolo:YoloWriter",
+            needs=frozenset({"size"}),
+            is_folder=True,
+        ),
+    }
+)
+
+
+def readable_names() -> tuple[str, ...]:
+    """Formats of tracks that can be read."""
+    return tuple(name for name, row in FORMATS.items() if row.read)
+
+
+def writable_names() -> tuple[str, ...]:
+    """Formats of tracks that can be written."""
+    return tuple(name for name, row in FORMATS.items() if row.write)
+
+
+def further_names() -> tuple[str, ...]:
+    """Formats that a run writes where it is asked to."""
+    return tuple(name for name in writable_names() if not FORMATS[name].by_default)
+
+
+def needing_masks(names: Sequence[str]) -> list[str]:
+    """Those of the formats that hold nothing but masks."""
+    return [name for name in names if "masks" in FORMATS[name].needs]
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats in "tao,coco", each once; SettingsError if one is none of `further_names`."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in further_names():
+            raise SettingsError(
+                f'--also: unknown format "{name}"',
+                fix=f"use some of: {', '.join(further_names())}",
+            )
+    return names
+
+
+def file_name(stem: str, name: str) -> str:
+    """How a run calls the results of that format."""
+    return f"{stem}.{FORMATS[name].endings[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +259,7 @@ class Hints:
     images: Path | None = None
 
 
-def read_tracks(
-    path: Path, *, format: TrackFormat = "auto", hints: Hints | None = None
-) -> TrackTable:
+def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -> TrackTable:
     """All tracks of a file or folder.
 
     Args:
@@ -67,36 +272,17 @@ def read_tracks(
         SettingsError: something must be known that is not among the hints.
     """
     hints = hints or Hints()
-    chosen = recognised(path) if format == "auto" else format
-    if hints.images is not None and chosen != "tao":
+    chosen = recognise(path) if format == AUTO else format
+    check_known(chosen, readable_names())
+    row = FORMATS[chosen]
+    if hints.images is not None and "images" not in row.read_with:
         raise SettingsError(
             f"--images is for TAO results, but {path} is {chosen}", fix="leave out --images"
         )
-    table = _READERS[chosen](path, hints)
+    _check_package(chosen)
+    given = {name: getattr(hints, name) for name in row.read_with}
+    table: TrackTable = member(row.read)(path, **given)
     return table if table.size else replace(table, size=hints.size)
-
-
-class TableReader:
-    """The frames of a table, one by one, as those of `TracksReader`.
-
-    Args:
-        table: the tracks.
-        time_base: seconds from frame to frame, where the table tells no times.
-    """
-
-    def __init__(self, table: TrackTable, time_base: Fraction) -> None:
-        self._table, self._time_base = table, time_base
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names that labels index."""
-        return self._table.classes
-
-    def __iter__(self) -> Iterator[FrameTracks]:
-        from masa_cli.structures import FrameTracks
-
-        for frame, tracks in self._table.of_frames(self._time_base):
-            yield FrameTracks(frame.index, float(frame.time), tracks)
 
 
 def open_tracks(
@@ -109,100 +295,29 @@ def open_tracks(
         size: width and height of the video, pixels.
         time_base: seconds from frame to frame, where the file tells no times.
 
-    Raises:
-        SourceError: it is like none of the formats; for our own, when a line is reached.
+    Raises what `read_tracks` raises; where it goes line by line, when a line is reached.
     """
-    from masa_cli.formats.jsonl import TracksReader
+    stream = FORMATS[recognise(path)].stream
+    if stream:
+        reader: TracksReader = member(stream)(path)
+        return reader
+    return read_tracks(path, hints=Hints(size)).reader(time_base)
 
-    if recognised(path) == "jsonl":
-        return TracksReader(path)
-    return TableReader(read_tracks(path, hints=Hints(size)), time_base)
 
-
-def recognised(path: Path) -> str:
-    """The format of a file, by what it holds; SourceError if it is none we know."""
+def recognise(path: Path) -> str:
+    """The format of a file of tracks, by what it holds; SourceError if it is none we know."""
     if path.is_dir():
-        return "yolo-tracks"
+        return next(name for name, row in FORMATS.items() if row.is_folder and row.read)
     with explained(path), path.open("rb") as file:
-        head = file.read(_PEEK)
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    first = text.partition(b"\n")[0].decode(errors="replace")
-    for name, is_like in _SIGNS.items():
-        if is_like(first, text):
+        head = file.read(_PEEK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    line = head.partition(b"\n")[0].decode(errors="replace")
+    for name, row in FORMATS.items():
+        if row.read and row.sniff and row.sniff(line, head):
             return name
-    raise SourceError(f"{path} is like none of the formats of tracks", fix=_FIX)
-
-
-def _is_csv(first: str, text: bytes) -> bool:
-    names = {name.strip().strip('"').lower() for name in first.split(",")}
-    return {"frame", "id"} <= names
-
-
-def _is_mot(first: str, text: bytes) -> bool:
-    from masa_cli.formats.mot import recognises
-
-    return not text or recognises(first)
-
-
-# In this order; each is given the first line and all that was peeked at.
-_SIGNS: Mapping[str, Callable[[str, bytes], bool]] = MappingProxyType(
-    {
-        "cvat": lambda first, text: text.startswith(b"<"),
-        "jsonl": lambda first, text: first.startswith("{") and '"frame"' in first,
-        "bdd": lambda first, text: text[:1] in (b"[", b"{") and b'"frameIndex"' in text,
-        "ytvis": lambda first, text: text[:1] in (b"[", b"{") and b'"segmentations"' in text,
-        "coco": lambda first, text: text.startswith(b"{"),
-        "tao": lambda first, text: text.startswith(b"["),
-        "mots": lambda first, text: "," not in first and len(first.split()) == 6,
-        "csv": _is_csv,
-        "mot": _is_mot,
-    }
-)
-
-
-def _of_module(module: str, function: str = "read_tracks") -> Callable[[Path, Hints], TrackTable]:
-    def read(path: Path, hints: Hints) -> TrackTable:
-        table: TrackTable = getattr(import_module(f"masa_cli.formats.{module}"), function)(path)
-        return table
-
-    return read
-
-
-def _read_coco(path: Path, hints: Hints) -> TrackTable:
-    from masa_cli.formats.coco import read_coco
-
-    return read_coco(path, hints.size)
-
-
-def _read_tao(path: Path, hints: Hints) -> TrackTable:
-    from masa_cli.formats.coco import read_tao
-
-    return read_tao(path, hints.images, hints.size)
-
-
-def _read_yolo(path: Path, hints: Hints) -> TrackTable:
-    from masa_cli.formats.yolo import read_tracks as read
-
-    return read(path, hints.size)
-
-
-_READERS: Mapping[str, Callable[[Path, Hints], TrackTable]] = MappingProxyType(
-    {
-        "jsonl": _of_module("jsonl", "read_table"),
-        "mot": _of_module("mot", "read_table"),
-        "csv": _of_module("tabular", "read_csv"),
-        "parquet": _of_module("tabular", "read_parquet"),
-        "coco": _read_coco,
-        "tao": _read_tao,
-        "bdd": _of_module("bdd"),
-        "cvat": _of_module("cvat"),
-        "yolo-tracks": _read_yolo,
-        "mots": _of_module("mots", "read_table"),
-        "ytvis": _of_module("ytvis", "read_table"),
-    }
-)
+    raise SourceError(
+        f"{path} is like none of the formats of tracks",
+        fix=f"name its format with --from: {', '.join(readable_names())}",
+    )
 
 
 class TracksSink(Protocol):
@@ -213,143 +328,56 @@ class TracksSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """Where a writer is, and what it wants."""
-
-    module: str
-    kind: str
-    facts: Callable[[VideoInfo], dict[str, Any]]  # of the video, that it is told
-    needs_masks: bool = False
-
-
-_WRITERS: Mapping[str, _Writer] = MappingProxyType(
-    {
-        "tao": _Writer("tao", "TaoWriter", lambda info: {}),
-        "coco": _Writer("coco", "CocoWriter", lambda info: {"info": info}),
-        "bdd": _Writer("bdd", "BddWriter", lambda info: {"name": info.name}),
-        "cvat": _Writer("cvat", "CvatWriter", lambda info: {"info": info}),
-        "csv": _Writer("tabular", "CsvWriter", lambda info: {}),
-        "parquet": _Writer("tabular", "ParquetWriter", lambda info: {"info": info}),
-        "yolo": _Writer("yolo", "YoloWriter", lambda info: {"info": info}),
-        "yolo-tracks": _Writer("yolo", "YoloWriter", lambda info: {"info": info, "with_ids": True}),
-        "mots": _Writer("mots", "MotsTracksWriter", lambda info: {}, needs_masks=True),
-        "ytvis": _Writer("ytvis", "YtvisWriter", lambda info: {"info": info}, needs_masks=True),
-    }
-)
-NAMES = tuple(_WRITERS)
-NEED_MASKS = tuple(name for name, writer in _WRITERS.items() if writer.needs_masks)
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """The formats in a list such as "tao,coco", each once.
-
-    Raises:
-        SettingsError: one of them is not known.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in _WRITERS:
-            raise SettingsError(
-                f'--also: unknown format "{name}"', fix=f"use some of: {', '.join(NAMES)}"
-            )
-    return names
-
-
-def check(names: Sequence[str], info: VideoInfo) -> None:
+def check_formats(names: Sequence[str], info: VideoInfo) -> None:
     """Raise SettingsError for formats that cannot be written of this video, or on this machine."""
-    if "parquet" in names and find_spec("pyarrow") is None:
-        raise SettingsError(
-            "Parquet needs pyarrow, which is not installed", fix="pip install 'masa[parquet]'"
-        )
-    if not info.width and {"yolo", "yolo-tracks"} & set(names):
-        raise SettingsError(
-            "YOLO's coordinates are shares of the picture, whose size is not known",
-            fix="give the video as well, or leave out yolo",
-        )
+    for name in names:
+        _check_package(name)
+        if "size" in FORMATS[name].needs and not info.width:
+            raise SettingsError(
+                f"{name} holds coordinates as fractions of the image, whose size is not known",
+                fix=f"give the video or its size as well, or leave out {name}",
+            )
 
 
 def open_writer(
-    name: str, path: Path, *, info: VideoInfo, classes: Sequence[str]
+    name: str, path: Path, *, info: VideoInfo, classes: Sequence[str], with_classes: bool = False
 ) -> AbstractContextManager[TracksSink]:
-    """A writer of that format; `path` is complete once it is closed without an exception."""
-    row = _WRITERS[name]
-    writer = getattr(import_module(f"masa_cli.formats.{row.module}"), row.kind)
-    opened: AbstractContextManager[TracksSink] = writer(
-        path, classes=classes, **row.facts(_writable(info))
-    )
+    """A writer of that format; `path` is complete once it is closed without an exception.
+
+    Args:
+        name: of the format.
+        path: what to write.
+        info: the video.
+        classes: names of the labels.
+        with_classes: for formats that hold the number of the class only where it is wanted.
+
+    Raises what `check_formats` raises.
+    """
+    check_formats([name], info)
+    row = FORMATS[name]
+    # A name that any format can hold: those of files may have bytes that are no text.
+    info = replace(info, name=as_utf8(info.name))
+    facts: dict[str, Any] = {"info": info, "classes": classes, "with_classes": with_classes}
+    given = {each: facts[each] for each in row.write_with}
+    opened: AbstractContextManager[TracksSink] = member(row.write)(path, **given)
     return opened
 
 
-def _writable(info: VideoInfo) -> VideoInfo:
-    """The same with a name that any format can hold."""
-    return replace(info, name=as_utf8(info.name))
+def check_known(name: str, names: Sequence[str]) -> None:
+    """Raise SettingsError for a format that is none of these."""
+    if name not in names:
+        raise SettingsError(f'unknown format "{name}"', fix=f"use one of: {', '.join(names)}")
 
 
-DetectionFormat = Literal["auto", "mot", "csv", "jsonl", "coco"]
-
-DETECTION_RULES = """\
-Detections. The format is recognised by what the file holds:
-
-\b
-  mot    MOTChallenge: frame,-1,left,top,width,height,score[,class[,...]],
-         frames from 1
-  csv    a header with frame,x1,y1,x2,y2,score and perhaps label,
-         frames from 0
-  jsonl  tracks.jsonl of this tool, ids not needed, frames from 0
-  coco   COCO results, with --dets-images, or one file with images and
-         annotations
-
-Rows may be in any order. Blank lines, and in text those that start with #, are skipped.
-A line that is malformed, a number that is not finite and a frame that is not whole or below the
-first are errors that name the line. Boxes of no area, boxes wholly outside the image and boxes of
-frames past the end of the video are dropped and counted. Boxes partly outside stay as they are.
-Scores may be of any range. An empty file holds no detections."""
-
-# Each module has recognises(first_line) and read_detections(path); coco takes `images` as well.
-_MODULES = {
-    "jsonl": "masa_cli.formats.jsonl",
-    "coco": "masa_cli.formats.coco",
-    "csv": "masa_cli.formats.tabular",
-    "mot": "masa_cli.formats.mot",
-}
-
-
-def read_detections(
-    path: Path, *, format: DetectionFormat = "auto", images: Path | None = None
-) -> DetectionTable:
-    """All detections of a file, by the rules of DETECTION_RULES.
-
-    Args:
-        path: the file.
-        format: its format; "auto" looks at its first line.
-        images: for COCO results, the file whose images tell the frame of each image_id.
-
-    Raises:
-        SourceError: the file cannot be read or breaks a rule.
-        SettingsError: `images` is given for another format than COCO.
-    """
-    chosen = _recognised(path) if format == "auto" else format
-    if images is not None and chosen != "coco":
+def _check_package(name: str) -> None:
+    package = FORMATS[name].package
+    if package and find_spec(package) is None:
         raise SettingsError(
-            f"--dets-images is for COCO results, but {path} is {chosen}",
-            fix="leave out --dets-images",
+            f"{name} needs {package}, which is not installed", fix=f"pip install 'masa[{name}]'"
         )
-    options = {} if images is None else {"images": images}
-    table: DetectionTable = import_module(_MODULES[chosen]).read_detections(path, **options)
-    return table
 
 
-def _recognised(path: Path) -> str:
-    """The format whose module recognises the first line; an empty file is none in particular."""
-    number, line = next(data_lines(path), (0, ""))
-    if not number:
-        return "coco"  # the one that never minds `images`
-    for name, module in _MODULES.items():
-        if import_module(module).recognises(line):
-            return name
-    raise SourceError(
-        f'{path} line {number} is like none of the known formats: "{shortened(line)}"',
-        fix=f"write it as one of {', '.join(_MODULES)} (masa track --help, option --dets), "
-        "or name its format",
-    )
+def member(place: str | None) -> Any:  # noqa: ANN401 - whatever a row names
+    """What stands at module:name, imported now."""
+    module, _, name = (place or "").partition(":")
+    return getattr(import_module(module), name)

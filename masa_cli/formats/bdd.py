@@ -25,7 +25,7 @@ from masa_cli.formats.files import HELP, PartFile, explained
 from masa_cli.formats.json_fields import Columns, columns_of, masks_of, read_json
 from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
 from masa_cli.masks import as_array, first_bad, frames_of, mask_fields, without_overlaps
-from masa_cli.structures import BoolArray, Frame, IntArray, Mask, MaskArray, Tracks
+from masa_cli.structures import BoolArray, Frame, IntArray, Mask, MaskArray, Tracks, VideoInfo
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 
@@ -412,13 +412,13 @@ class BddWriter:
 
     Args:
         path: replaced at a clean close; until then `<path>.part`, which lacks the closing bracket.
-        name: of the video; pictures are called `<name>-0000001.jpg` and so on.
+        info: the video; images are called `<its name>-0000001.jpg` and so on.
         classes: names of the labels.
     """
 
-    def __init__(self, path: Path, *, name: str, classes: Sequence[str]) -> None:
+    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
         self._file = PartFile(path)
-        self._name = name
+        self._name = info.name
         self._classes = tuple(classes)
         self._before = b"[\n"
 

@@ -27,11 +27,6 @@ from masa_cli.masks import areas, as_array, mask_fields, read_masks
 from masa_cli.structures import Frame, Mask, MaskArray, Tracks, VideoInfo
 
 
-def recognises(first_line: str) -> bool:
-    """Whether a line begins like JSON."""
-    return first_line.lstrip().startswith(("[", "{"))
-
-
 def read_detections(path: Path, images: Path | None = None) -> DetectionTable:
     """Read results, or a file that has both images and annotations.
 
@@ -199,7 +194,7 @@ _ID_KEYS = ("track_id", "instance_id")
 Size: TypeAlias = tuple[int, int]  # width and height, pixels
 
 
-def read_coco(path: Path, size: Size | None = None) -> TrackTable:
+def read_tracks(path: Path, *, size: Size | None = None) -> TrackTable:
     """One file with images, categories and annotations that have a track_id or an instance_id.
 
     The frame of an image is found as in `coco.read_detections`. A missing score is 1. A
@@ -218,44 +213,17 @@ def read_coco(path: Path, size: Size | None = None) -> TrackTable:
     annotations = columns_of(content, path, "annotations")
     frames = frames_of_images(list(images.rows), path)
     names = names_of_categories(content, path)
-    return _track_table(path, annotations, frames, names, _sizes(images, size))
+    return track_table(path, annotations, frames, names, sizes_of_images(images, size))
 
 
-def read_tao(path: Path, images: Path | None = None, size: Size | None = None) -> TrackTable:
-    """Results, a list of boxes with track_id, perhaps with a segmentation as in COCO's.
-
-    Args:
-        path: the results.
-        images: a file whose images tell the frame of each image_id, and whose categories the names;
-            without it, image_id counts the frames from 1, as masa writes it.
-        size: of images that do not tell theirs.
-
-    Raises:
-        SourceError: it is no such file, or an entry is malformed.
-        SettingsError: there are polygons in images whose size is not known.
-    """
-    rows = columns_of(read_json(path), path)
-    if images is not None:
-        catalogue = read_json(images)
-        known = columns_of(catalogue, images, "images")
-        frames = frames_of_images(list(known.rows), images)
-        names = names_of_categories(catalogue, images)
-        return _track_table(path, rows, frames, names, _sizes(known, size))
-    numbers = rows.whole("image_id")
-    if len(numbers) and numbers.min() < 1:
-        raise rows.wrong(int(numbers.argmin()), "an image_id from 1", numbers.min(), HELP)
-    frames = {number: number - 1 for number in numbers.tolist()}
-    return _track_table(path, rows, frames, {}, dict.fromkeys(frames, size))
-
-
-def _track_table(
+def track_table(
     path: Path,
     rows: Columns,
     frames: Mapping[Any, int],
     names: Mapping[int, str],
     sizes: Mapping[Any, Size | None],
 ) -> TrackTable:
-    """Of COCO-like boxes; `frames` and `sizes` by image_id."""
+    """Of boxes as COCO and TAO have them; `frames` and `sizes` by image_id."""
     key = next((key for key in _ID_KEYS if all(key in row for row in rows.rows)), _ID_KEYS[0])
     images = rows.of("image_id")
     for number, image in enumerate(images):
@@ -296,9 +264,9 @@ def _masks(path: Path, rows: Columns, sizes: Sequence[Size | None]) -> MaskArray
     return masks_of(rows, "segmentation", [size and (size[1], size[0]) for size in sizes])
 
 
-def _sizes(images: Columns, usual: Size | None) -> dict[Any, Size | None]:
-    """By image_id; `usual` where an image does not tell."""
-    return {image["id"]: _size(image) or usual for image in images.rows}
+def sizes_of_images(images: Columns, default: Size | None) -> dict[Any, Size | None]:
+    """By image_id; `default` where an image does not tell."""
+    return {image["id"]: _size(image) or default for image in images.rows}
 
 
 def _size(image: Mapping[str, Any]) -> Size | None:

@@ -150,13 +150,6 @@ class Record:
         return self.fields[key]
 
 
-def recognises(first_line: str) -> bool:
-    """Whether a line is, or at least begins like, one of ours."""
-    return first_line.lstrip().startswith("{") and all(
-        key in first_line for key in ('"frame"', '"boxes"')
-    )
-
-
 def read_detections(path: Path) -> DetectionTable:
     """Read all lines, of any order; classes are numbered as they appear."""
     classes: dict[str, int] = {}
@@ -175,7 +168,7 @@ def read_detections(path: Path) -> DetectionTable:
     )
 
 
-def read_table(path: Path) -> TrackTable:
+def read_tracks(path: Path) -> TrackTable:
     """All tracks at once; see TracksReader for the order of lines."""
     reader = TracksReader(path)
     lines = list(reader)

@@ -73,16 +73,6 @@ class MotRows:
         return MotRows(TextFile(Path(), [], array("q")), none, none, boxes, scores, none)
 
 
-def recognises(first_line: str) -> bool:
-    """Whether a line starts with two numbers between commas."""
-    fields = first_line.split(",")
-    try:
-        float(fields[0]), float(fields[1])
-    except (ValueError, IndexError):
-        return False
-    return True
-
-
 def read_detections(path: Path) -> DetectionTable:
     """Read a det.txt of 7 to 10 columns, which may differ from line to line.
 
@@ -103,16 +93,16 @@ def read_detections(path: Path) -> DetectionTable:
     )
 
 
-def read_tracks(path: Path) -> MotRows:
+def read_results(path: Path) -> MotRows:
     """Read the results of one sequence, of at least 7 columns, which may differ by line."""
     text = TextFile.read(path)
     numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text, most=None))
     return _rows(text, numbers, has_classes=True)
 
 
-def read_table(path: Path) -> TrackTable:
+def read_tracks(path: Path) -> TrackTable:
     """Read results, or truth, as tracks; class numbers become names as in `read_detections`."""
-    rows = read_tracks(path)
+    rows = read_results(path)
     numbers = np.full(len(rows.frames), _NO_CLASS) if rows.classes is None else rows.classes
     labels, classes = numbered(
         [NAMELESS if number == _NO_CLASS else str(number) for number in numbers.tolist()]

@@ -164,7 +164,7 @@ def class_numbers(classes: Sequence[str]) -> list[int]:
     return [_NUMBERS.get(name, IGNORE + 1 + label) for label, name in enumerate(classes)]
 
 
-def read_table(path: Path) -> TrackTable:
+def read_tracks(path: Path) -> TrackTable:
     """Read masks as tracks: boxes are those around them, ignore regions are left out.
 
     Class numbers become names as they are, but for car and pedestrian; all scores are 1.

@@ -19,6 +19,7 @@ from masa_cli.structures import (
     Detections,
     FloatArray,
     Frame,
+    FrameTracks,
     IntArray,
     MaskArray,
     Tracks,
@@ -119,6 +120,35 @@ class TrackTable:
             time = index * time_base if self.times is None else Fraction(self.times[index])
             rows = slice(int(edges[index]), int(edges[index + 1]))
             yield Frame.without_image(index, time), self.tracks[rows]
+
+    def reader(self, time_base: Fraction) -> TableReader:
+        """Its frames, for those who take them as from a file that is read line by line.
+
+        Args:
+            time_base: seconds from frame to frame, where the file tells no times.
+        """
+        return TableReader(self, time_base)
+
+
+class TableReader:
+    """The frames of a table, one by one, as those of `TracksReader`.
+
+    Args:
+        table: the tracks.
+        time_base: seconds from frame to frame, where the table tells no times.
+    """
+
+    def __init__(self, table: TrackTable, time_base: Fraction) -> None:
+        self._table, self._time_base = table, time_base
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that labels index."""
+        return self._table.classes
+
+    def __iter__(self) -> Iterator[FrameTracks]:
+        for frame, tracks in self._table.of_frames(self._time_base):
+            yield FrameTracks(frame.index, float(frame.time), tracks)
 
 
 def check_frame(path: Path, frame: int) -> None:

@@ -40,7 +40,7 @@ class CsvWriter:
     """Writes one row per box.
 
     Spreadsheets take a name that begins with =, +, - or @ for a formula; such names get an
-    apostrophe in front, which `read_tracks` takes off again.
+    apostrophe in front, which `read_csv` takes off again.
 
     Args:
         path: replaced at a clean close; until then `<path>.part`.
@@ -140,11 +140,6 @@ def _original(name: str) -> str:
 
 NUMBERS = ("frame", "x1", "y1", "x2", "y2", "score")
 LABEL = "label"
-
-
-def recognises(first_line: str) -> bool:
-    """Whether a line has a column named frame."""
-    return "frame" in _fields(first_line)
 
 
 def read_detections(path: Path) -> DetectionTable:

@@ -16,8 +16,15 @@ import orjson
 from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
-from masa_cli.formats.files import PartFile
+from masa_cli.formats.coco import (
+    frames_of_images,
+    names_of_categories,
+    sizes_of_images,
+    track_table,
+)
+from masa_cli.formats.files import HELP, PartFile
 from masa_cli.formats.json_fields import Columns, columns_of, read_json
+from masa_cli.formats.tables import TrackTable
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
 _OTHER_SET = "compare results with the annotation file they were made for"
@@ -125,6 +132,35 @@ def read_annotations(path: Path) -> TaoSet:
 def read_results(path: Path, tao: TaoSet) -> TaoBoxes:
     """Read results for a set; raises SourceError where they are malformed or for another set."""
     return _boxes(columns_of(read_json(path), path), tao, scored=True)
+
+
+def read_tracks(
+    path: Path, *, images: Path | None = None, size: tuple[int, int] | None = None
+) -> TrackTable:
+    """Results as tracks: a list of boxes with track_id, perhaps with a segmentation as in COCO's.
+
+    Args:
+        path: the results.
+        images: a file whose images tell the frame of each image_id, and whose categories the names;
+            without it, image_id counts the frames from 1, as masa writes it.
+        size: width and height of images that do not tell theirs.
+
+    Raises:
+        SourceError: it is no such file, or an entry is malformed.
+        SettingsError: there are polygons in images whose size is not known.
+    """
+    rows = columns_of(read_json(path), path)
+    if images is not None:
+        catalogue = read_json(images)
+        known = columns_of(catalogue, images, "images")
+        frames = frames_of_images(list(known.rows), images)
+        names = names_of_categories(catalogue, images)
+        return track_table(path, rows, frames, names, sizes_of_images(known, size))
+    numbers = rows.whole("image_id")
+    if len(numbers) and numbers.min() < 1:
+        raise rows.wrong(int(numbers.argmin()), "an image_id from 1", numbers.min(), HELP)
+    frames = {number: number - 1 for number in numbers.tolist()}
+    return track_table(path, rows, frames, {}, dict.fromkeys(frames, size))
 
 
 class TaoWriter:

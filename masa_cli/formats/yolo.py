@@ -38,18 +38,17 @@ class YoloWriter:
         path: of the folder; one that `YoloWriter` wrote before is replaced.
         info: the video; its size is needed.
         classes: names of the labels.
-        with_ids: whether lines end with score and id.
     """
 
-    def __init__(
-        self, path: Path, *, info: VideoInfo, classes: Sequence[str], with_ids: bool = False
-    ) -> None:
+    _with_ids = False
+
+    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
         if not (info.width and info.height):
             raise SettingsError(
                 "YOLO's coordinates are shares of the picture, whose size is not known",
                 fix="name the video with --video, or its size with --size",
             )
-        self._info, self._with_ids = info, with_ids
+        self._info = info
         self._folder = PartFolder(path, {_LABELS, _NAMES}.__contains__)
         self._folder.write(_NAMES, _data(classes).encode())
 
@@ -78,7 +77,13 @@ class YoloWriter:
         self._folder.__exit__(kind, error, traceback)
 
 
-def read_tracks(path: Path, size: tuple[int, int] | None) -> TrackTable:
+class YoloTracksWriter(YoloWriter):
+    """The same, where each line ends with score and id."""
+
+    _with_ids = True
+
+
+def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTable:
     """Read a folder of seven columns, or six, where the last is the id.
 
     The frame is the number that ends a file's name, from 1.

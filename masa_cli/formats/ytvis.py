@@ -129,8 +129,8 @@ class YtvisWriter:
         }
 
 
-def read_tracks(path: Path) -> tuple[list[Tracks], tuple[str, ...]]:
-    """The tracks of each frame, in the order of their ids, and the names of their classes.
+def read_tracks(path: Path) -> TrackTable:
+    """The tracks, in each frame in the order of the file.
 
     Args:
         path: a file of one video, with bboxes; its videos are numbered from 1.
@@ -155,17 +155,11 @@ def read_tracks(path: Path) -> tuple[list[Tracks], tuple[str, ...]]:
             f"{path} is no YouTube-VIS json of one video with bboxes: {reason}",
             fix="give one that --also ytvis has written",
         ) from None
-    return [Tracks.joined(rows) for rows in frames], tuple(map(str, categories.values()))
-
-
-def read_table(path: Path) -> TrackTable:
-    """The same as a table; see `read_tracks`."""
-    frames, classes = read_tracks(path)
     return TrackTable.from_rows(
         path,
-        np.repeat(np.arange(len(frames)), [len(tracks) for tracks in frames]),
-        Tracks.joined(frames),
-        classes or (NAMELESS,),
+        np.repeat(np.arange(len(frames)), [len(rows) for rows in frames]),
+        Tracks.joined(track for rows in frames for track in rows),
+        tuple(map(str, categories.values())) or (NAMELESS,),
         num_frames=len(frames),
     )
 

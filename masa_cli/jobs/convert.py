@@ -1,45 +1,18 @@
-"""Tracks of one format into another."""
+"""Tracks of one format into another: `masa convert`."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from masa_cli import formats
 from masa_cli.errors import OutputError, SettingsError
-from masa_cli.formats import (
-    NEED_MASKS,
-    Hints,
-    TrackFormat,
-    TracksSink,
-    check,
-    open_writer,
-    read_tracks,
-)
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
-from masa_cli.formats.jsonl import TracksWriter
-from masa_cli.formats.mot import MotWriter
 from masa_cli.formats.tables import TrackTable
 from masa_cli.progress import Summary, Tally
 from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.structures import VideoInfo
-
-# By the end of its name, what a result is written as.
-_ENDINGS = {
-    ".coco.json": "coco",
-    ".tao.json": "tao",
-    ".bdd.json": "bdd",
-    ".ytvis.json": "ytvis",
-    ".mots.txt": "mots",
-    ".jsonl": "jsonl",
-    ".txt": "mot",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".xml": "cvat",
-    ".yolo": "yolo",
-    ".yolo-tracks": "yolo-tracks",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +38,15 @@ class VideoFacts:
 
 
 def format_of(path: Path) -> str:
-    """What a result of that name is written as; SettingsError if the name does not tell."""
-    for ending, name in _ENDINGS.items():
-        if path.name.lower().endswith(ending):
-            return name
+    """What a file of that name is written as; SettingsError if the name does not tell."""
+    rows = ((name, formats.FORMATS[name]) for name in formats.writable_names())
+    endings = {f".{ending}": name for name, row in rows for ending in row.endings}
+    found = [ending for ending in endings if path.name.lower().endswith(ending)]
+    if found:
+        return endings[max(found, key=len)]
     raise SettingsError(
         f"the name of {path} does not tell its format",
-        fix=f"name the format with --to, or end the name in one of: {', '.join(_ENDINGS)}",
+        fix=f"name the format with --to, or end the name in one of: {', '.join(endings)}",
     )
 
 
@@ -79,8 +54,8 @@ def convert(
     source: Path,
     target: Path,
     *,
-    reads: TrackFormat = "auto",
-    writes: str,
+    reads: str = formats.AUTO,
+    writes: str = formats.AUTO,
     facts: VideoFacts,
     images: Path | None = None,
     names: tuple[str, ...] = (),
@@ -92,8 +67,8 @@ def convert(
     Args:
         source: file of tracks, or folder of YOLO's labels.
         target: what to write.
-        reads: format of the source.
-        writes: format of the target, one of `formats.also.NAMES`.
+        reads: format of the source, or "auto": what it holds tells.
+        writes: format of the target, or "auto": its name tells.
         facts: of the video.
         images: for TAO results, the file that has the images.
         names: of the classes, in place of the numbers that MOT files have, from 1.
@@ -103,46 +78,39 @@ def convert(
     Raises:
         MasaError: something cannot be read, written, or must be known.
     """
+    writes = format_of(target) if writes == formats.AUTO else writes
     refuse_inputs([target], [source])
     if not overwrite:
         refuse_existing([target])
-    table = read_tracks(source, format=reads, hints=Hints(facts.size, images))
-    if writes in NEED_MASKS and not table.tracks.has_mask.all():
+    table = formats.read_tracks(source, format=reads, hints=formats.Hints(facts.size, images))
+    if formats.needing_masks([writes]) and not table.tracks.has_mask.all():
         num_bare = int((~table.tracks.has_mask).sum())
         raise SettingsError(
             f"{writes} holds masks, but {source} has {num_bare} boxes without one",
             fix="choose a format of boxes, or add masks: masa track --masks",
         )
     if facts.num_frames and facts.num_frames > table.num_frames:
-        table = with_length(table, facts.num_frames)
+        table = _with_length(table, facts.num_frames)
     frame_rate = facts.frame_rate or DEFAULT_FRAME_RATE
     width, height = table.size or facts.size or (0, 0)
     name = facts.name or source.name.partition(".")[0] or source.name
     info = VideoInfo(name, width, height, frame_rate, 1 / frame_rate, table.num_frames)
+    formats.check_formats([writes], info)
     make_folder(target.parent)
-    if target.is_dir() and writes not in {"yolo", "yolo-tracks"}:
+    if target.is_dir() and not formats.FORMATS[writes].is_folder:
         raise OutputError(f"{target} is a folder", fix="give the name of a file")
     tally = Tally()
     classes = _named(table.classes, names)
-    with _open(writes, target, info, classes, mot_classes) as writer:
+    with formats.open_writer(
+        writes, target, info=info, classes=classes, with_classes=mot_classes
+    ) as writer:
         for frame, tracks in table.of_frames(1 / frame_rate):
             writer.write(frame, tracks)
             tally.write(frame, tracks)
     return tally.summary([target])
 
 
-def _open(
-    writes: str, target: Path, info: VideoInfo, classes: tuple[str, ...], mot_classes: bool
-) -> AbstractContextManager[TracksSink]:
-    if writes == "mot":
-        return MotWriter(target, with_classes=mot_classes)
-    if writes == "jsonl":
-        return TracksWriter(target, classes)
-    check((writes,), info)
-    return open_writer(writes, target, info=info, classes=classes)
-
-
-def with_length(table: TrackTable, num_frames: int) -> TrackTable:
+def _with_length(table: TrackTable, num_frames: int) -> TrackTable:
     """The table with frames without tracks at its end; their times are those of the frame rate."""
     return replace(table, num_frames=num_frames, times=None)
 

@@ -14,7 +14,7 @@ from masa_cli.detectors.from_file import FromFile, OfExcerpt
 from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
 from masa_cli.detectors.request import request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError
-from masa_cli.formats import DetectionFormat, read_detections
+from masa_cli.formats.detections import read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
@@ -268,7 +268,7 @@ def from_file(
     source: str | None,
     dets: Path,
     *,
-    format: DetectionFormat,
+    format: str,
     images: Path | None,
     min_score: float | None,
     opening: Opening = _USUAL_OPENING,

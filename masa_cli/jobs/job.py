@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
-from masa_cli import __version__
+from masa_cli import __version__, formats
 from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.filter import Selection
 from masa_cli.errors import OutputError, SettingsError
-from masa_cli.formats import NEED_MASKS
-from masa_cli.formats import check as check_formats
 from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs, refuse_long_names
 from masa_cli.formats.tables import DetectionTable
@@ -28,18 +25,6 @@ from masa_cli.tracking.linking import LinkingSettings
 
 logger = logging.getLogger(__name__)
 
-# How the names of results in further formats end, where not in <format>.json; yolo is a folder.
-_ENDINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "cvat": "cvat.xml",
-        "csv": "csv",
-        "parquet": "parquet",
-        "mots": "mots.txt",
-        "yolo": "yolo",
-        "yolo-tracks": "yolo-tracks",
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -53,7 +38,7 @@ class Results:
         wants_tracks: `tracks.jsonl`.
         wants_embeddings: `embeddings.masa`.
         wants_id_maps: a picture of identities for each frame, in `<stem>.masks`.
-        also: names of further formats; most are written to `<stem>.<name>.json`.
+        also: names of further formats, written to `<stem>.<ending of the format>`.
     """
 
     folder: Path
@@ -87,7 +72,7 @@ class Results:
 
     def in_format(self, name: str) -> Path:
         """The file of one of the formats in `also`, or its folder."""
-        return self.folder / f"{self.stem}.{_ENDINGS.get(name, f'{name}.json')}"
+        return self.folder / formats.file_name(self.stem, name)
 
     @property
     def id_maps(self) -> Path:
@@ -279,7 +264,7 @@ class TrackJob:
     def check(self) -> None:
         """Raise SettingsError for what cannot work, before anything heavy is loaded."""
         build_tracker(self.association, changes=self.tracker_changes)
-        check_formats(self.results.also, self.source.info)
+        formats.check_formats(self.results.also, self.source.info)
         self.selection.check(self.detector.classes)
         if self.linking_settings != LinkingSettings() and self.refinement.linking is None:
             raise SettingsError(
@@ -331,7 +316,7 @@ class TrackJob:
 
     def _check_masks(self) -> None:
         results = self.results
-        named = [name for name in results.also if name in NEED_MASKS]
+        named = formats.needing_masks(results.also)
         wants = [*named, *(["--masks-png"] if results.wants_id_maps else [])]
         wants += ["--fit-boxes"] if self.tightens else []
         if wants and not self.has_masks:

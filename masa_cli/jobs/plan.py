@@ -17,7 +17,7 @@ from masa_cli.detectors import DETECTORS, GIVEN, Detector, DetectorRequest, give
 from masa_cli.detectors.filter import Placement, Selection, parse_classes, read_polygons
 from masa_cli.detectors.request import request_objects, settings_for
 from masa_cli.errors import SettingsError, UsageError
-from masa_cli.formats import DetectionFormat, parse_names
+from masa_cli.formats import AUTO, parse_formats
 from masa_cli.formats.embeddings import EmbeddingsReader, Kept, defaults_as_fact, defaults_in
 from masa_cli.jobs.inputs import (
     BoxSource,
@@ -64,7 +64,7 @@ class Options:
     # What to track: boxes of a file or of a detector of one's own, a prompt, what a run kept, or
     # whatever there is.
     dets: Path | Detector | None = None
-    dets_format: DetectionFormat = "auto"
+    dets_format: str = AUTO
     dets_images: Path | None = None
     prompt: str | None = None
     prompt_file: Path | None = None
@@ -143,7 +143,7 @@ def plan_job(options: Options) -> TrackJob:
     """
     if options.embeddings is not None:
         return _plan_retrack(options, options.embeddings)
-    also = parse_names(options.also)
+    also = parse_formats(options.also)
     selection = _selection(options)
     boxes = _boxes(options)
     info, origin = boxes.frames.info, boxes.origin
@@ -202,7 +202,7 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
             wants_video=video is not None,
             wants_mot=options.mot,
             wants_tracks=options.jsonl,
-            also=parse_names(options.also),
+            also=parse_formats(options.also),
         ),
         origin=source,
         association=association,

@@ -30,7 +30,7 @@ import numpy as np
 
 from masa_cli.errors import MasaError
 from masa_cli.evaluation.metrics import Identified, identity_scores
-from masa_cli.formats import read_detections
+from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import resolve
 from masa_cli.models.trained_weights import variant_in

@@ -28,7 +28,7 @@ from masa_cli.boxes import iou, xywh_to_xyxy
 from masa_cli.detectors.lite import ClassDetector, build_class_detector
 from masa_cli.detectors.prompt import load_vocabulary, parse_prompt
 from masa_cli.detectors.request import request_prompt
-from masa_cli.formats import read_detections
+from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import SharedNetworks
 from masa_cli.sources import open_source

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from masa_cli.formats import read_detections
+from masa_cli.formats.detections import read_detections
 
 PER_FRAME = 50
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from masa_cli.evaluation.metrics import identity_scores
-from masa_cli.formats import read_detections
+from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models.adapter import Adapter, build_adapter, build_features, resolve
 from masa_cli.sources import open_source

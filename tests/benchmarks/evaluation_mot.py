@@ -20,7 +20,7 @@ from trackeval.datasets._base_dataset import _BaseDataset
 
 from masa_cli.evaluation import PROTOCOLS, evaluate
 from masa_cli.evaluation.motchallenge import scored_data
-from masa_cli.formats.mot import read_tracks, read_truth
+from masa_cli.formats.mot import read_results, read_truth
 
 SEQUENCES, FRAMES, OBJECTS = 7, 800, 17  # 95,200 true boxes
 RUNS = 3
@@ -54,7 +54,7 @@ def plain_inputs(folder):
     inputs = []
     for number in range(SEQUENCES):
         truth = read_truth(folder / "gt" / f"S{number}" / "gt" / "gt.txt")
-        results = read_tracks(folder / "res" / f"S{number}.txt")
+        results = read_results(folder / "res" / f"S{number}.txt")
         distractors = PROTOCOLS["mot"].fixed["distractors"]
         data = scored_data(truth, results, distractors, FRAMES)
         frames = range(FRAMES)

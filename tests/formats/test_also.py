@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SettingsError
-from masa_cli.formats import NAMES, check, open_writer, parse_names
+from masa_cli.formats import FORMATS, check_formats, further_names, open_writer, parse_formats
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
-JSON = ("tao", "coco", "bdd", "ytvis")
+JSON = [name for name, row in FORMATS.items() if row.endings[0].endswith(".json")]
 INFO = VideoInfo("street", 640, 480, Fraction(25), Fraction(1, 25))
 
 
 def test_names_are_parsed_each_once():
-    assert parse_names("tao, coco,tao") == ("tao", "coco")
-    assert parse_names("") == ()
+    assert parse_formats("tao, coco,tao") == ("tao", "coco")
+    assert parse_formats("") == ()
 
 
 def test_what_is_no_format_is_refused():
     with pytest.raises(SettingsError, match="unknown"):
-        parse_names("tao,voc")
+        parse_formats("tao,voc")
 
 
 def bytes_of(path):
@@ -29,7 +29,8 @@ def bytes_of(path):
     return b"".join(file.read_bytes() for file in files)
 
 
-# MOTS is no JSON, and has no line for a box without a mask: test_mots_tracks.py.
+NAMES = further_names()
+# MOTS is no JSON, and has no line for a box without a mask: test_mots.py.
 OF_BOXES = [name for name in NAMES if name != "mots"]
 
 
@@ -88,15 +89,15 @@ def test_no_frame_at_all_is_valid_too(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["yolo", "yolo-tracks"])
 def test_shares_of_a_picture_need_its_size(name):
-    check((name,), INFO)
+    check_formats((name,), INFO)
     with pytest.raises(SettingsError, match="size is not known"):
-        check((name,), replace(INFO, width=0, height=0))
+        check_formats((name,), replace(INFO, width=0, height=0))
 
 
 def test_parquet_without_pyarrow_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("masa_cli.formats.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match="pyarrow, which is not installed"):
-        check(("csv", "parquet"), INFO)
+        check_formats(("csv", "parquet"), INFO)
 
 
 @pytest.mark.parametrize("name", NAMES)

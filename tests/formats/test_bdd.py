@@ -11,11 +11,15 @@ from pycocotools import mask as coco
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.bdd import CLASSES, BddWriter, read_bdd, read_bitmask
-from masa_cli.structures import Frame, Tracks
+from masa_cli.structures import Frame, Tracks, VideoInfo
 from tests.mask_tracks import square, three_frames
 
 # 2 x 3 pixels, column by column off, on, on, off, off, off: runs of 1, 2 and 3.
 RLE = {"size": [2, 3], "counts": "123"}
+
+
+def video(name: str) -> VideoInfo:
+    return VideoInfo(name, 30, 20, Fraction(25), Fraction(1, 25))
 
 
 def label(**changes: object) -> dict[str, object]:
@@ -257,7 +261,7 @@ def at(index: int) -> Frame:
 
 def test_written_tracks_are_read_again(tmp_path: Path):
     path = tmp_path / "out.json"
-    with BddWriter(path, name="street", classes=("car", "bus")) as writer:
+    with BddWriter(path, info=video("street"), classes=("car", "bus")) as writer:
         writer.write(at(0), tracks(9, 2))
         writer.write(at(1), tracks())
         writer.write(at(2), tracks(1))
@@ -277,7 +281,7 @@ def test_written_tracks_are_read_again(tmp_path: Path):
 
 def test_a_label_is_written_as_the_evaluator_reads_it(tmp_path: Path):
     path = tmp_path / "out.json"
-    with BddWriter(path, name="v", classes=("car",)) as writer:
+    with BddWriter(path, info=video("v"), classes=("car",)) as writer:
         writer.write(at(0), tracks(3))
     assert json.loads(path.read_text()) == [
         {
@@ -297,14 +301,14 @@ def test_a_label_is_written_as_the_evaluator_reads_it(tmp_path: Path):
 
 
 def test_a_video_without_frames_is_an_empty_list(tmp_path: Path):
-    with BddWriter(tmp_path / "out.json", name="v", classes=()):
+    with BddWriter(tmp_path / "out.json", info=video("v"), classes=()):
         pass
     assert json.loads((tmp_path / "out.json").read_text()) == []
 
 
 def test_each_frame_is_on_disk_at_once_and_an_error_leaves_the_part(tmp_path: Path):
     path = tmp_path / "out.json"
-    with suppress(KeyboardInterrupt), BddWriter(path, name="v", classes=("car",)) as writer:
+    with suppress(KeyboardInterrupt), BddWriter(path, info=video("v"), classes=("car",)) as writer:
         writer.write(at(0), tracks(3))
         assert b"v-0000001.jpg" in Path(f"{path}.part").read_bytes()
         raise KeyboardInterrupt
@@ -314,7 +318,7 @@ def test_each_frame_is_on_disk_at_once_and_an_error_leaves_the_part(tmp_path: Pa
 
 def test_written_masks_are_read_again_without_overlaps(tmp_path: Path):
     path = tmp_path / "street.json"
-    with BddWriter(path, name="street", classes=("car", "bus")) as writer:
+    with BddWriter(path, info=video("street"), classes=("car", "bus")) as writer:
         tracks = three_frames()[0]
         writer.write(Frame.without_image(0, Fraction(0)), tracks[tracks.has_mask])
     found = read_bdd(path, masks=True)["street"][0]

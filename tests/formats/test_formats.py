@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +15,18 @@ import pytest
 from pycocotools.coco import COCO
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.formats import Hints, open_writer, read_detections, read_tracks, recognised
+from masa_cli.formats import (
+    FORMATS,
+    Hints,
+    file_name,
+    needing_masks,
+    open_writer,
+    read_tracks,
+    readable_names,
+    recognise,
+)
+from masa_cli.formats.detections import DETECTION_FORMATS, read_detections
 from masa_cli.formats.jsonl import TracksWriter
-from masa_cli.formats.mot import MotWriter
 from masa_cli.masks import as_array, pack
 from masa_cli.structures import Frame
 from tests.formats.tracks_of_all_kinds import INFO, NAMES, NUM_FRAMES, tracks_at, write_all
@@ -38,10 +48,33 @@ def test_every_format_is_recognised_and_gives_the_same_box(
 ):
     path = tmp_path / "dets.whatever"
     path.write_text(SAME_BOX[name])
-    dets = read_detections(path, format="auto" if recognise else name)  # type: ignore[arg-type]
+    dets = read_detections(path, format="auto" if recognise else name)
     assert dets.frames.tolist() == [1]
     assert dets.boxes.tolist() == [[1, 2, 4, 6]]
     assert dets.scores.tolist() == [0.5]
+
+
+def test_every_format_of_detections_is_tested():
+    assert SAME_BOX.keys() == DETECTION_FORMATS.keys()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        place
+        for row in (*FORMATS.values(), *DETECTION_FORMATS.values())
+        for each in ("read", "write", "stream")
+        if (place := getattr(row, each, None))
+    ],
+)
+def test_what_a_row_names_is_there(place):
+    module, _, name = place.partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+def test_no_two_formats_have_the_same_ending():
+    endings = [ending for row in FORMATS.values() for ending in row.endings]
+    assert len(set(endings)) == len(endings)
 
 
 def test_comments_do_not_hide_the_format(tmp_path: Path):
@@ -83,73 +116,53 @@ def test_an_images_file_is_only_for_coco(tmp_path: Path):
 
 
 def test_the_rules_are_shown_without_numpy():
-    code = "import sys, masa_cli.formats; sys.exit('numpy' in sys.modules)"
+    code = "import sys, masa_cli.formats.detections; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-ENDING = {
-    "jsonl": "o.jsonl",
-    "mot": "o.txt",
-    "csv": "o.csv",
-    "parquet": "o.parquet",
-    "coco": "o.json",
-    "tao": "o.json",
-    "bdd": "o.json",
-    "cvat": "o.xml",
-    "yolo-tracks": "o",
-}
+# Formats whose tracks may come without masks, and come back.
+OF_BOXES = [name for name in readable_names() if FORMATS[name].write and not needing_masks([name])]
 HINTS = Hints(size=(INFO.width, INFO.height))
 
 
-def write(name, path):
-    if name == "mot":
-        write_all(MotWriter(path, with_classes=True))
-    elif name == "jsonl":
-        write_all(TracksWriter(path, NAMES))
-    else:
-        write_all(open_writer(name, path, info=INFO, classes=NAMES))
+def write(name, path, frames=range(NUM_FRAMES)):
+    write_all(open_writer(name, path, info=INFO, classes=NAMES, with_classes=True), frames)
     return path
 
 
-@pytest.fixture(params=ENDING)
+@pytest.fixture(params=OF_BOXES)
 def name(request):
-    if request.param == "parquet":
-        pytest.importorskip("pyarrow")
+    if package := FORMATS[request.param].package:
+        pytest.importorskip(package)
     return request.param
 
 
 def test_what_is_written_is_recognised_and_comes_back(tmp_path, name):
-    path = write(name, tmp_path / ENDING[name])
-    assert recognised(path) == name
-    table = read_tracks(path, hints=HINTS)
-    by_number = name in {"mot", "tao"}  # which have no names of classes
+    path = write(name, tmp_path / file_name("o", name))
+    assert recognise(path) == name
+    table, holds = read_tracks(path, hints=HINTS), FORMATS[name].holds
     for index in range(NUM_FRAMES):
         rows = np.flatnonzero(table.frames == index)
         back, given = table.tracks[rows], tracks_at(index)
         back = back[np.argsort(back.ids)]
         assert back.ids.tolist() == given.ids.tolist()
         assert np.allclose(back.boxes, given.boxes, atol=0.011)
-        if name not in {"mot", "yolo-tracks"}:
+        if "interpolated" in holds:
             assert back.interpolated.tolist() == given.interpolated.tolist()
         assert [table.classes[label] for label in back.labels] == [
-            str(label + 1) if by_number else NAMES[label] for label in given.labels
+            NAMES[label] if "names" in holds else str(label + 1) for label in given.labels
         ]
-        real = ~given.interpolated | (name != "mot")  # MOT marks those with a score of 0
-        assert np.allclose(back.scores[real], given.scores[real], atol=1e-4)
-    empty_end_is_lost = name in {"mot", "csv", "tao"}
-    assert table.num_frames == NUM_FRAMES - empty_end_is_lost
+        if "scores" in holds:
+            real = ~given.interpolated | (name != "mot")  # MOT marks those with a score of 0
+            assert np.allclose(back.scores[real], given.scores[real], atol=1e-4)
+    assert table.num_frames == NUM_FRAMES - ("length" not in holds)  # the last one is empty
+    assert (table.times is not None) == ("times" in holds)
     assert table.size == (INFO.width, INFO.height)
 
 
 def test_no_tracks_at_all_come_back_as_none(tmp_path, name):
-    path = tmp_path / ENDING[name]
-    if name == "mot":
-        write_all(MotWriter(path), [])
-    elif name == "jsonl":
-        write_all(TracksWriter(path, NAMES), [])
-    else:
-        write_all(open_writer(name, path, info=INFO, classes=NAMES), [])
-    if name == "yolo-tracks":  # a folder without texts may be any folder
+    path = write(name, tmp_path / "o", [])
+    if FORMATS[name].is_folder:  # a folder without texts may be any folder
         with pytest.raises(SourceError, match="has no texts of labels"):
             read_tracks(path, hints=HINTS)
     else:
@@ -167,7 +180,7 @@ def damaged(path, rng):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_damage_is_an_error_of_ours_or_other_tracks_but_no_crash(tmp_path, name, seed):
-    path = write(name, tmp_path / ENDING[name])
+    path = write(name, tmp_path / file_name("o", name))
     file = sorted(path.rglob("*.txt"))[seed % NUM_FRAMES] if path.is_dir() else path
     if not file.stat().st_size:
         return
@@ -348,7 +361,7 @@ def test_pandas_reads_parquet_and_csv_alike(tmp_path):
 
 
 def test_frames_of_every_format_are_in_order(tmp_path, name):
-    path = write(name, tmp_path / ENDING[name])
+    path = write(name, tmp_path / file_name("o", name))
     frames = read_tracks(path, hints=HINTS).frames
     assert all(first <= second for first, second in pairwise(frames.tolist()))
     if name in {"coco", "tao", "bdd"}:
@@ -368,16 +381,11 @@ def with_masks(tracks, size=(INFO.height, INFO.width)):
     return replace(tracks, masks=as_array(masks))
 
 
-WITH_MASKS = ["jsonl", "mots", "ytvis", "coco", "bdd"]
+WITH_MASKS = [name for name, row in FORMATS.items() if "masks" in row.holds]
 
 
 def write_masks(name, path, classes=("car", "pedestrian")):
-    writer = (
-        TracksWriter(path, classes)
-        if name == "jsonl"
-        else open_writer(name, path, info=INFO, classes=classes)
-    )
-    with writer:
+    with open_writer(name, path, info=INFO, classes=classes) as writer:
         for index in range(NUM_FRAMES):
             frame = Frame.without_image(index, Fraction(index, 25))
             writer.write(frame, with_masks(tracks_at(index)))
@@ -388,7 +396,7 @@ def write_masks(name, path, classes=("car", "pedestrian")):
 def test_masks_come_back(tmp_path, name):
     classes = ("car", "pedestrian")
     path = write_masks(name, tmp_path / "o", classes)
-    assert recognised(path) == name
+    assert recognise(path) == name
     table = read_tracks(path)
     for index in range(NUM_FRAMES):
         back = table.tracks[np.flatnonzero(table.frames == index)]

@@ -12,8 +12,8 @@ from masa_cli.formats.mot import (
     MotWriter,
     find_sequence,
     read_detections,
+    read_results,
     read_seqmap,
-    read_tracks,
     read_truth,
 )
 from masa_cli.formats.tables import DetectionTable
@@ -210,7 +210,7 @@ def file(folder, text):
 
 
 def test_tracks_keep_the_order_and_all_digits_of_the_file(tmp_path):
-    rows = read_tracks(file(tmp_path, "3,7,0.1,0.2,30.3,40.4,0.123456789012\n1,2,1,1,1,1,1\n"))
+    rows = read_results(file(tmp_path, "3,7,0.1,0.2,30.3,40.4,0.123456789012\n1,2,1,1,1,1,1\n"))
     assert rows.frames.tolist() == [2, 0]
     assert rows.ids.tolist() == [7, 2]
     assert rows.boxes[0].tolist() == [0.1, 0.2, 0.1 + 30.3, 0.2 + 40.4]
@@ -219,7 +219,7 @@ def test_tracks_keep_the_order_and_all_digits_of_the_file(tmp_path):
 
 def test_tracks_may_have_any_columns_after_the_seventh(tmp_path):
     text = "1,1,0,0,1,1,1\n1,2,0,0,1,1,1,-1,-1,-1,5,5\n1,3,0,0,1,1,1,1\n"
-    assert read_tracks(file(tmp_path, text)).classes.tolist() == [-1, -1, 1]
+    assert read_results(file(tmp_path, text)).classes.tolist() == [-1, -1, 1]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_truth_has_classes_where_column_8_is_not_the_world(tmp_path, tail, class
 
 def test_an_empty_file_has_no_rows(tmp_path):
     assert len(read_truth(file(tmp_path, "")).ids) == 0
-    assert read_tracks(file(tmp_path, "")).boxes.shape == (0, 4)
+    assert read_results(file(tmp_path, "")).boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(

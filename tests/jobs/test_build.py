@@ -11,7 +11,7 @@ import torch
 
 from masa_cli.detectors import DETECTORS, DetectorRequest, given
 from masa_cli.detectors.from_file import FromFile
-from masa_cli.formats import read_detections
+from masa_cli.formats.detections import read_detections
 from masa_cli.jobs.build import build_networks
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.segmenters import SegmenterRequest

@@ -11,7 +11,7 @@ import pytest
 from masa_cli.detectors import given
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.errors import Interrupted, OutputError, SettingsError
-from masa_cli.formats import read_detections
+from masa_cli.formats.detections import read_detections
 from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.jobs.run import live_frames, render, run
 from masa_cli.progress import RunProgress

@@ -1,0 +1,133 @@
+"""The formats of detections, a row each, and how a file of them is read.
+
+As with those of tracks, nothing else declares one, and a row that is added is known everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from masa_cli.errors import SettingsError, SourceError, shortened
+from masa_cli.formats import AUTO, check_known, columns_in, is_mot, member
+from masa_cli.formats.files import data_lines
+
+if TYPE_CHECKING:
+    from masa_cli.formats.tables import DetectionTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionFormat:
+    """A format of detections.
+
+    Attributes:
+        summary: what is in it and how frames count, for users; lines of at most 75 characters.
+        sniff: tells whether a file is of this format, by its first line that is neither blank nor
+            a comment; rows are tried in order.
+        read: "module:function" from a path to a DetectionTable.
+        read_with: which hints that function takes: images.
+    """
+
+    summary: str
+    sniff: Callable[[str], bool]
+    read: str
+    read_with: tuple[str, ...] = ()
+
+
+DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
+    {
+        "jsonl": DetectionFormat(
+            summary="tracks.jsonl of this tool, ids not needed, frames from 0",
+            sniff=lambda line: line.lstrip()[:1] == "{" and '"frame"' in line and '"boxes"' in line,
+            read="masa_cli.formats.jsonl:read_detections",
+        ),
+        "coco": DetectionFormat(
+            summary="COCO results, with --dets-images, or one file with images and\nannotations",
+            sniff=lambda line: line.lstrip().startswith(("[", "{")),
+            read="masa_cli.formats.coco:read_detections",
+            read_with=("images",),
+        ),
+        "csv": DetectionFormat(
+            summary="a header with frame,x1,y1,x2,y2,score and perhaps label,\nframes from 0",
+            sniff=lambda line: "frame" in columns_in(line),
+            read="masa_cli.formats.tabular:read_detections",
+        ),
+        "mot": DetectionFormat(
+            summary="MOTChallenge: frame,-1,left,top,width,height,score[,class[,...]],\n"
+            "frames from 1",
+            sniff=is_mot,
+            read="masa_cli.formats.mot:read_detections",
+        ),
+    }
+)
+
+_RULES = """\
+Rows may be in any order. Blank lines, and in text those that start with #, are skipped.
+A line that is malformed, a number that is not finite and a frame that is not whole or below the
+first are errors that name the line. Boxes of no area, boxes wholly outside the image and boxes of
+frames past the end of the video are dropped and counted. Boxes partly outside stay as they are.
+Scores may be of any range. An empty file holds no detections."""
+
+
+def help_text() -> str:
+    """What `masa track --help` tells of these formats, after its options."""
+    width = max(map(len, DETECTION_FORMATS))
+    indent = "\n" + " " * (width + 4)
+    table = "\n".join(
+        f"  {name:{width}}  {row.summary.replace(chr(10), indent)}"
+        for name, row in DETECTION_FORMATS.items()
+    )
+    return (
+        f"Detections. The format is recognised by what the file holds:\n\n\b\n{table}\n\n{_RULES}"
+    )
+
+
+def names() -> tuple[str, ...]:
+    """Of the formats."""
+    return tuple(DETECTION_FORMATS)
+
+
+def read_detections(
+    path: Path, *, format: str = AUTO, images: Path | None = None
+) -> DetectionTable:
+    """All detections of a file, by the rules that `masa track --help` tells.
+
+    Args:
+        path: the file.
+        format: its format; "auto" looks at its first line.
+        images: for COCO results, the file whose images tell the frame of each image_id.
+
+    Raises:
+        SourceError: the file cannot be read or breaks a rule.
+        SettingsError: `images` is given for another format than COCO.
+    """
+    chosen = _recognise(path) if format == AUTO else format
+    check_known(chosen, tuple(DETECTION_FORMATS))
+    row = DETECTION_FORMATS[chosen]
+    if images is not None and "images" not in row.read_with:
+        raise SettingsError(
+            f"--dets-images is for COCO results, but {path} is {chosen}",
+            fix="leave out --dets-images",
+        )
+    given = {} if images is None else {"images": images}
+    table: DetectionTable = member(row.read)(path, **given)
+    return table
+
+
+def _recognise(path: Path) -> str:
+    """The format whose row recognises the first line; an empty file is none in particular."""
+    number, line = next(data_lines(path), (0, ""))
+    if not number:
+        # One that minds no hint.
+        return next(name for name, row in DETECTION_FORMATS.items() if "images" in row.read_with)
+    for name, row in DETECTION_FORMATS.items():
+        if row.sniff(line):
+            return name
+    raise SourceError(
+        f'{path} line {number} is like none of the known formats: "{shortened(line)}"',
+        fix=f"write it as one of {', '.join(DETECTION_FORMATS)} (masa track --help, option "
+        "--dets), or name its format",
+    )
