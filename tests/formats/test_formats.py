@@ -1,6 +1,7 @@
 """Every format of tracks: what is written comes back, and strangers read it alike."""
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -70,6 +71,22 @@ def test_every_format_of_detections_is_tested():
 def test_what_a_row_names_is_there(place):
     module, _, name = place.partition(":")
     assert callable(getattr(import_module(module), name))
+
+
+def test_the_documented_tables_are_those_of_the_rows():
+    text = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    cells = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in text.partition("## Tracks")[2].splitlines()
+        if line.startswith("| `")
+    ]
+    rows = [[name, f".{row.endings[-1]}", row.summary] for name, row in FORMATS.items()]
+    assert [each[:3] for each in cells] == rows
+    kept, needing = re.search(r"\*\*Masks\*\* are kept by (.*?); (.*?) need them", text).groups()
+    assert re.findall(r"`(.*?)`", kept) == WITH_MASKS
+    assert re.findall(r"`(.*?)`", needing) == needing_masks(list(FORMATS))
+    of_detections = text.partition("## Detections")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(.*?)`", of_detections, re.MULTILINE)) == set(DETECTION_FORMATS)
 
 
 def test_no_two_formats_have_the_same_ending():
@@ -381,7 +398,7 @@ def with_masks(tracks, size=(INFO.height, INFO.width)):
     return replace(tracks, masks=as_array(masks))
 
 
-WITH_MASKS = [name for name, row in FORMATS.items() if "masks" in row.holds]
+WITH_MASKS = [name for name, row in FORMATS.items() if row.write and "masks" in row.holds]
 
 
 def write_masks(name, path, classes=("car", "pedestrian")):
