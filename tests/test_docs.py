@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from masa_cli.cli import options
 from masa_cli.cli.app import app
-from masa_cli.models.variants import PREPARATIONS, VARIANTS
+from masa_cli.models.variants import PREPROCESSINGS, VARIANTS
 from masa_cli.tracking import TRACKERS
 
 ROOT = Path(__file__).parent.parent
@@ -140,7 +140,7 @@ def test_each_option_has_a_help_text(name):
 
 def test_choices_of_options_are_the_names_of_the_tables():
     assert set(get_args(options.AssociationName)) == set(TRACKERS)
-    assert set(get_args(options.PreprocessingName)) == set(PREPARATIONS)
+    assert set(get_args(options.PreprocessingName)) == set(PREPROCESSINGS)
 
 
 def test_names_of_the_tables_are_explained():

@@ -50,7 +50,7 @@ ADAPTER = {"temperature": 0.05}  # what is stored of how embeddings are read; th
 class Unweighed(PartPooling):
     """Keeps stripes as they are after centring, instead of rows of length 1."""
 
-    describe = PartPooling.stripes
+    embed = PartPooling.parts
 
 
 def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:

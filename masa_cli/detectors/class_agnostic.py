@@ -80,13 +80,13 @@ class ObjectDetector(OnMaps):
         self._finder, self._settings = finder, settings
 
     def _found(
-        self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
+        self, levels: Sequence[Tensor], frames: Sequence[Frame], unpadded: tuple[int, int]
     ) -> list[Detections]:
         found = []
         for index, frame in enumerate(frames):
-            boxes, scores = self._finder([x[index : index + 1] for x in levels], filled)
+            boxes, scores = self._finder([x[index : index + 1] for x in levels], unpadded)
             shown = Detections(
-                in_source(boxes, frame, filled),
+                in_source(boxes, frame, unpadded),
                 scores.float().cpu().numpy(),
                 np.zeros(len(boxes), np.int64),
             )
@@ -152,5 +152,5 @@ class _SharedPredictor(SamPredictor):  # type: ignore[misc] # segment-anything h
         """Look at `frame`; the image is that of the frame."""
         seen = self._shared.of([self.frame])
         self.features = image_embedding(self._shared, seen)
-        self.original_size, self.input_size = image.shape[:2], seen.filled
+        self.original_size, self.input_size = image.shape[:2], seen.unpadded
         self.is_image_set = True

@@ -60,8 +60,8 @@ def build_text_detector(request: DetectorRequest, networks: SharedNetworks) -> T
     load_parts(weights, name, {"backbone": backbone, "detector": network})
     # All kinds of Grounding-DINO want the same pictures.
     own = VARIANTS["gdino"]
-    picture = own.picture(networks.preparation, networks.side)
-    features = FrameFeatures.prepared(backbone, picture, own.mean, own.std, *placement)
+    preprocessing = own.preprocess_as(networks.preprocessing, networks.side)
+    features = FrameFeatures.prepared(backbone, preprocessing, own.mean, own.std, *placement)
     networks.share(name, weights, features)
     ready(network, *placement)
     return TextDetector(network, features, request)
@@ -105,7 +105,9 @@ class TextDetector:
         seen = self._features.of(frames)
         scores, boxes = [], []
         for text, shares in self._captions:
-            logits, found = self._network(seen.maps, text, padded=seen.padded, filled=seen.filled)
+            logits, found = self._network(
+                seen.maps, text, padded=seen.padded, unpadded=seen.unpadded
+            )
             scores.append(logits.float().sigmoid() @ shares)  # (B, Q, classes of the caption)
             boxes.append(found)
         height, width = frames[0].image.shape[:2]

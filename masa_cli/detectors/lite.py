@@ -16,7 +16,7 @@ from masa_cli.errors import WeightsError
 from masa_cli.models.adapter import SharedNetworks
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Pyramid
-from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
+from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess
 from masa_cli.models.neck import NUM_LEVELS
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.trained_weights import classes_of
@@ -44,27 +44,27 @@ class OnMaps(ABC):
     @torch.inference_mode()
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The same for frames of one size."""
-        filled = self._pyramid.features.of(frames).filled
+        unpadded = self._pyramid.features.of(frames).unpadded
         maps = self._pyramid.of(frames, range(NUM_LEVELS))
-        return self._found([maps[level] for level in range(NUM_LEVELS)], frames, filled)
+        return self._found([maps[level] for level in range(NUM_LEVELS)], frames, unpadded)
 
     @abstractmethod
     def _found(
-        self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
+        self, levels: Sequence[Tensor], frames: Sequence[Frame], unpadded: tuple[int, int]
     ) -> list[Detections]:
         """What there is in each frame.
 
         Args:
             levels: (B, C, H, W) each.
             frames: B.
-            filled: height and width of the pictures without padding.
+            unpadded: height and width of the pictures without padding.
         """
 
 
-def in_source(boxes: Tensor, frame: Frame, filled: tuple[int, int]) -> FloatArray:
+def in_source(boxes: Tensor, frame: Frame, unpadded: tuple[int, int]) -> FloatArray:
     """(N, 4) boxes of a picture in the pixels of its frame."""
     height, width = frame.image.shape[:2]
-    scale = np.tile([width / filled[1], height / filled[0]], 2).astype(np.float32)
+    scale = np.tile([width / unpadded[1], height / unpadded[0]], 2).astype(np.float32)
     scaled: FloatArray = boxes.float().cpu().numpy() * scale
     return scaled
 
@@ -134,20 +134,20 @@ class ClassDetector(OnMaps):
         )
 
     def _found(
-        self, levels: Sequence[Tensor], frames: Sequence[Frame], filled: tuple[int, int]
+        self, levels: Sequence[Tensor], frames: Sequence[Frame], unpadded: tuple[int, int]
     ) -> list[Detections]:
         logits, boxes = self._network(levels)
         wanted = [logits[..., own].amax(-1) for own in self._columns]
         return [
-            self._post_process(own, rows, frame, filled)
+            self._post_process(own, rows, frame, unpadded)
             for own, rows, frame in zip(torch.stack(wanted, dim=-1), boxes, frames, strict=True)
         ]
 
     def _post_process(
-        self, logits: Tensor, boxes: Tensor, frame: Frame, filled: tuple[int, int]
+        self, logits: Tensor, boxes: Tensor, frame: Frame, unpadded: tuple[int, int]
     ) -> Detections:
-        found, *rest = choose(logits, boxes, filled, self._nms)
+        found, *rest = postprocess(logits, boxes, unpadded, self._nms)
         scores, labels = (x.cpu().numpy() for x in rest)
-        shown = Detections(in_source(found, frame, filled), scores, labels.astype(np.int64))
+        shown = Detections(in_source(found, frame, unpadded), scores, labels.astype(np.int64))
         sure = shown[scores >= self._min_scores[labels]]
         return best_large(sure, self._settings.min_area, self._settings.max_boxes)

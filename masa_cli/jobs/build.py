@@ -35,7 +35,7 @@ def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networ
     from masa_cli.models.adapter import SharedNetworks
 
     shared = SharedNetworks(
-        device=job.device, precision=job.precision, preparation=job.preparation, side=job.side
+        device=job.device, precision=job.precision, preprocessing=job.preparation, side=job.side
     )
     detector = job.detector.build(shared)
     if job.selection != Selection():

@@ -154,7 +154,7 @@ class TrackJob:
         origin: file of the source, whose sound goes into the annotated video.
         adapter: name of the embeddings' variant, or a file of published weights; motion alone
             does not use it.
-        preparation: what frames are prepared like, a name in `variants.PREPARATIONS`.
+        preparation: what frames are prepared like, a name in `variants.PREPROCESSINGS`.
         side: pixels that the longer side of frames is fitted to before networks look at them; None:
             as is usual for each.
         association: name of the tracker's preset.
@@ -292,7 +292,7 @@ class TrackJob:
         self._check_side(resolve(self.adapter, self.weights_dir)[0])
 
     def _check_side(self, adapter: str) -> None:
-        find_variant(adapter).picture(self.preparation, self.side)
+        find_variant(adapter).preprocess_as(self.preparation, self.side)
 
     def _check_placement(self) -> None:
         from masa_cli.models.device import choose_placement

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from masa_cli.errors import WeightsError
 from masa_cli.models.backbones import MobileNet, build_backbone, load_packaged
 from masa_cli.models.device import choose_placement, ready
-from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_picture
+from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_input
 from masa_cli.models.heads import (
     EmbeddingHead,
     PartPooling,
@@ -37,7 +37,7 @@ class Head(Protocol):
 
     dim: int  # numbers per embedding
 
-    def describe(
+    def embed(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
     ) -> list[FloatArray]:
         """(N, dim) float32 for each frame.
@@ -59,7 +59,7 @@ class Head(Protocol):
 
 
 def _group_norm(width: int) -> nn.Module:
-    """As good as normalising over pictures, but each alone: no matter how many share a batch."""
+    """As good as normalising over images, but each alone: no matter how many share a batch."""
     return nn.GroupNorm(16, width)
 
 
@@ -137,13 +137,13 @@ def build_features(
     weights: Path | None = None,
     device: str = "auto",
     precision: str = "float32",
-    preparation: str = "demo",
+    preprocessing: str = "demo",
     side: int | None = None,
     whole: bool = True,
 ) -> FrameFeatures:
     """The backbone of the variant of that name, to be shared.
 
-    Arguments are as for `build_adapter`; `side` as for `Variant.picture`. Unless it is wanted
+    Arguments are as for `build_adapter`; `side` as for `Variant.preprocess_as`. Unless it is wanted
     whole, a MobileNet ends with its finest map.
     """
     variant = find_variant(name)
@@ -154,7 +154,7 @@ def build_features(
         backbone.cut()
     return FrameFeatures.prepared(
         backbone,
-        variant.picture(preparation, side),
+        variant.preprocess_as(preprocessing, side),
         variant.mean,
         variant.std,
         *choose_placement(device, precision),
@@ -183,7 +183,7 @@ def build_adapter(
     weights: Path | None = None,
     device: str = "auto",
     precision: str = "float32",
-    preparation: str = "demo",
+    preprocessing: str = "demo",
     features: FrameFeatures | None = None,
     pyramid: Pyramid | None = None,
 ) -> Adapter:
@@ -194,7 +194,7 @@ def build_adapter(
         weights: the file, published or trained; None for a variant without.
         device: auto, cpu, cuda or mps.
         precision: of the network; float32, bfloat16 or float16. Embeddings are always float32.
-        preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
+        preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
         features: the backbone, where a detector shares it; made with the same arguments.
         pyramid: all up to the fused maps, where a detector shares that.
 
@@ -207,7 +207,11 @@ def build_adapter(
     if pyramid is None:
         if features is None:
             features = build_features(
-                name, weights=weights, device=device, precision=precision, preparation=preparation
+                name,
+                weights=weights,
+                device=device,
+                precision=precision,
+                preprocessing=preprocessing,
             )
         pyramid = (
             Pyramid.unfused(features)
@@ -238,7 +242,7 @@ class SharedNetworks:
     Args:
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
-        preparation: how frames become pictures, a name in `variants.PREPARATIONS`.
+        preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
         side: pixels that the longer side of frames is fitted to; None: the default of each.
     """
 
@@ -247,11 +251,11 @@ class SharedNetworks:
         *,
         device: str = "auto",
         precision: str = "float32",
-        preparation: str = "demo",
+        preprocessing: str = "demo",
         side: int | None = None,
     ) -> None:
         self.device, self.precision = device, precision
-        self.preparation, self.side = preparation, side
+        self.preprocessing, self.side = preprocessing, side
         self._backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
         self._pyramids: dict[tuple[str, Path | None], Pyramid] = {}
 
@@ -287,7 +291,7 @@ class SharedNetworks:
             return build_features(
                 name,
                 weights=weights,
-                preparation=self.preparation,
+                preprocessing=self.preprocessing,
                 side=self.side,
                 whole=whole,
                 device=self.device,
@@ -331,22 +335,22 @@ class Adapter:
     def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """Embeddings of the boxes of each frame, in order.
 
-        Neighbours of one size share a forward pass; a frame without boxes is not looked at.
+        Neighbours of one size share a forward pass; a frame without boxes is skipped.
 
         Args:
-            frames: the next frames of the video, with pictures wherever there are boxes.
+            frames: the next frames of the video, with images wherever there are boxes.
             boxes: (N, 4) xyxy in source pixels for each frame.
 
         Returns:
             (N, dim) float32 for each frame.
         """
         embeddings = [np.empty((0, self.dim), np.float32)] * len(frames)
-        looked = [place for place, rows in enumerate(boxes) if len(rows)]
-        for _, run in groupby(looked, lambda place: frames[place].image.shape):
-            places = list(run)
-            same_size = [frames[place] for place in places], [boxes[place] for place in places]
-            for place, rows in zip(places, self._embed(*same_size), strict=True):
-                embeddings[place] = rows
+        with_boxes = [index for index, rows in enumerate(boxes) if len(rows)]
+        for _, run in groupby(with_boxes, lambda index: frames[index].image.shape):
+            indices = list(run)
+            same_size = [frames[index] for index in indices], [boxes[index] for index in indices]
+            for index, rows in zip(indices, self._embed(*same_size), strict=True):
+                embeddings[index] = rows
         return embeddings
 
     def state(self) -> State:
@@ -361,11 +365,11 @@ class Adapter:
     def _embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """For frames of one size, each with boxes."""
         if not frames[0].image.size:
-            raise ValueError(f"frame {frames[0].index} has boxes to embed, but no picture")
+            raise ValueError(f"frame {frames[0].index} has boxes to embed, but no image")
         variant = self._variant
-        filled = self._pyramid.features.of(frames).filled
+        unpadded = self._pyramid.features.of(frames).unpadded
         rois = [
-            torch.from_numpy(boxes_in_picture(rows, frame.image, filled, clips=variant.clips)).to(
+            torch.from_numpy(boxes_in_input(rows, frame.image, unpadded, clips=variant.clips)).to(
                 self._device
             )
             for frame, rows in zip(frames, boxes, strict=True)
@@ -374,4 +378,4 @@ class Adapter:
         levels = set(box_levels(torch.cat(rois), len(strides)).tolist())
         maps = self._pyramid.of(frames, levels)
         cells = box_features(maps, strides, rois, variant.points)
-        return self._head.describe(cells, maps, [len(rows) for rows in boxes])
+        return self._head.embed(cells, maps, [len(rows) for rows in boxes])

@@ -131,9 +131,9 @@ class MobileNet(nn.Sequential):
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to a map for each tap."""
         maps = []
-        for place, block in enumerate(self):
+        for index, block in enumerate(self):
             x = block(x)
-            if place in self.taps:
+            if index in self.taps:
                 maps.append(x)
         return maps
 
@@ -196,7 +196,7 @@ def _as_in_torchvision(weights: Mapping[str, Tensor], num_blocks: int) -> dict[s
 
 
 class ResNet50(IntermediateLayerGetter):  # type: ignore[misc] # torchvision has no types
-    """Pictures in, the outputs of the four stages out."""
+    """Images in, the outputs of the four stages out."""
 
     def __init__(self) -> None:
         network = resnet50()
@@ -222,10 +222,10 @@ with warnings.catch_warnings():
 
 
 class Swin(SwinTransformer):  # type: ignore[misc] # groundingdino-py has no types
-    """Pictures in, the maps of the last three stages out, each through its own LayerNorm.
+    """Images in, the maps of the last three stages out, each through its own LayerNorm.
 
     A map that is no multiple of the window is padded for attention and cropped afterwards, so
-    pictures may have any size.
+    images may have any size.
     """
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -261,7 +261,7 @@ def _swin(**size: int | list[int]) -> Swin:
 
 
 class SamEncoder(ImageEncoderViT):  # type: ignore[misc] # segment-anything has no types
-    """Pictures in, the outputs of the four blocks with global attention out.
+    """Images in, the outputs of the four blocks with global attention out.
 
     `neck`, which makes the map that masks are decoded from, is kept for those who want masks.
     """
@@ -272,7 +272,7 @@ class SamEncoder(ImageEncoderViT):  # type: ignore[misc] # segment-anything has 
         maps = []
         for block in self.blocks:
             x = block(x)
-            if block.window_size == 0:  # attention over the whole picture
+            if block.window_size == 0:  # attention over the whole image
                 maps.append(x.permute(0, 3, 1, 2))
         return maps
 

@@ -1,4 +1,4 @@
-"""One backbone for all who look at a frame: it runs once, whoever asks first."""
+"""Frames become network inputs and shared features: each network runs once, whoever asks first."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from masa_cli.models.device import ready
 from masa_cli.models.neck import NoFusion
-from masa_cli.models.variants import Picture
+from masa_cli.models.variants import Preprocessing
 from masa_cli.structures import FloatArray, Frame, Image
 
 _FILTERS = MappingProxyType({"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA})
 
 
-def picture_size(image: Image, picture: Picture) -> tuple[int, int]:
+def input_size(image: Image, preprocessing: Preprocessing) -> tuple[int, int]:
     """Height and width that a frame is resized to, in its own proportions, before padding."""
     sides = image.shape[:2]
-    scale = min(picture.long_side / max(sides), picture.short_side / min(sides))
-    if not picture.enlarges:
+    scale = min(preprocessing.long_side / max(sides), preprocessing.short_side / min(sides))
+    if not preprocessing.enlarges:
         scale = min(1.0, scale)
     height, width = (max(1, int(side * scale + 0.5)) for side in sides)
     return height, width
@@ -33,17 +33,17 @@ def picture_size(image: Image, picture: Picture) -> tuple[int, int]:
 
 def to_tensor(
     images: Sequence[Image],
-    picture: Picture,
+    preprocessing: Preprocessing,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Pictures of one size as a backbone's input.
+    """Images of one size as a backbone's input.
 
     Args:
-        images: B pictures, (H, W, 3) uint8 RGB.
-        picture: how to prepare them.
+        images: B images, (H, W, 3) uint8 RGB.
+        preprocessing: how to prepare them.
         mean: RGB, of values in 0..1, subtracted.
         std: RGB, by which what is left is divided.
         device: where the tensor shall be.
@@ -53,7 +53,7 @@ def to_tensor(
         (B, 3, height, width), padded at the right and below with the mean colour; height and
         width without the padding.
     """
-    resized = np.stack([_resized(image, picture) for image in images])
+    resized = np.stack([_resized(image, preprocessing) for image in images])
     # Bytes, where they stay bytes, travel to the device in a quarter of the time.
     x = torch.from_numpy(resized).to(device).permute(0, 3, 1, 2)  # (B, 3, height, width)
     means, deviations = (
@@ -61,25 +61,25 @@ def to_tensor(
     )
     x = (x.float() - means) / deviations
     height, width = x.shape[2:]
-    x = F.pad(x, (0, -width % picture.divisor, 0, -height % picture.divisor))
+    x = F.pad(x, (0, -width % preprocessing.divisor, 0, -height % preprocessing.divisor))
     return x.to(dtype), (height, width)
 
 
-def _resized(image: Image, picture: Picture) -> NDArray[np.uint8] | NDArray[np.float32]:
-    height, width = picture_size(image, picture)
-    source = image if picture.rounds else image.astype(np.float32)
+def _resized(image: Image, preprocessing: Preprocessing) -> NDArray[np.uint8] | NDArray[np.float32]:
+    height, width = input_size(image, preprocessing)
+    source = image if preprocessing.rounds else image.astype(np.float32)
     if (height, width) == image.shape[:2]:
         return source
-    return cv2.resize(source, (width, height), interpolation=_FILTERS[picture.filter])  # type: ignore[return-value]
+    return cv2.resize(source, (width, height), interpolation=_FILTERS[preprocessing.filter])  # type: ignore[return-value]
 
 
-def boxes_in_picture(
+def boxes_in_input(
     boxes: FloatArray, image: Image, size: tuple[int, int], *, clips: bool
 ) -> FloatArray:
-    """Source boxes in the coordinates of the resized picture.
+    """Source boxes in the coordinates of the resized preprocessing.
 
-    A picture of W pixels spans 0 to W and pixel 0 has its middle at 0.5, in the source as in the
-    resized picture, and so with the cells of a map, whose first spans one stride: that is what
+    An image of W pixels spans 0 to W and pixel 0 has its middle at 0.5, in the source as in the
+    network input, and so with the cells of a map, whose first spans one stride: that is what
     RoIAlign takes for granted when `aligned`. (By the padding of its convolutions alone, a cell
     would look 3.5 pixels further left and above. By its gradients it does not, and moving the
     boxes to make up for it made embeddings worse.)
@@ -91,7 +91,7 @@ def boxes_in_picture(
         clips: whether parts outside the image are cut off.
 
     Returns:
-        (N, 4) float32 xyxy in pixels of the resized picture.
+        (N, 4) float32 xyxy in pixels of the resized preprocessing.
     """
     (height, width), (new_height, new_width) = image.shape[:2], size
     limits = np.array([width, height, width, height], np.float32)
@@ -101,32 +101,32 @@ def boxes_in_picture(
     return scaled
 
 
-# Pictures of one size to a backbone's input, (B, 3, H, W), and the height and width in it that are
+# Images of one size to a backbone's input, (B, 3, H, W), and the height and width in it that are
 # no padding.
 Prepare = Callable[[Sequence[Image]], tuple[Tensor, tuple[int, int]]]
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a backbone sees in B frames of one size.
+    """What a backbone makes of B frames of one size.
 
     Attributes:
         maps: (B, C, h, w) each, finest first.
         padded: height and width of the backbone's input.
-        filled: height and width of the part that shows the frame; the rest is padding.
+        unpadded: height and width of the part that shows the frame; the rest is padding.
     """
 
     maps: list[Tensor]
     padded: tuple[int, int]
-    filled: tuple[int, int]
+    unpadded: tuple[int, int]
 
-    def of(self, place: int) -> Features:
+    def of(self, index: int) -> Features:
         """The same for one of the frames."""
-        return Features([x[place : place + 1] for x in self.maps], self.padded, self.filled)
+        return Features([x[index : index + 1] for x in self.maps], self.padded, self.unpadded)
 
 
 class FrameFeatures:
-    """A backbone and what it saw last, by the index of the frame.
+    """A backbone and what it made last, by the index of the frame.
 
     Detector and adapter are given the same one; neither knows the other. Only the frames of the
     last run are remembered, so a run must not be followed by one for earlier frames.
@@ -139,39 +139,39 @@ class FrameFeatures:
     def __init__(self, network: nn.Module, prepare: Prepare) -> None:
         self.network = network
         self._prepare = prepare
-        self._seen: dict[int, Features] = {}
+        self._cached: dict[int, Features] = {}
 
     @staticmethod
     def prepared(
         network: nn.Module,
-        picture: Picture,
+        preprocessing: Preprocessing,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         device: torch.device,
         dtype: torch.dtype,
     ) -> FrameFeatures:
-        """A network with its weights, made ready; the rest as for `pictures.to_tensor`."""
+        """A network with its weights, made ready; the rest as for `to_tensor`."""
 
         def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
-            return to_tensor(images, picture, mean, std, device, dtype)
+            return to_tensor(images, preprocessing, mean, std, device, dtype)
 
         return FrameFeatures(ready(network, device, dtype), prepare)
 
     @torch.inference_mode()
     def of(self, frames: Sequence[Frame]) -> Features:
-        """What is seen in frames of one size, in order; those not seen yet share a forward pass."""
-        new = [frame for frame in frames if frame.index not in self._seen]
+        """The features of frames of one size, in order; those that are new share a forward pass."""
+        new = [frame for frame in frames if frame.index not in self._cached]
         if new:
-            x, filled = self._prepare([frame.image for frame in new])
-            seen = Features(self.network(x), (x.shape[2], x.shape[3]), filled)
+            x, unpadded = self._prepare([frame.image for frame in new])
+            features = Features(self.network(x), (x.shape[2], x.shape[3]), unpadded)
             known = {frame.index for frame in frames} - {frame.index for frame in new}
-            self._seen = {index: self._seen[index] for index in known}
-            self._seen |= {frame.index: seen.of(place) for place, frame in enumerate(new)}
+            self._cached = {index: self._cached[index] for index in known}
+            self._cached |= {frame.index: features.of(index) for index, frame in enumerate(new)}
             if len(new) == len(frames):
-                return seen
-        each = [self._seen[frame.index] for frame in frames]
+                return features
+        each = [self._cached[frame.index] for frame in frames]
         maps = [torch.cat(level) for level in zip(*(one.maps for one in each), strict=True)]
-        return Features(maps, each[0].padded, each[0].filled)
+        return Features(maps, each[0].padded, each[0].unpadded)
 
 
 class Pyramid:
@@ -206,7 +206,7 @@ class Pyramid:
             self._neck(self.features.of(frames).maps), set(levels)
         )
         self._made = {
-            frame.index: {level: x[place : place + 1] for level, x in maps.items()}
-            for place, frame in enumerate(frames)
+            frame.index: {level: x[index : index + 1] for level, x in maps.items()}
+            for index, frame in enumerate(frames)
         }
         return maps

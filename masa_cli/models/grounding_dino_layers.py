@@ -45,7 +45,7 @@ class Table:
             cells.append((start + rows + torch.arange(1, width + 1)).flatten())
             starts.append(start)
             start += (height + 2) * (width + 2)
-        self._cells = torch.cat(cells).to(device)  # place of each cell of the maps
+        self._cells = torch.cat(cells).to(device)  # index of each cell of the maps
         # The last cell's neighbours are read, too, by weights of 0.
         self._num_places = start + max(width for _, width in sizes) + 3
         # All below are counted in rows, and are small enough to be exact in float32.
@@ -93,7 +93,7 @@ class Table:
         )
 
     def _read(self, table: Tensor, points: Tensor, weights: Tensor) -> Tensor:
-        """The same for some queries of one picture: (Q, heads * D)."""
+        """The same for some queries of one image: (Q, heads * D)."""
         # Beyond the border is as empty as the border.
         points.clamp_(min=0)
         torch.minimum(points, self._last, out=points)
@@ -123,7 +123,7 @@ class Text:
 
     Attributes:
         features: (T, dim).
-        positions: (T, dim) code of each token's place in its sentence.
+        positions: (T, dim) code of each token's position in its sentence.
         apart: (T, T) bool, true where two tokens are of different sentences.
     """
 
@@ -158,29 +158,29 @@ class TextEncoder(nn.Module):
         lengths = torch.tensor(sentences)
         sentence = torch.arange(len(sentences)).repeat_interleave(lengths)
         together = sentence[:, None] == sentence
-        places = torch.cat([torch.arange(length) for length in sentences])
+        indices = torch.cat([torch.arange(length) for length in sentences])
         tokens = torch.tensor([ids], device=device)
         read = self.bert(
             input_ids=tokens,
             token_type_ids=torch.zeros_like(tokens),
             attention_mask=together[None].to(device),
-            position_ids=places[None].to(device),
+            position_ids=indices[None].to(device),
         ).last_hidden_state  # (1, T, 768)
         features = self.feat_map(read)[0]  # (T, dim)
-        positions = _sines(places, dim).to(features)
+        positions = _sines(indices, dim).to(features)
         return Text(features, positions, ~together.to(device))
 
 
-def _sines(places: Tensor, dim: int) -> Tensor:
+def _sines(indices: Tensor, dim: int) -> Tensor:
     """(T, dim) sines and cosines of whole numbers, at wavelengths from 1 to 10000."""
     wavelengths = 10000 ** (torch.arange(0, dim, 2) / dim)
-    angles = places[:, None] * 2 * math.pi / wavelengths
+    angles = indices[:, None] * 2 * math.pi / wavelengths
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
 def fuse(
     layer: Any,  # noqa: ANN401 - groundingdino-py has no types
-    picture: Tensor,
+    image: Tensor,
     text: Tensor,
     is_padding: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
@@ -193,11 +193,11 @@ def fuse(
 
     Args:
         layer: a `BiAttentionBlock`.
-        picture: (B, N, C).
+        image: (B, N, C).
         text: (B, T, C), without padding.
         is_padding: (N,) bool, cells the text shall not read; None: there are none.
     """
-    picture, text = layer.layer_norm_v(picture), layer.layer_norm_l(text)
+    image, text = layer.layer_norm_v(image), layer.layer_norm_l(text)
     attention, num_heads = layer.attn, layer.attn.num_heads
     batch, num_tokens, _ = text.shape
 
@@ -207,25 +207,27 @@ def fuse(
     wanted = keys @ weight.view(num_heads, -1, weight.shape[1])
     constant = (keys * bias.view(num_heads, 1, -1)).sum(-1, keepdim=True)
     logits = torch.baddbmm(
-        constant.flatten(1, 2), wanted.flatten(1, 2), picture.transpose(1, 2)
+        constant.flatten(1, 2), wanted.flatten(1, 2), image.transpose(1, 2)
     )  # (B, heads * T, N)
 
-    # From the text to the picture: what the tokens say is brought into C numbers beforehand.
-    said = _in_heads(attention.values_l_proj(text), num_heads)
+    # From the text to the image: what the tokens say is brought into C numbers beforehand.
+    from_text = _in_heads(attention.values_l_proj(text), num_heads)
     weight, bias = attention.out_v_proj.weight, attention.out_v_proj.bias
-    said = said @ weight.view(-1, num_heads, said.shape[-1]).permute(1, 2, 0)  # (B, heads, T, C)
+    from_text = from_text @ weight.view(-1, num_heads, from_text.shape[-1]).permute(
+        1, 2, 0
+    )  # (B, heads, T, C)
     shares = logits.view(batch, num_heads, num_tokens, -1).softmax(dim=2).flatten(1, 2)
-    to_picture = shares.transpose(1, 2) @ said.flatten(1, 2) + bias  # (B, N, C)
+    to_image = shares.transpose(1, 2) @ from_text.flatten(1, 2) + bias  # (B, N, C)
 
-    # From the picture to the text: cells are averaged before they are projected.
+    # From the image to the text: cells are averaged before they are projected.
     if is_padding is not None:
         logits = logits.masked_fill(is_padding, -torch.inf)
-    seen = (logits.softmax(dim=2) @ picture).view(batch, num_heads, num_tokens, -1)
+    from_image = (logits.softmax(dim=2) @ image).view(batch, num_heads, num_tokens, -1)
     weight, bias = attention.values_v_proj.weight, attention.values_v_proj.bias
-    seen = seen @ weight.view(num_heads, -1, weight.shape[1]).transpose(1, 2)
-    seen = seen.transpose(1, 2).flatten(2) + bias  # (B, T, embedding)
-    to_text = attention.out_l_proj(seen)
-    return picture + layer.gamma_v * to_picture, text + layer.gamma_l * to_text
+    from_image = from_image @ weight.view(num_heads, -1, weight.shape[1]).transpose(1, 2)
+    from_image = from_image.transpose(1, 2).flatten(2) + bias  # (B, T, embedding)
+    to_text = attention.out_l_proj(from_image)
+    return image + layer.gamma_v * to_image, text + layer.gamma_l * to_text
 
 
 def _in_heads(x: Tensor, num_heads: int) -> Tensor:

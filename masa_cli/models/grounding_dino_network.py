@@ -1,7 +1,7 @@
 """Grounding-DINO behind its backbone (arXiv 2303.05499): maps and a text in, boxes out.
 
 The layers are groundingdino-py's, under its names. How they are run is ours: what depends on the
-size of the picture alone is made once, what nothing reads is not computed, and the two costly steps
+size of the input alone is made once, what nothing reads is not computed, and the two costly steps
 are done in quicker ways (`deformable_attention`, `text_fusion`).
 """
 
@@ -18,18 +18,18 @@ from torch import Tensor, nn
 
 from masa_cli.models.grounding_dino_layers import Table, Text, TextEncoder, fuse
 
-# Below, maps are (height, width) and pictures fill their upper left part; the rest is padding.
+# Below, maps are (height, width) and images fill their upper left part; the rest is padding.
 
 
-class Places:
+class CellPositions:
     """The cells of several maps, N in all, in one sequence: the first map first, row by row.
 
-    Made once for each size of pictures.
+    Made once for each size of images.
 
     Args:
         sizes: height and width of each map.
-        padded: height and width of the pictures with their padding.
-        filled: height and width of the pictures.
+        padded: height and width of the images with their padding.
+        unpadded: height and width of the images.
         dim: numbers per cell of `codes`.
         num_heads: of deformable attention.
         device: of all tensors.
@@ -39,13 +39,13 @@ class Places:
         self,
         sizes: Sequence[tuple[int, int]],
         padded: tuple[int, int],
-        filled: tuple[int, int],
+        unpadded: tuple[int, int],
         dim: int,
         num_heads: int,
         device: torch.device,
     ) -> None:
         self.table = Table(sizes, num_heads, device)
-        masks = [_is_padding(size, padded, filled) for size in sizes]
+        masks = [_is_padding(size, padded, unpadded) for size in sizes]
         # (maps, 2): the share of each map's width and height that is no padding.
         valid = torch.stack(
             [
@@ -66,15 +66,17 @@ class Places:
         self.proposals, self.is_proposal = _proposals(sizes, middles, is_padding, device)
 
 
-def _is_padding(size: tuple[int, int], padded: tuple[int, int], filled: tuple[int, int]) -> Tensor:
+def _is_padding(
+    size: tuple[int, int], padded: tuple[int, int], unpadded: tuple[int, int]
+) -> Tensor:
     """(h, w) bool: which cells lie, by their upper left corners, in the padding."""
     mask = torch.ones(1, 1, *padded)
-    mask[..., : filled[0], : filled[1]] = 0
+    mask[..., : unpadded[0], : unpadded[1]] = 0
     return F.interpolate(mask, size=size)[0, 0].bool()
 
 
 def _sine_codes(is_padding: Tensor, dim: int) -> Tensor:
-    """(h * w, dim): half of it tells the row, half the column, both as a part of the filled map."""
+    """(h * w, dim): half of it tells the row, half the column, as parts of the unpadded size."""
     frequencies = 2 * math.pi / 20 ** (torch.arange(0, dim // 2, 2) / (dim // 2))
     halves = []
     for axis in (0, 1):
@@ -130,7 +132,7 @@ class GroundingDino(nn.Module):
     Args:
         channels: of the backbone's maps.
         least_side: the last layer takes a side of a box, or its distance to an edge, for so much if
-            it is less; a part of the picture.
+            it is less; a part of the image.
     """
 
     def __init__(self, channels: Sequence[int], least_side: float) -> None:
@@ -163,7 +165,7 @@ class GroundingDino(nn.Module):
         self.bbox_embed = nn.ModuleList(MLP(DIM, DIM, 4, 3) for _ in range(_LAYERS))
         self.enc_out_bbox_embed = MLP(DIM, DIM, 4, 3)
         self._least_side = least_side
-        self._places: dict[tuple[object, ...], Places] = {}
+        self._positions: dict[tuple[object, ...], CellPositions] = {}
 
     def forward(
         self,
@@ -171,59 +173,63 @@ class GroundingDino(nn.Module):
         text: Text,
         *,
         padded: tuple[int, int],
-        filled: tuple[int, int],
+        unpadded: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """What looks like what the text says.
 
         Args:
             maps: (B, C, H / stride, W / stride) of the backbone, finest first.
             text: T tokens.
-            padded: H and W, height and width of the pictures with their padding.
-            filled: height and width without.
+            padded: H and W, height and width of the images with their padding.
+            unpadded: height and width without.
 
         Returns:
             (B, Q, T) logits of each box for each token, (B, Q, 4) boxes: x and y of the centre,
-            width and height, as parts of the filled picture.
+            width and height, as parts of the unpadded image.
         """
         projected = self.project(maps)
-        places = self.places_of(projected, padded, filled)
-        cells, tokens = self.encode(projected, text, places)
-        boxes = self.propose(cells, tokens, places)
-        queries, boxes = self.decode(cells, tokens, boxes, places)
+        positions = self.positions_of(projected, padded, unpadded)
+        cells, tokens = self.encode(projected, text, positions)
+        boxes = self.propose(cells, tokens, positions)
+        queries, boxes = self.decode(cells, tokens, boxes, positions)
         return queries @ tokens.transpose(1, 2), boxes
 
     def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(B, dim, h, w) maps, one more than the backbone's: the last is of half the size."""
         return [project(x) for project, x in zip(self.input_proj, [*maps, maps[-1]], strict=True)]
 
-    def encode(self, maps: Sequence[Tensor], text: Text, places: Places) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, maps: Sequence[Tensor], text: Text, positions: CellPositions
+    ) -> tuple[Tensor, Tensor]:
         """Cells (B, N, dim) and tokens (B, T, dim) after each has read itself and the other."""
         cells = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         encoder, level = self.transformer.encoder, self.transformer.level_embed
-        codes = torch.cat([code + own for code, own in zip(places.codes, level, strict=True)])
+        codes = torch.cat([code + own for code, own in zip(positions.codes, level, strict=True)])
         codes = codes.to(cells.dtype)
         tokens = text.features.expand(len(cells), -1, -1)
         layers = zip(encoder.fusion_layers, encoder.text_layers, encoder.layers, strict=True)
         for fusion, text_layer, layer in layers:
-            cells, tokens = fuse(fusion, cells, tokens, places.is_padding)
+            cells, tokens = fuse(fusion, cells, tokens, positions.is_padding)
             tokens = _read_text(text_layer, tokens, text)
-            seen = _attend(layer.self_attn, cells + codes, cells, places.points[None], None, places)
-            cells = layer.norm1(cells + seen)
+            read = _attend(
+                layer.self_attn, cells + codes, cells, positions.points[None], None, positions
+            )
+            cells = layer.norm1(cells + read)
             cells = layer.norm2(cells + _feed_forward(layer, cells))
         return cells, tokens
 
-    def propose(self, cells: Tensor, tokens: Tensor, places: Places) -> Tensor:
+    def propose(self, cells: Tensor, tokens: Tensor, positions: CellPositions) -> Tensor:
         """The boxes, (B, Q, 4), of the cells that look most like any of the tokens."""
         own = self.transformer
-        cells = own.enc_output_norm(own.enc_output(cells * places.is_proposal))
+        cells = own.enc_output_norm(own.enc_output(cells * positions.is_proposal))
         best = (cells @ tokens.transpose(1, 2)).amax(2)  # (B, N)
         chosen = best.topk(min(_QUERIES, best.shape[1]), dim=1).indices[..., None]
         refined = self.enc_out_bbox_embed(cells.gather(1, chosen.expand(-1, -1, DIM)))
-        boxes: Tensor = (refined.float() + places.proposals[chosen[..., 0]]).sigmoid()
+        boxes: Tensor = (refined.float() + positions.proposals[chosen[..., 0]]).sigmoid()
         return boxes
 
     def decode(
-        self, cells: Tensor, tokens: Tensor, boxes: Tensor, places: Places
+        self, cells: Tensor, tokens: Tensor, boxes: Tensor, positions: CellPositions
     ) -> tuple[Tensor, Tensor]:
         """Queries (B, Q, dim) and their boxes (B, Q, 4), refined layer by layer."""
         decoder = self.transformer.decoder
@@ -233,21 +239,23 @@ class GroundingDino(nn.Module):
         for layer, refine in zip(decoder.layers, refinements, strict=True):
             if refine is not None:
                 boxes = (refine(queries).float() + _logit(boxes, 1e-3)).sigmoid()
-            code = decoder.ref_point_head(_box_codes(boxes * places.valid[0].repeat(2), queries))
-            queries = _decode_layer(layer, queries, code, cells, tokens, boxes, places)
+            code = decoder.ref_point_head(_box_codes(boxes * positions.valid[0].repeat(2), queries))
+            queries = _decode_layer(layer, queries, code, cells, tokens, boxes, positions)
         queries = decoder.norm(queries)
         last = self.bbox_embed[-1](queries).float() + _logit(boxes, self._least_side)
         return queries, last.sigmoid()
 
-    def places_of(
-        self, maps: Sequence[Tensor], padded: tuple[int, int], filled: tuple[int, int]
-    ) -> Places:
-        """Where the cells of projected maps lie; remembered for the last size of pictures."""
-        key = (padded, filled, maps[0].device)
-        if key not in self._places:
+    def positions_of(
+        self, maps: Sequence[Tensor], padded: tuple[int, int], unpadded: tuple[int, int]
+    ) -> CellPositions:
+        """Where the cells of projected maps lie; remembered for the last size of images."""
+        key = (padded, unpadded, maps[0].device)
+        if key not in self._positions:
             sizes = [(x.shape[2], x.shape[3]) for x in maps]
-            self._places = {key: Places(sizes, padded, filled, DIM, _HEADS, maps[0].device)}
-        return self._places[key]
+            self._positions = {
+                key: CellPositions(sizes, padded, unpadded, DIM, _HEADS, maps[0].device)
+            }
+        return self._positions[key]
 
 
 def _read_text(layer: Any, tokens: Tensor, text: Text) -> Tensor:  # noqa: ANN401
@@ -268,9 +276,9 @@ def _decode_layer(
     cells: Tensor,
     tokens: Tensor,
     boxes: Tensor,
-    places: Places,
+    positions: CellPositions,
 ) -> Tensor:
-    """One of groundingdino-py's decoder layers: queries ask each other, the text, the picture."""
+    """One of groundingdino-py's decoder layers: queries ask each other, the text, the image."""
     asked, values = (queries + code).transpose(0, 1), queries.transpose(0, 1)
     read, _ = layer.self_attn(asked, asked, values, need_weights=False)
     queries = layer.norm2(queries + read.transpose(0, 1))
@@ -279,9 +287,11 @@ def _decode_layer(
     read, _ = layer.ca_text(asked, values, values, need_weights=False)
     queries = layer.catext_norm(queries + read.transpose(0, 1))
 
-    centres = boxes[..., :2, None] * places.valid.T * places.table.size + 0.5  # (B, Q, 2, maps)
-    sides = boxes[..., 2:, None] * places.valid.T * places.table.size
-    read = _attend(layer.cross_attn, queries + code, cells, centres, sides, places)
+    centres = (
+        boxes[..., :2, None] * positions.valid.T * positions.table.size + 0.5
+    )  # (B, Q, 2, maps)
+    sides = boxes[..., 2:, None] * positions.valid.T * positions.table.size
+    read = _attend(layer.cross_attn, queries + code, cells, centres, sides, positions)
     queries = layer.norm1(queries + read)
     normed: Tensor = layer.norm3(queries + _feed_forward(layer, queries))
     return normed
@@ -302,7 +312,7 @@ def _attend(
     cells: Tensor,
     points: Tensor,
     sides: Tensor | None,
-    places: Places,
+    positions: CellPositions,
 ) -> Tensor:
     """One of groundingdino-py's deformable attentions.
 
@@ -312,7 +322,7 @@ def _attend(
         cells: (B, N, dim).
         points: (B or 1, Q, 2, maps) around which each query looks, as `Table.read` counts.
         sides: the same, of the box by which its steps are measured; None: steps are cells.
-        places: of the cells.
+        positions: of the cells.
     """
     shape = (_HEADS, _MAPS, attention.num_points)
     steps = attention.sampling_offsets(queries).float().unflatten(2, (*shape, 2)).movedim(-1, 2)
@@ -321,11 +331,11 @@ def _attend(
     weights = attention.attention_weights(queries).float()
     weights = weights.unflatten(2, (_HEADS, -1)).softmax(-1).unflatten(3, shape[1:])
     values = attention.value_proj(cells)
-    if places.is_padding is not None:
-        values = values.masked_fill(places.is_padding[:, None], 0)
+    if positions.is_padding is not None:
+        values = values.masked_fill(positions.is_padding[:, None], 0)
     steps = steps + points[:, :, :, None, :, None]  # (B, Q, 2, heads, maps, points)
     read: Tensor = attention.output_proj(
-        places.table.read(places.table.fill(values), steps, weights)
+        positions.table.read(positions.table.fill(values), steps, weights)
     )
     return read
 

@@ -60,7 +60,7 @@ class EmbeddingHead(nn.Module):
         y: Tensor = self.embedding(x)
         return F.normalize(y.float(), dim=1) if self._unit_length else y
 
-    def describe(
+    def embed(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
     ) -> list[FloatArray]:
         """(N, 256) float32 for each frame, of (sum of N, C, 7, 7) cells and N for each frame."""
@@ -76,7 +76,7 @@ class EmbeddingHead(nn.Module):
 
 
 class PartPooling(nn.Module):
-    """PartPooling of boxes, centred by the mean of the frames seen so far, of length 1.
+    """Part-based pooling: horizontal stripes of boxes, less the running mean of frames, normalised.
 
     The mean is remembered (`RunningMean`), so frames must come in order; how they are split into
     calls changes nothing beyond float noise.
@@ -88,9 +88,9 @@ class PartPooling(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.dim = channels * GRID
-        self._scene = RunningMean(channels)
+        self._mean = RunningMean(channels)
 
-    def describe(
+    def embed(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
     ) -> list[FloatArray]:
         """Embeddings of the boxes of each of B frames.
@@ -101,35 +101,35 @@ class PartPooling(nn.Module):
             counts: N for each frame.
 
         Returns:
-            (N, dim) float32 for each frame, rows of length 1 (of 0 for a box that looks exactly
+            (N, dim) float32 for each frame, rows of length 1 (of 0 for a box that is exactly
             like the mean of everything).
         """
-        return [_unit_rows(self._weighed(rows)) for rows in self.stripes(cells, maps, counts)]
+        return [_unit_rows(self._weighted(rows)) for rows in self.parts(cells, maps, counts)]
 
-    def stripes(
+    def parts(
         self, cells: Tensor, maps: Mapping[int, Tensor], counts: Sequence[int]
     ) -> list[NDArray[np.float64]]:
-        """(N, C, 7) centred stripes of the boxes of each frame; arguments as for `describe`."""
-        stripes = cells.mean(dim=3).cpu().numpy()  # (sum of N, C, 7)
+        """(N, C, 7) centred parts of the boxes of each frame; arguments as for `embed`."""
+        parts = cells.mean(dim=3).cpu().numpy()  # (sum of N, C, 7)
         means = maps[0].float().contiguous().mean(dim=(2, 3)).cpu().numpy()  # (B, C)
-        per_frame = np.split(stripes, np.cumsum(counts)[:-1])
+        per_frame = np.split(parts, np.cumsum(counts)[:-1])
         return [self.centred(mean, rows) for mean, rows in zip(means, per_frame, strict=True)]
 
-    def centred(self, frame: FloatArray, stripes: FloatArray) -> NDArray[np.float64]:
-        """(N, C, 7) stripes minus the mean of all frames up to theirs, whose own is (C,)."""
-        return stripes - self._scene.after(frame)[:, None]
+    def centred(self, frame: FloatArray, parts: FloatArray) -> NDArray[np.float64]:
+        """(N, C, 7) parts minus the mean of all frames up to theirs, whose own is (C,)."""
+        return parts - self._mean.after(frame)[:, None]
 
-    def _weighed(self, stripes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, C, 7) centred stripes as they are compared."""
-        return stripes
+    def _weighted(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, C, 7) centred parts as they are compared."""
+        return parts
 
     def state(self) -> State:
         """What `restore` needs."""
-        return self._scene.state()
+        return self._mean.state()
 
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
-        self._scene.restore(state)
+        self._mean.restore(state)
 
 
 class WhitenedPartPooling(PartPooling):
@@ -142,12 +142,12 @@ class WhitenedPartPooling(PartPooling):
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
         # (C, C) the inverse square root of the covariance of such changes, the same for all
-        # stripes; symmetric.
+        # parts; symmetric.
         self.white = nn.Parameter(torch.eye(channels), requires_grad=False)
 
-    def _weighed(self, stripes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _weighted(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
         white = self.white.detach().float().cpu().numpy().astype(np.float64)
-        weighed: NDArray[np.float64] = np.einsum("dc,ncs->nds", white, stripes)
+        weighed: NDArray[np.float64] = np.einsum("dc,ncs->nds", white, parts)
         return weighed
 
 
@@ -191,7 +191,7 @@ def box_features(
     Args:
         maps: by level (B, C, H, W); only levels that a box is read from are needed.
         strides: pixels per cell of each level.
-        boxes: for each of the B pictures (N, 4) xyxy in its pixels.
+        boxes: for each of the B images (N, 4) xyxy in its pixels.
         points: read per side of a cell of the grid; 0: one per cell of the map it spans.
 
     Returns:
@@ -200,7 +200,7 @@ def box_features(
     counts = torch.tensor([len(rows) for rows in boxes])
     owners = torch.arange(len(boxes)).repeat_interleave(counts)
     rows = torch.cat(list(boxes))
-    rois = torch.cat([owners[:, None].to(rows), rows], dim=1)  # (N, 5): picture, box
+    rois = torch.cat([owners[:, None].to(rows), rows], dim=1)  # (N, 5): image, box
     levels = box_levels(rows, len(strides))
     x = next(iter(maps.values()))
     cells = torch.empty((len(rois), x.shape[1], GRID, GRID), device=x.device)
@@ -215,7 +215,7 @@ def box_levels(boxes: Tensor, num_levels: int) -> Tensor:
     """(N,) the level each box is read from: coarser by one with every doubling of its side.
 
     Args:
-        boxes: (N, 4) xyxy in pixels of the picture.
+        boxes: (N, 4) xyxy in pixels of the network input.
         num_levels: the coarsest is the last.
     """
     sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()

@@ -16,14 +16,14 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 from masa_cli.models.variants import Variant
 
 _TOWER_STEPS, _KERNEL = 2, 5
-_MOST_STRIDES = 6.0  # logarithm of the longest side a cell can speak of, strides
+_MAX_STRIDES = 6.0  # logarithm of the longest side a cell can speak of, strides
 _FIRST_STRIDES = 1.4  # the same before training: boxes are eight strides wide then
 _FIRST_LOGIT = -4.6  # scores of 0.01 before training
 
 
 @dataclass(frozen=True, slots=True)
 class OneStageSettings:
-    """Which boxes are given on."""
+    """Which boxes are returned."""
 
     min_score: float = 0.05  # boxes up to it are dropped
     max_candidates: int = 1000  # boxes that are compared with each other, the best
@@ -56,31 +56,31 @@ class OneStage(nn.Module):
             nn.init.constant_(layer.bias, bias)  # type: ignore[arg-type]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """What all cells of all levels say, level by level, row by row.
+        """Logits and boxes of all cells of all levels, level by level, row by row.
 
         Args:
             maps: all fused levels, (B, C, H, W) each.
 
         Returns:
-            (B, N, K + 1) logits, the last of any object; (B, N, 4) boxes xyxy in pixels of the
-            picture.
+            (B, N, K + 1) logits, the last of any object; (B, N, 4) boxes xyxy in pixels of
+            the network input.
         """
         logits, boxes = [], []
         for level, each in enumerate(maps):
             x = self.steps(each)
             stride = self._strides[0] * 2**level
-            sides = self.sides(x).float().clamp(max=_MOST_STRIDES).exp() * stride
+            sides = self.sides(x).float().clamp(max=_MAX_STRIDES).exp() * stride
             sides = sides.flatten(2).transpose(1, 2)  # (B, H*W, 4)
-            places = cell_middles((x.shape[2], x.shape[3]), stride, x.device)
-            boxes.append(torch.cat([places - sides[..., :2], places + sides[..., 2:]], dim=2))
+            centres = cell_centres_of((x.shape[2], x.shape[3]), stride, x.device)
+            boxes.append(torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2))
             logits.append(self.scores(x).float().flatten(2).transpose(1, 2))
         return torch.cat(logits, dim=1), torch.cat(boxes, dim=1)
 
     def cell_centres(self, maps: Sequence[Tensor]) -> Tensor:
-        """(N, 2) the middle of each cell, x, y in pixels of the picture."""
+        """(N, 2) the middle of each cell, x, y in pixels of the network input."""
         return torch.cat(
             [
-                cell_middles((x.shape[2], x.shape[3]), self._strides[0] * 2**level, x.device)
+                cell_centres_of((x.shape[2], x.shape[3]), self._strides[0] * 2**level, x.device)
                 for level, x in enumerate(maps)
             ]
         )
@@ -98,21 +98,21 @@ def _separable(width: int) -> nn.Module:
     )
 
 
-def cell_middles(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
+def cell_centres_of(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
     """(H*W, 2) x, y of the middle of each cell, row by row."""
     rows, columns = (torch.arange(side, device=device) * stride + stride / 2 for side in size)
     return torch.cartesian_prod(rows, columns).flip(1)
 
 
-def choose(
+def postprocess(
     logits: Tensor, boxes: Tensor, size: tuple[int, int], settings: OneStageSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The boxes of one picture, the best first: (M, 4), scores (M,), columns of `logits` (M,).
+    """The boxes of one image, the best first: (M, 4), scores (M,), columns of `logits` (M,).
 
     Args:
         logits: (N, K) of the classes that count.
         boxes: (N, 4) xyxy.
-        size: height and width of the picture without padding.
+        size: height and width of the input without padding.
         settings: which boxes count.
     """
     scores = logits.sigmoid()
@@ -143,9 +143,9 @@ class MaskHead(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        seen = variant.channels[0] + variant.width + 3 * FINE**2
-        self.scale = nn.BatchNorm2d(seen)
-        self.first = nn.Conv2d(2 + seen, _WIDTH, 1)
+        read = variant.channels[0] + variant.width + 3 * FINE**2
+        self.scale = nn.BatchNorm2d(read)
+        self.first = nn.Conv2d(2 + read, _WIDTH, 1)
         self.steps = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(_GROUPS, _WIDTH), nn.ReLU()
@@ -155,28 +155,28 @@ class MaskHead(nn.Module):
         self.last = nn.Conv2d(_WIDTH, FINE**2, 1)
 
     def forward(self, cells: Tensor) -> Tensor:
-        """(N, C, 28, 28) of `cells_of` to (N, 112, 112) logits."""
+        """(N, C, 28, 28) of `mask_input` to (N, 112, 112) logits."""
         line = torch.linspace(-1, 1, CELLS, device=cells.device)
-        places = torch.stack(torch.meshgrid(line, line, indexing="xy")).expand(
+        positions = torch.stack(torch.meshgrid(line, line, indexing="xy")).expand(
             len(cells), -1, -1, -1
         )
-        x = F.relu(self.first(torch.cat([places, self.scale(cells)], dim=1)))
+        x = F.relu(self.first(torch.cat([positions, self.scale(cells)], dim=1)))
         for step in self.steps:
             x = x + step(x)
         return F.pixel_shuffle(self.last(x), FINE)[:, 0]
 
 
-def cells_of(maps: Sequence[Tensor], stride: int, boxes: Tensor, colours: Tensor) -> Tensor:
+def mask_input(maps: Sequence[Tensor], stride: int, boxes: Tensor, colours: Tensor) -> Tensor:
     """What there is in boxes: (N, C, 28, 28) float32.
 
     Args:
         maps: (1, C, H, W) each, of one size.
-        stride: pixels of the picture per cell of these.
-        boxes: (N, 4) xyxy with their margins, pixels of the picture.
+        stride: pixels of the network input per cell of these.
+        boxes: (N, 4) xyxy with their margins, pixels of the network input.
         colours: (N, 3, 112, 112) the same parts of the frame, -1 to 1.
     """
-    seen = [
+    read = [
         roi_align(x.float().contiguous(), [boxes], CELLS, 1 / stride, _POINTS, aligned=True)
         for x in maps
     ]
-    return torch.cat([*seen, F.pixel_unshuffle(colours, FINE)], dim=1)
+    return torch.cat([*read, F.pixel_unshuffle(colours, FINE)], dim=1)

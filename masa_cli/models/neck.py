@@ -20,7 +20,7 @@ NUM_LEVELS = 5
 NUM_BLOCKS = 3  # in the published networks
 KERNEL = 3  # cells per side
 TAPS = KERNEL * KERNEL
-# Places worked on at a time: what was gathered for them stays in the processor's cache.
+# Positions worked on at a time: what was gathered for them stays in the processor's cache.
 _CHUNK = 1024
 
 
@@ -199,8 +199,8 @@ class _Block(nn.Module):
 
     Args:
         width: channels of every level.
-        num_sets: 3, if each of the looks has offsets and masks of its own, or 1.
-        attention: joins the looks; None: their mean.
+        num_sets: 3, if each of the samples has offsets and masks of its own, or 1.
+        attention: joins the samples; None: their mean.
     """
 
     def __init__(self, width: int, num_sets: int, attention: _Attention | None) -> None:
@@ -215,31 +215,31 @@ class _Block(nn.Module):
     def forward(self, maps: Mapping[int, Tensor], levels: Collection[int]) -> dict[int, Tensor]:
         """The wanted levels; `maps` must hold them and the neighbours they have."""
         join = self.attention or _mean
-        return {level: join(self._looks(maps, level)) for level in levels}
+        return {level: join(self._samples(maps, level)) for level in levels}
 
-    def _looks(self, maps: Mapping[int, Tensor], level: int) -> list[Tensor]:
-        """What a level sees in itself, the finer and the coarser level, each (B, C, H, W)."""
+    def _samples(self, maps: Mapping[int, Tensor], level: int) -> list[Tensor]:
+        """What a level reads from itself, the finer and the coarser level, each (B, C, H, W)."""
         x = maps[level]
         mid, low, high = self._geometry(x)
-        looks = [self.mid(x, *mid)]
+        samples = [self.mid(x, *mid)]
         if level - 1 in maps:
-            looks.append(self.low(maps[level - 1], *low))
+            samples.append(self.low(maps[level - 1], *low))
         if level + 1 in maps:
             coarse = maps[level + 1]
             size = coarse.shape[-2:]
-            y = self.high(coarse, *(_reviewed(z, size) for z in high))  # (B, C, H/2, W/2)
-            looks.append(F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=True))
-        return looks
+            y = self.high(coarse, *(_reinterpreted(z, size) for z in high))  # (B, C, H/2, W/2)
+            samples.append(F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=True))
+        return samples
 
     def _geometry(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Offsets (B, 18, H, W) and masks (B, 9, H, W) of the looks at mid, low and high."""
+        """Offsets (B, 18, H, W) and masks (B, 9, H, W) of the samples at mid, low and high."""
         offsets, masks = self.offset(x).split([self.num_sets * TAPS * n for n in (2, 1)], dim=1)
         pairs = zip(offsets.split(TAPS * 2, 1), masks.sigmoid().split(TAPS, 1), strict=True)
         return list(pairs) * (3 // self.num_sets)
 
 
 class _Attention(nn.Module):
-    """DyHead's: each look has a weight, and each channel of their mean a slope of two pieces."""
+    """DyHead's: each sample has a weight, and each channel of their mean a slope of two pieces."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -247,9 +247,9 @@ class _Attention(nn.Module):
         self.squeeze = nn.Conv2d(width, width // 4, 1)
         self.excite = nn.Conv2d(width // 4, width * 4, 1)
 
-    def forward(self, looks: Sequence[Tensor]) -> Tensor:
-        weights = [F.hardsigmoid(F.relu(self.scale(_mean_cell(look)))) for look in looks]
-        y = _mean([look * weight for look, weight in zip(looks, weights, strict=True)])
+    def forward(self, samples: Sequence[Tensor]) -> Tensor:
+        weights = [F.hardsigmoid(F.relu(self.scale(_mean_cell(sample)))) for sample in samples]
+        y = _mean([sample * weight for sample, weight in zip(samples, weights, strict=True)])
         slopes = self.excite(F.relu(self.squeeze(_mean_cell(y))))  # (B, 4C, 1, 1)
         a, b, c, d = (F.hardsigmoid(slopes) - 0.5).chunk(4, dim=1)
         return torch.maximum(y * (2 * a + 1) + b, y * (2 * c) + d)
@@ -279,14 +279,14 @@ class _Fusion(nn.Module):
 
 
 class DeformFusion(_Fusion):
-    """Of MASA-R50, -GroundingDINO and -Detic: the mean of three looks with their own offsets."""
+    """Of MASA-R50, -GroundingDINO and -Detic: the mean of three samples with their own offsets."""
 
     def __init__(self, width: int = WIDTH, num_blocks: int = NUM_BLOCKS) -> None:
         super().__init__([_Block(width, 3, None) for _ in range(num_blocks)])
 
 
 class DyHead(_Fusion):
-    """Of MASA-SAM: looks with common offsets, joined by attention (arXiv 2106.08322)."""
+    """Of MASA-SAM: samples with common offsets, joined by attention (arXiv 2106.08322)."""
 
     def __init__(self, width: int = WIDTH, num_blocks: int = NUM_BLOCKS) -> None:
         super().__init__([_Block(width, 1, _Attention(width)) for _ in range(num_blocks)])
@@ -312,7 +312,7 @@ def _with_neighbours(levels: Collection[int], num_levels: int) -> set[int]:
     return spread & set(range(num_levels))
 
 
-def _reviewed(values: Tensor, size: torch.Size) -> Tensor:
+def _reinterpreted(values: Tensor, size: torch.Size) -> Tensor:
     """The first numbers of a map, taken for a map of another size.
 
     Offsets and masks for the coarser level are predicted at the size of the finer one. The
@@ -330,11 +330,11 @@ def _reviewed(values: Tensor, size: torch.Size) -> Tensor:
     return values.flatten(1)[:, : channels * size.numel()].reshape(batch, channels, *size)
 
 
-def _mean(looks: Sequence[Tensor]) -> Tensor:
-    total = looks[0]
-    for look in looks[1:]:
-        total = total + look
-    return total / len(looks)
+def _mean(samples: Sequence[Tensor]) -> Tensor:
+    total = samples[0]
+    for sample in samples[1:]:
+        total = total + sample
+    return total / len(samples)
 
 
 def _mean_cell(x: Tensor) -> Tensor:

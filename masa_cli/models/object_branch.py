@@ -26,9 +26,9 @@ _MAX_LOG_SCALE = abs(math.log(16 / 1000))  # no box grows or shrinks by more in 
 
 @dataclass(frozen=True, slots=True)
 class ObjectSettings:
-    """Which boxes are given on."""
+    """Which boxes are returned."""
 
-    level_proposals: int = 1000  # best places of each level that are looked at
+    level_proposals: int = 1000  # best anchors of each level that are decoded
     proposal_overlap: float = 0.7  # IoU above which the weaker of two in one level is dropped
     max_proposals: int = 1000  # best of all levels that become boxes
     min_score: float = 0.02  # boxes up to it are dropped
@@ -41,7 +41,7 @@ class ObjectFinder(nn.Module):
 
     Args:
         variant: whose branch it is.
-        settings: which boxes are given on.
+        settings: which boxes are returned.
     """
 
     def __init__(self, variant: Variant, settings: ObjectSettings | None = None) -> None:
@@ -54,16 +54,16 @@ class ObjectFinder(nn.Module):
         self._settings = settings or ObjectSettings()
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Boxes (N, 4) xyxy in pixels of the picture and their scores (N,), the best first.
+        """Boxes (N, 4) xyxy in pixels of the network input and their scores (N,), the best first.
 
         Args:
-            maps: all fused levels of one picture, (1, C, H, W) each.
-            size: height and width of the picture without padding.
+            maps: all fused levels of one image, (1, C, H, W) each.
+            size: height and width of the input without padding.
         """
         settings = self._settings
         proposals, _ = self.propose(maps, size)
-        logits, deltas = self.boxes(self._look(maps, proposals))
-        boxes = moved(proposals, deltas * deltas.new_tensor(BOX_STEPS))
+        logits, deltas = self.boxes(self._read(maps, proposals))
+        boxes = apply_deltas(proposals, deltas * deltas.new_tensor(BOX_STEPS))
         boxes = clip_boxes_to_image(boxes, size)
         scores = logits.float().softmax(1)[:, 0]
         likely = scores > settings.min_score
@@ -76,19 +76,19 @@ class ObjectFinder(nn.Module):
         return self.decode([self.proposals(x) for x in maps], size)
 
     def decode(
-        self, said: Sequence[tuple[Tensor, Tensor]], size: tuple[int, int]
+        self, outputs: Sequence[tuple[Tensor, Tensor]], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Proposals of what `proposals` said of each level of one picture."""
+        """Proposals of the outputs of `proposals` for each level of one image."""
         settings = self._settings
         boxes, scores, levels = [], [], []
-        for level, maps in enumerate(said):
+        for level, maps in enumerate(outputs):
             logits, deltas = (y.permute(0, 2, 3, 1).float() for y in maps)
-            best, places = logits.flatten().sigmoid().sort(descending=True, stable=True)
-            best, places = best[: settings.level_proposals], places[: settings.level_proposals]
-            anchors = self.anchors(level, maps[0])[places]
-            boxes.append(moved(anchors, deltas.reshape(-1, 4)[places]))
+            best, indices = logits.flatten().sigmoid().sort(descending=True, stable=True)
+            best, indices = best[: settings.level_proposals], indices[: settings.level_proposals]
+            anchors = self.anchors(level, maps[0])[indices]
+            boxes.append(apply_deltas(anchors, deltas.reshape(-1, 4)[indices]))
             scores.append(best)
-            levels.append(torch.full_like(places, level))
+            levels.append(torch.full_like(indices, level))
         found = clip_boxes_to_image(torch.cat(boxes), size)
         has_area = (found[:, 2:] > found[:, :2]).all(1)
         found, score = found[has_area], torch.cat(scores)[has_area]
@@ -101,7 +101,7 @@ class ObjectFinder(nn.Module):
         stride = self._strides[0] * 2**level
         return anchor_boxes((x.shape[2], x.shape[3]), stride, x.device)
 
-    def _look(self, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+    def _read(self, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         """(N, C, 7, 7) what is inside the boxes, in the numbers the network computes with."""
         cells = box_features(dict(enumerate(maps)), self._strides, [boxes], points=0)
         return cells.to(self.boxes.score.weight.dtype)
@@ -163,11 +163,11 @@ def anchor_boxes(size: tuple[int, int], stride: int, device: torch.device) -> Te
     ratios = torch.tensor(_RATIOS, device=device).sqrt()
     halves = torch.stack([1 / ratios, ratios], dim=1) * (_SIDE * stride / 2)  # (3, 2) x, y
     rows, columns = (torch.arange(side, device=device) * stride for side in size)
-    places = torch.cartesian_prod(rows, columns).flip(1)[:, None]  # (H*W, 1, 2) x, y
-    return torch.cat([places - halves, places + halves], dim=2).view(-1, 4)
+    centres = torch.cartesian_prod(rows, columns).flip(1)[:, None]  # (H*W, 1, 2) x, y
+    return torch.cat([centres - halves, centres + halves], dim=2).view(-1, 4)
 
 
-def moved(boxes: Tensor, deltas: Tensor) -> Tensor:
+def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
     """Boxes (N, 4) after deltas (N, 4): shifts in widths and heights, growth as logarithms."""
     sides = boxes[:, 2:] - boxes[:, :2]
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2 + deltas[:, :2] * sides
@@ -176,7 +176,7 @@ def moved(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 def deltas_between(boxes: Tensor, targets: Tensor) -> Tensor:
-    """(N, 4) the deltas that `moved` makes the targets (N, 4) of the boxes (N, 4) with."""
+    """(N, 4) the deltas that `apply_deltas` makes the targets (N, 4) of the boxes (N, 4) with."""
     sides, wanted = (x[:, 2:] - x[:, :2] for x in (boxes, targets))
     shifts = (targets[:, :2] + targets[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2 / sides
     return torch.cat([shifts, (wanted / sides).log()], dim=1)

@@ -35,7 +35,7 @@ _MMDET = (
     (r"(decoder\.layers\.\d\.self_attn)\.attn(\.out_proj)?", r"transformer.\1\2"),
     (r"(decoder\.layers\.\d)\.cross_attn_text\.attn(\.out_proj)?", r"transformer.\1.ca_text\2"),
     (r"(decoder\.layers\.\d\.cross_attn\.\w+)", r"transformer.\1"),
-    # Numbered in the order of use there; here the picture's is the first and the text's has a name.
+    # Numbered in the order of use there; here the image's is the first and the text's has a name.
     (r"(decoder\.layers\.\d)\.norms\.0", r"transformer.\1.norm2"),
     (r"(decoder\.layers\.\d)\.norms\.1", r"transformer.\1.catext_norm"),
     (r"(decoder\.layers\.\d)\.norms\.2", r"transformer.\1.norm1"),
@@ -96,7 +96,7 @@ class Rule:
     Attributes:
         pattern: regular expression.
         ours: our name, with the pattern's groups; None: the tensor is dropped.
-        order: for the length of the last axis, the place in the file of each of our entries.
+        order: for the length of the last axis, the index in the file of each of our entries.
     """
 
     pattern: str

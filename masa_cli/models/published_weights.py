@@ -1,4 +1,4 @@
-"""Published checkpoints: read without running what they hold, translated, loaded whole."""
+"""Published weights files: read without running what they hold, translated, loaded whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PICKLE_MAGIC, _ZIP_MAGIC = b"\x80", b"PK\x03\x04"
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without a leading "module.".
+    """The tensors of a published file by name, without a leading "module.".
 
     Nothing in the file is run. Tensors stay in the file until they are used, where it allows.
 
@@ -34,7 +34,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         file: a bare dict of tensors, or one under "state_dict" (mmengine) or "model".
 
     Raises:
-        WeightsError: it cannot be read, is cut short, no checkpoint, or holds code.
+        WeightsError: it cannot be read, is cut short, no file of weights, or holds code.
     """
     content = _read(file)
     for key in ("state_dict", "model"):
@@ -45,7 +45,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         and content
         and all(isinstance(value, Tensor) for value in content.values())
     ):
-        raise _no_checkpoint(file, "it holds no tensors by name")
+        raise _no_weights(file, "it holds no tensors by name")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
@@ -59,7 +59,7 @@ def recognise_file(file: Path) -> str:
         return describe_trained(file).variant
     variant = _recognised(read_weights(file))
     if variant is None:
-        raise _no_checkpoint(file, "its tensors are those of no variant of MASA")
+        raise _no_weights(file, "its tensors are those of no variant of MASA")
     return variant
 
 
@@ -67,7 +67,7 @@ def load_parts(file: Path, variant: str, parts: Mapping[str, nn.Module]) -> None
     """Fill parts of a network with the published weights of a variant, or with trained ones.
 
     Args:
-        file: the published file, or one of `trained_file`.
+        file: the published file, or one of `trained_weights`.
         variant: a name in `published_keys.RULES`, or that of the trained file.
         parts: by the first component of our names ("backbone", "neck", ...); each is filled
             whole, and takes all that the file has of it. Parts that are not asked for stay out.
@@ -115,7 +115,7 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - whatever was pickled
         if magic == _ZIP_MAGIC and not is_zip:
             raise EOFError
         if not is_zip and not magic.startswith(_PICKLE_MAGIC):
-            raise _no_checkpoint(file, f"it begins with {magic!r}")
+            raise _no_weights(file, f"it begins with {magic!r}")
         # Only archives tell what they ask for; the older format of torch gets no stand-ins.
         stand_ins = _stand_ins(file) if is_zip else []
         with torch.serialization.safe_globals(stand_ins):
@@ -136,7 +136,7 @@ def _stand_ins(file: Path) -> list[Any]:
     """What to put in place of the names that an archive asks for, nothing of which is run.
 
     Raises:
-        WeightsError: it asks for what no checkpoint needs.
+        WeightsError: it asks for what no weights file needs.
     """
     names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     for name in names:
@@ -157,9 +157,10 @@ def _cut_short(file: Path) -> WeightsError:
     return WeightsError(f"{file} is damaged or cut short, at {size} bytes", fix="download it again")
 
 
-def _no_checkpoint(file: Path, reason: str) -> WeightsError:
+def _no_weights(file: Path, reason: str) -> WeightsError:
     return WeightsError(
-        f"{file} is no checkpoint that masa knows: {reason}", fix="give a published file of MASA"
+        f"{file} is no file of weights that masa knows: {reason}",
+        fix="give a published file of MASA",
     )
 
 

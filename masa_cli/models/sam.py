@@ -12,7 +12,7 @@ from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Features, FrameFeatures
 from masa_cli.models.published_weights import load_parts
-from masa_cli.models.variants import SAM_PICTURE, SAM_SIDE, SAM_VARIANTS, VARIANTS
+from masa_cli.models.variants import SAM_PREPROCESSING, SAM_SIDE, SAM_VARIANTS, VARIANTS
 
 _WIDTH = 256  # channels of the image's embedding
 _CELLS = SAM_SIDE // 16  # per side of it
@@ -43,10 +43,10 @@ class SamMasks(nn.Module):
 
         Args:
             embedding: (1, 256, 64, 64) of the image.
-            boxes: (N, 4) xyxy in pixels of the picture that the encoder saw.
+            boxes: (N, 4) xyxy in pixels of the encoder's input.
 
         Returns:
-            (N, 256, 256) logits over the whole padded picture, above 0 where the object is, and
+            (N, 256, 256) logits over the whole padded input, above 0 where the object is, and
             (N,) what the decoder thinks of them, as an IoU.
         """
         sparse, dense = self.prompt_encoder(points=None, boxes=boxes, masks=None)
@@ -87,12 +87,12 @@ def build_sam_features(
     load_parts(weights, name, {"backbone": backbone})
     like = VARIANTS["sam-b"]  # all kinds want the same colours
     return FrameFeatures.prepared(
-        backbone, SAM_PICTURE, like.mean, like.std, *choose_placement(device, precision)
+        backbone, SAM_PREPROCESSING, like.mean, like.std, *choose_placement(device, precision)
     )
 
 
-def image_embedding(features: FrameFeatures, seen: Features) -> Tensor:
-    """(B, 256, 64, 64) float32, what masks are decoded from, of what the encoder saw."""
+def image_embedding(features: FrameFeatures, encoded: Features) -> Tensor:
+    """(B, 256, 64, 64) float32, what masks are decoded from, of what the encoder made."""
     neck = features.network.neck
-    embedding: Tensor = neck(seen.maps[-1])  # type: ignore[operator] # a module
+    embedding: Tensor = neck(encoded.maps[-1])  # type: ignore[operator] # a module
     return embedding.float()

@@ -15,8 +15,8 @@ from masa_cli.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """How a frame becomes a network's input."""
+class Preprocessing:
+    """How a frame becomes a network input."""
 
     long_side: int  # pixels that the longer side is fitted to
     short_side: int  # pixels that the shorter side is fitted to, if that is the tighter limit
@@ -41,7 +41,7 @@ class Variant:
         int  # RoIAlign reads points x points per cell of its 7x7 grid; 0: one per cell of the map
     )
     clips: bool  # whether the part of a box outside the frame is left out
-    pictures: Mapping[str, Picture]  # how frames are prepared, by what shall be reproduced
+    preprocessing: Mapping[str, Preprocessing]  # by a name in PREPROCESSINGS
     weights: str | None  # the published file; None: none is published
     packaged: bool = False  # whether its weights come with masa
     measured: frozenset[str] = frozenset()  # what the header of a weights file may fill in beside
@@ -62,7 +62,7 @@ class Variant:
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of values in 0..1, subtracted
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # RGB, by which pictures are divided
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # RGB, by which images are divided
 
     @property
     def is_complete(self) -> bool:
@@ -71,35 +71,35 @@ class Variant:
 
     @property
     def fixed_side(self) -> int | None:
-        """Height and width of every picture, where the backbone knows one size only, as ViTs do."""
-        demo = self.pictures["demo"]
+        """Height and width of every input, where the backbone knows one size only, as ViTs do."""
+        demo = self.preprocessing["demo"]
         return demo.long_side if demo.divisor == demo.long_side else None
 
-    def picture(self, preparation: str, side: int | None = None) -> Picture:
-        """How frames are prepared.
+    def preprocess_as(self, preprocessing: str, side: int | None = None) -> Preprocessing:
+        """How frames become network inputs.
 
         Args:
-            preparation: one of `PREPARATIONS`.
-            side: pixels that the longer side is fitted to instead of the usual size.
+            preprocessing: one of `PREPROCESSINGS`.
+            side: pixels that the longer side is fitted to instead of the default size.
 
         Raises:
             SettingsError: the backbone knows one size only, and not that.
         """
-        usual = self.pictures[preparation]
+        default = self.preprocessing[preprocessing]
         if side is None:
-            return usual
+            return default
         if self.fixed_side:
             raise SettingsError(
-                f"{self.backbone} sees pictures of {self.fixed_side} pixels only, not of {side}",
+                f"{self.backbone} takes images of {self.fixed_side} pixels only, not of {side}",
                 fix="leave out --imgsz",
             )
-        return replace(usual, long_side=side, short_side=side, enlarges=True)
+        return replace(default, long_side=side, short_side=side, enlarges=True)
 
 
-# What frames are prepared like: the published demo, or the published configurations for TAO and for
+# What shall be reproduced: the published demo, or the published configurations for TAO and for
 # BDD100K. The demo resizes numbers with a fraction, the benchmarks bytes.
-PREPARATIONS = ("demo", "tao", "bdd")
-SAM_SIDE = 1024  # pixels per side of every picture: the position embedding of a ViT has one size
+PREPROCESSINGS = ("demo", "tao", "bdd")
+SAM_SIDE = 1024  # pixels per side of every input: the position embedding of a ViT has one size
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +110,23 @@ class SamVariant:
     backbone: str  # name in models.backbones.BACKBONES
 
 
-def _published(demo: Picture, tao: Picture, bdd: Picture) -> Mapping[str, Picture]:
+def _published(
+    demo: Preprocessing, tao: Preprocessing, bdd: Preprocessing
+) -> Mapping[str, Preprocessing]:
     return MappingProxyType({"demo": demo, "tao": tao, "bdd": bdd})
 
 
-_SQUARE = Picture(1024, 1024, 32)
-_SQUARE_BYTES = Picture(1024, 1024, 32, rounds=True)
-_WIDE = Picture(1333, 800, 32)
-_WIDE_BYTES = Picture(1333, 800, 32, rounds=True)
-# A ViT's position embedding has one size, so every picture has it.
-_WHOLE = Picture(1024, 1024, 1024)
-_WHOLE_BYTES = Picture(1024, 1024, 1024, rounds=True)
+_SQUARE = Preprocessing(1024, 1024, 32)
+_SQUARE_BYTES = Preprocessing(1024, 1024, 32, rounds=True)
+_WIDE = Preprocessing(1333, 800, 32)
+_WIDE_BYTES = Preprocessing(1333, 800, 32, rounds=True)
+# A ViT's position embedding has one size, so every input has it.
+_WHOLE = Preprocessing(1024, 1024, 1024)
+_WHOLE_BYTES = Preprocessing(1024, 1024, 1024, rounds=True)
 # Where things are small, detail counts more than time; 1080p is reduced by a fifth.
-_REDUCED = Picture(1536, 1536, 8, enlarges=False, filter="area", rounds=True)
-# What two CPU cores look at many times a second.
-_SMALL = Picture(640, 640, 32, enlarges=False, filter="area", rounds=True)
+_REDUCED = Preprocessing(1536, 1536, 8, enlarges=False, filter="area", rounds=True)
+# What two CPU cores take many of per second.
+_SMALL = Preprocessing(640, 640, 32, enlarges=False, filter="area", rounds=True)
 _LITE = Variant(
     summary="small enough for a CPU, with a detector: MobileNetV2, whitened part-based pooling",
     backbone="mobilenet-v2-pyramid",
@@ -136,7 +138,7 @@ _LITE = Variant(
     strides=(8, 16, 32),
     points=2,
     clips=True,
-    pictures=_published(_SMALL, _SMALL, _SMALL),
+    preprocessing=_published(_SMALL, _SMALL, _SMALL),
     weights=None,
     packaged=True,
     measured=frozenset({"classes", "temperature", "association"}),
@@ -144,8 +146,8 @@ _LITE = Variant(
     blocks=1,
     temperature=1 / 20,  # that of `raw`, whose head it has
     unfrozen=True,
-    # Up to stride 8: half of the work of a step, and what objects look like there is what
-    # `raw` compares them by.
+    # Up to stride 8: half of the work of a step, and those maps are what `raw` compares
+    # objects by.
     frozen_blocks=7,
 )
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
@@ -161,7 +163,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             # A box that fills the frame costs no more than others.
             points=2,
             clips=True,
-            pictures=_published(_REDUCED, _REDUCED, _REDUCED),
+            preprocessing=_published(_REDUCED, _REDUCED, _REDUCED),
             weights=None,
             trained=False,
             # Logits of cosine times 20. Less leaves a crowd's softmax flat; from 20 to 50 nothing
@@ -192,7 +194,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             strides=(4, 8, 16, 32),
             points=0,
             clips=False,
-            pictures=_published(_SQUARE, _SQUARE_BYTES, _SQUARE_BYTES),
+            preprocessing=_published(_SQUARE, _SQUARE_BYTES, _SQUARE_BYTES),
             weights="masa_r50.pth",
             object_convs=4,
             object_layers=1,
@@ -208,7 +210,9 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             strides=(8, 16, 32),
             points=0,
             clips=False,
-            pictures=_published(_WIDE, _WHOLE_BYTES, Picture(1333, 800, divisor=1024, rounds=True)),
+            preprocessing=_published(
+                _WIDE, _WHOLE_BYTES, Preprocessing(1333, 800, divisor=1024, rounds=True)
+            ),
             weights="gdino_masa.pth",
         ),
         "detic": Variant(
@@ -221,7 +225,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             strides=(8, 16, 32),
             points=0,
             clips=False,
-            pictures=_published(_WIDE, _WIDE_BYTES, _WIDE_BYTES),
+            preprocessing=_published(_WIDE, _WIDE_BYTES, _WIDE_BYTES),
             weights="detic_masa.pth",
         ),
         "sam-b": Variant(
@@ -234,7 +238,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             strides=(4, 8, 16, 32),
             points=0,
             clips=False,
-            pictures=_published(_WHOLE, _WHOLE_BYTES, _WHOLE_BYTES),
+            preprocessing=_published(_WHOLE, _WHOLE_BYTES, _WHOLE_BYTES),
             weights="sam_vitb_masa.pth",
         ),
         "sam-h": Variant(
@@ -247,14 +251,14 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             strides=(4, 8, 16, 32),
             points=0,
             clips=False,
-            pictures=_published(_WHOLE, _WHOLE_BYTES, _WHOLE_BYTES),
+            preprocessing=_published(_WHOLE, _WHOLE_BYTES, _WHOLE_BYTES),
             weights="sam_vith_masa.pth",
         ),
     }
 )
-SAM_PICTURE = Picture(SAM_SIDE, SAM_SIDE, SAM_SIDE)
+SAM_PREPROCESSING = Preprocessing(SAM_SIDE, SAM_SIDE, SAM_SIDE)
 # The names are those of the weights in the manifest; those without "vit" are MASA's adapters.
-# In the order in which they are looked for: the lightest first.
+# In the order in which they are searched for: the lightest first.
 SAM_VARIANTS: Mapping[str, SamVariant] = MappingProxyType(
     {
         "sam-vit-b": SamVariant("Segment Anything, ViT-B", "sam-vit-b"),

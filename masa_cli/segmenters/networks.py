@@ -16,8 +16,8 @@ from torch import Tensor
 
 from masa_cli.masks import pack
 from masa_cli.models.adapter import SharedNetworks
-from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_picture
-from masa_cli.models.lite_heads import MARGIN, PART, SIDE, MaskHead, cells_of
+from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_input
+from masa_cli.models.lite_heads import MARGIN, PART, SIDE, MaskHead, mask_input
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
 from masa_cli.models.variants import find_variant
@@ -87,9 +87,9 @@ class LearnedSegmenter:
         """What the network is given of (N, 4) boxes, which have their margins: (N, C, 28, 28)."""
         seen = self._pyramid.features.of([frame])
         fused = self._pyramid.of([frame], [0])[0]
-        shown = boxes_in_picture(boxes, frame.image, seen.filled, clips=False)
+        shown = boxes_in_input(boxes, frame.image, seen.unpadded, clips=False)
         colours = np.stack([points_of(frame.image, box) for box in boxes]).transpose(0, 3, 1, 2)
-        return cells_of(
+        return mask_input(
             [seen.maps[0], fused],
             self._stride,
             torch.from_numpy(shown).to(fused.device),
@@ -190,9 +190,9 @@ class SamSegmenter:
         seen = self._features.of([frame])
         embedding = image_embedding(self._features, seen)
         prompts = torch.from_numpy(
-            boxes_in_picture(inside[rows], frame.image, seen.filled, clips=True)
+            boxes_in_input(inside[rows], frame.image, seen.unpadded, clips=True)
         ).to(embedding.device)
-        windows = self._windows_for(seen.padded[0], seen.filled, (height, width))
+        windows = self._windows_for(seen.padded[0], seen.unpadded, (height, width))
         at_once = _SAM_AT_ONCE.get(embedding.device.type, 2)
         for start in range(0, len(rows), at_once):
             logits, _ = self._masks(embedding, prompts[start : start + at_once])
@@ -202,8 +202,8 @@ class SamSegmenter:
         return masks
 
     def _windows_for(
-        self, padded: int, filled: tuple[int, int], size: tuple[int, int]
+        self, padded: int, unpadded: tuple[int, int], size: tuple[int, int]
     ) -> MaskWindows:
-        if self._windows is None or self._windows.key != (filled, size):
-            self._windows = MaskWindows(LOGITS_SIDE, padded, filled, size, self._settings)
+        if self._windows is None or self._windows.key != (unpadded, size):
+            self._windows = MaskWindows(LOGITS_SIDE, padded, unpadded, size, self._settings)
         return self._windows

@@ -79,7 +79,7 @@ class Canvas:
     def window(self) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of the part of the view that shows the canvas."""
         height, width = self.shape
-        corners = moved(np.array([[0, 0], [width, height]], np.float32), self.fit)
+        corners = transformed(np.array([[0, 0], [width, height]], np.float32), self.fit)
         corners = np.clip(np.round(corners), 0, self.size).astype(int)
         (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
         return left, top, max(right, left + 1), max(bottom, top + 1)
@@ -150,7 +150,7 @@ def framed(part: Image, canvas: Canvas) -> Image:
     return view
 
 
-def moved(points: FloatArray, matrix: Matrix) -> FloatArray:
+def transformed(points: FloatArray, matrix: Matrix) -> FloatArray:
     """(N, 2) points x, y after a matrix."""
     result: FloatArray = (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
     return result
@@ -172,12 +172,12 @@ def boxes_in_view(
         what the canvas, or with `clips` the view, does not cut off.
     """
     height, width = canvas.shape
-    frame = moved(_rectangle(width, height), canvas.fit)
+    frame = transformed(_rectangle(width, height), canvas.fit)
     view = _rectangle(canvas.size, canvas.size)
     boxes = np.zeros((len(outlines), 4), np.float32)
     kept = np.zeros(len(outlines), np.bool_)
     for row, outline in enumerate(outlines):
-        whole, area = _common(moved(outline, canvas.fit @ matrix), frame)
+        whole, area = _common(transformed(outline, canvas.fit @ matrix), frame)
         inside, visible = _common(whole, view)
         shown = inside if settings.clips else whole
         if visible > 0 and visible >= settings.min_visible * area:
@@ -187,7 +187,7 @@ def boxes_in_view(
 
 
 def recoloured(image: Image, settings: AugmentationSettings, random: np.random.Generator) -> Image:
-    """Hue, saturation and value moved at random, each only half the time, as YOLOX does."""
+    """Hue, saturation and value shifted at random, each only half the time, as YOLOX does."""
     most = np.array([settings.max_hue, settings.max_saturation, settings.max_value])
     hue, saturation, value = random.uniform(-1, 1, 3) * most * random.integers(0, 2, 3)
     steps = np.arange(256)

@@ -49,8 +49,8 @@ class MatchingSettings:
         )
     )
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
-    copies: int = 0  # of each true box, moved and resized at random
-    copy_shift: float = 0.15  # how far sides of copies are moved, of width and height
+    copies: int = 0  # of each true box, shifted and resized at random
+    copy_shift: float = 0.15  # how far sides of copies are shifted, of width and height
 
 
 def matching_losses(

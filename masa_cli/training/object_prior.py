@@ -27,7 +27,7 @@ class AssignSettings:
 
     positive_overlap: float  # IoU from which on a box stands for the object it overlaps most
     negative_overlap: float  # IoU with every object below which it is background
-    num_samples: int  # boxes drawn of one picture
+    num_samples: int  # boxes drawn of one image
     positive_share: float  # most of them that stand for objects, 0 to 1
     rescue_overlap: float = 1.0  # an object's best boxes stand for it from that IoU on; 1: not so
     max_negatives: float = -1.0  # background per box that stands for an object; below 0: no limit
@@ -204,7 +204,7 @@ def _draw_balanced(
 def _proposals(
     finder: ObjectFinder, outputs: list[tuple[Tensor, Tensor]], features: BatchFeatures
 ) -> list[Tensor]:
-    """For each picture (N, 4)."""
+    """For each image (N, 4)."""
     size = (features.size, features.size)
     return [
         finder.decode(
@@ -216,7 +216,7 @@ def _proposals(
 
 
 def _of_image(outputs: list[tuple[Tensor, Tensor]], index: int) -> tuple[Tensor, Tensor]:
-    """Logits (N,) and deltas (N, 4) of all anchors of a picture."""
+    """Logits (N,) and deltas (N, 4) of all anchors of an image."""
     logits = [a[index].permute(1, 2, 0).flatten() for a, _ in outputs]
     deltas = [b[index].permute(1, 2, 0).reshape(-1, 4) for _, b in outputs]
     return torch.cat(logits).float(), torch.cat(deltas).float()

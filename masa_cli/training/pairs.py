@@ -159,15 +159,15 @@ def make_view(
     matrices = [canvas.own] + [
         draw_mixed(layer.regions.size, canvas.shape, settings, random) for layer in layers[1:]
     ]
-    picture = _mixed(layers, matrices, canvas, settings.mix_share)
-    picture = framed(recoloured(picture, settings, random), canvas)
+    image = _mixed(layers, matrices, canvas, settings.mix_share)
+    image = framed(recoloured(image, settings, random), canvas)
     boxes, ids, labels = [], [], []
     for layer, matrix in zip(layers, matrices, strict=True):
         found, kept = boxes_in_view(layer.regions.outlines, matrix, canvas, settings)
         boxes.append(found[kept])
         ids.append(layer.first_id + np.flatnonzero(kept))
         labels.append(layer.regions.labels[kept])
-    return _view(picture, np.concatenate(boxes), np.concatenate(ids), np.concatenate(labels))
+    return _view(image, np.concatenate(boxes), np.concatenate(ids), np.concatenate(labels))
 
 
 def make_mosaic(
@@ -176,7 +176,7 @@ def make_mosaic(
     """A random view of each of four images, side by side."""
     half = settings.size // 2
     quarters = [make_view([layer], replace(settings, size=half), random) for layer in layers]
-    picture = np.concatenate(
+    image = np.concatenate(
         [
             np.concatenate([quarter.image for quarter in quarters[row : row + 2]], 1)
             for row in (0, 2)
@@ -185,7 +185,7 @@ def make_mosaic(
     corners = [np.array([x, y, x, y], np.float32) for y in (0, half) for x in (0, half)]
     pairs = list(zip(quarters, corners, strict=True))
     return View(
-        picture,
+        image,
         np.concatenate([each.boxes + corner for each, corner in pairs]),
         np.concatenate([each.ids for each in quarters]),
         np.concatenate([each.labels for each in quarters]),
@@ -211,7 +211,7 @@ class Cutouts:
         """A class, and an object of it: (H, W, 4) uint8 RGBA, no larger than what is opaque.
 
         Raises:
-            SourceError: the picture cannot be read, has no transparency, or shows nothing.
+            SourceError: the image cannot be read, has no transparency, or shows nothing.
         """
         label = int(random.choice(len(self._files), p=self._chances))
         own = self._files[label]
@@ -320,10 +320,10 @@ def _mixed(layers: list[_Layer], matrices: list[Matrix], canvas: Canvas, share: 
     return cv2.addWeighted(parts[0], 1 - share, parts[1], share, 0)  # type: ignore[return-value]
 
 
-def _view(picture: Image, boxes: FloatArray, ids: IntArray, labels: IntArray) -> View:
+def _view(image: Image, boxes: FloatArray, ids: IntArray, labels: IntArray) -> View:
     """With instances and regions to ignore, as labels tell them apart."""
     known = labels >= 0
-    return View(picture, boxes[known], ids[known], labels[known], boxes[~known], ~labels[~known])
+    return View(image, boxes[known], ids[known], labels[known], boxes[~known], ~labels[~known])
 
 
 def _sized(image: Image, regions: Regions) -> Image:

@@ -293,7 +293,7 @@ class TrainJob:
 
     @property
     def curves(self) -> Path:
-        """Both as a picture."""
+        """Plots of both."""
         return self.folder / "curves.png"
 
     @property

@@ -1,4 +1,4 @@
-"""Pictures to look at: regions of images, and pairs of views with what is the same joined."""
+"""Contact sheets to look at: regions of images, and pairs of views with what is the same joined."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _check(job: TrainJob, own: Processes) -> None:
     run, side = job.recipe.run, find_variant(job.variant).fixed_side
     if side and job.recipe.views.size != side:
         raise SettingsError(
-            f"{job.variant} sees pictures of {side} x {side} pixels only, not of "
+            f"{job.variant} takes images of {side} x {side} pixels only, not of "
             f"{job.recipe.views.size}",
             fix="leave out --set views.size=…",
         )

@@ -28,7 +28,7 @@ from masa_cli.formats.mot import MotRows, MotWriter, read_truth
 from masa_cli.models.adapter import Adapter, build_adapter
 from masa_cli.models.features import FrameFeatures, Pyramid, to_tensor
 from masa_cli.models.heads import EmbeddingHead
-from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
+from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess
 from masa_cli.pipeline import associate, observe
 from masa_cli.progress import RunProgress
 from masa_cli.sources import Source, open_source
@@ -239,11 +239,11 @@ def adapter_of(trainee: Trainee) -> Adapter:
     variant, device = trainee.variant, trainee.device
     backbone = trainee.parts["backbone"]
     dtype = next(backbone.parameters()).dtype
-    picture = variant.pictures["demo"]
+    preprocessing = variant.preprocessing["demo"]
 
     features = FrameFeatures(
         backbone,
-        lambda images: to_tensor(images, picture, variant.mean, variant.std, device, dtype),
+        lambda images: to_tensor(images, preprocessing, variant.mean, variant.std, device, dtype),
     )
     pyramid = Pyramid(features, trainee.parts["neck"], trainee.parts["fusion"])
     return Adapter(variant, pyramid, trainee.parts["head"], device)
@@ -334,7 +334,9 @@ def average_precision_in_pairs(
             ignored = own.ignored_boxes.cpu().numpy(), (own.ignored_labels + 1).tolist()
             truth += [row | {"iscrowd": 1} for row in coco_rows(count, *ignored)]
             logits, boxes = detector([views.maps[level] for level in sorted(views.maps)])
-            chosen = choose(logits[0, :, :-1], boxes[0], (features.size,) * 2, OneStageSettings())
+            chosen = postprocess(
+                logits[0, :, :-1], boxes[0], (features.size,) * 2, OneStageSettings()
+            )
             kept_boxes, scores, labels = (x.cpu().numpy() for x in chosen)
             rows = coco_rows(count, kept_boxes, (labels + 1).tolist())
             found += [

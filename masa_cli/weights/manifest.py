@@ -160,9 +160,9 @@ def find_weights(name: str, folder: Path | None = None) -> Path:
 
 def look_for(row: WeightsFile, folder: Path | None = None) -> Path | None:
     """As `find_weights`, but None where there is nothing."""
-    for place in folders(folder):
-        if (place / row.file).is_file():
-            return place / row.file
+    for each in folders(folder):
+        if (each / row.file).is_file():
+            return each / row.file
     return _in_cache_of_hub(row)
 
 
@@ -174,8 +174,8 @@ def by_hand(row: WeightsFile, folder: Path | None = None) -> str:
 def folders(folder: Path | None = None) -> list[Path]:
     """The folders that are looked in, in order; downloads and files by hand go into the first."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    places = (folder, _from_environment(), cache / "masa" / "weights")
-    return list(dict.fromkeys(place for place in places if place))
+    candidates = (folder, _from_environment(), cache / "masa" / "weights")
+    return list(dict.fromkeys(each for each in candidates if each))
 
 
 def all_places(folder: Path | None = None) -> list[Path]:
@@ -213,7 +213,7 @@ OnBytes = Callable[[int, int], None]  # how many bytes are done, and of how many
 
 
 def _ignore(done: int, total: int) -> None:
-    """No one looks on."""
+    """Nobody is told."""
 
 
 def verify(path: Path, row: WeightsFile, *, on_bytes: OnBytes = _ignore) -> str:
@@ -271,7 +271,7 @@ def _verify_archive(path: Path, row: WeightsFile) -> str:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except zipfile.BadZipFile:
-        raise _wrong(path, row, "it is cut off, or no checkpoint") from None
+        raise _wrong(path, row, "it is cut off, or no file of weights") from None
     if damaged:
         raise _wrong(path, row, f"{damaged} inside it is damaged")
     return "checksums inside the archive"

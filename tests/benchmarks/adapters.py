@@ -111,7 +111,7 @@ def stages(name, dtype, runs):
     yield "fusion", *row
     cells, *row = timed(lambda: box_features(fused, variant.strides, boxes, variant.points), runs)
     yield "boxes", *row
-    _, *row = timed(lambda: parts["head"].describe(cells, fused, [NUM_BOXES]), runs)
+    _, *row = timed(lambda: parts["head"].embed(cells, fused, [NUM_BOXES]), runs)
     yield "head", *row
     if dtype == torch.float32:
         with torchvisions_convolution():

@@ -244,7 +244,11 @@ def look_at_all(clips, device):
         network = CANDIDATES[backbone]()
         for number, clip in enumerate(clips):
             features = FrameFeatures.prepared(
-                network.network, variant.pictures["demo"], network.mean, network.std, *placement
+                network.network,
+                variant.preprocessing["demo"],
+                network.mean,
+                network.std,
+                *placement,
             )
             recorder = Recorder(network.channels)
             adapter = Adapter(variant, Pyramid.unfused(features), recorder, placement[0])

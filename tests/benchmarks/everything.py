@@ -32,7 +32,7 @@ from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import SamMasks
-from masa_cli.models.variants import SAM_PICTURE, VARIANTS
+from masa_cli.models.variants import SAM_PREPROCESSING, VARIANTS
 from masa_cli.segmenters.networks import SamSegmenter
 from masa_cli.structures import Frame
 from tests.benchmarks.adapters import memory_mb, with_noise
@@ -100,7 +100,7 @@ def main():
     )
     variant, parts = networks(options.weights)
     features = FrameFeatures.prepared(
-        parts["backbone"], SAM_PICTURE, variant.mean, variant.std, CPU, torch.float32
+        parts["backbone"], SAM_PREPROCESSING, variant.mean, variant.std, CPU, torch.float32
     )
     frame = Frame(0, Fraction(0), image)
     memory_of_masks(parts["masks"], frame, max(options.objects))

@@ -75,7 +75,7 @@ def compare_boxes(model, ours, caption, tensor):
     theirs = model(tensor[None], captions=[f"{PROMPT.replace(',', '.')}."])
     size = tuple(tensor.shape[1:])
     text = ours["detector"].text(caption.ids, caption.sentences)
-    _, boxes = ours["detector"](ours["backbone"](tensor[None]), text, padded=size, filled=size)
+    _, boxes = ours["detector"](ours["backbone"](tensor[None]), text, padded=size, unpadded=size)
     return (boxes[0] - theirs["pred_boxes"][0]).abs().amax(1).sort().values
 
 
@@ -107,7 +107,7 @@ def main():
     def prepare(images):
         with timed(seconds, "our picture"):
             return to_tensor(
-                images, GDINO.pictures["demo"], GDINO.mean, GDINO.std, CPU, torch.float32
+                images, GDINO.preprocessing["demo"], GDINO.mean, GDINO.std, CPU, torch.float32
             )
 
     features = FrameFeatures(Stages(ours["backbone"], seconds, "our backbone"), prepare)

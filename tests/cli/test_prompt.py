@@ -14,7 +14,7 @@ from masa_cli.detectors import grounding_dino
 from masa_cli.models import adapter, variants
 from masa_cli.models.backbones import Swin
 from masa_cli.models.grounding_dino_layers import TextEncoder
-from masa_cli.models.variants import VARIANTS, Picture
+from masa_cli.models.variants import VARIANTS, Preprocessing
 from tests.clips import write_clip
 from tests.vocabulary import write_vocabulary
 
@@ -77,7 +77,7 @@ def weights(published_file, tmp_path_factory):
 @pytest.fixture
 def calls(monkeypatch):
     """How many pictures or texts each network was given, call by call."""
-    small = replace(VARIANTS["gdino"], pictures={"demo": Picture(256, 192, 32)})
+    small = replace(VARIANTS["gdino"], preprocessing={"demo": Preprocessing(256, 192, 32)})
     with_small = MappingProxyType({**VARIANTS, "gdino": small})
     for module in (variants, adapter, grounding_dino):
         monkeypatch.setattr(module, "VARIANTS", with_small)

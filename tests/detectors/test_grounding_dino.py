@@ -34,7 +34,7 @@ class SaidBefore:
         self.num_read += 1
         return Text(torch.full((1,), self.num_read - 1), torch.empty(0), torch.empty(0))
 
-    def __call__(self, maps, text, *, padded, filled):
+    def __call__(self, maps, text, *, padded, unpadded):
         self.num_run += 1
         logits, boxes = self.answers[int(text.features)]
         batch = len(maps[0])

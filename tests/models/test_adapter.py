@@ -211,7 +211,7 @@ def test_a_frame_beyond_the_size_limit_is_reduced_with_its_boxes(adapter):
     box = boxes_of((20, 10, 60, 70))
     one = adapter.embed([whole], [box * 15])[0]
     another = build_adapter("raw", device="cpu").embed([exact], [box * 12])[0]
-    assert reduced_width == [VARIANTS["raw"].pictures["demo"].long_side]
+    assert reduced_width == [VARIANTS["raw"].preprocessing["demo"].long_side]
     # The same picture drawn at that size: only edges, blended by the reduction, differ.
     assert (one * another).sum() > 0.98
 

@@ -12,11 +12,11 @@ from torch import nn
 from masa_cli.models.features import (
     FrameFeatures,
     Pyramid,
-    boxes_in_picture,
-    picture_size,
+    boxes_in_input,
+    input_size,
     to_tensor,
 )
-from masa_cli.models.variants import PREPARATIONS, VARIANTS, Picture
+from masa_cli.models.variants import PREPROCESSINGS, VARIANTS, Preprocessing
 from masa_cli.structures import Frame
 from tests.golden import DATA, golden
 
@@ -55,7 +55,7 @@ def test_a_frame_is_looked_at_once(network):
     features = FrameFeatures(network, prepare)
     frames = [frame(index) for index in range(3)]
     seen = features.of(frames)
-    assert (seen.padded, seen.filled) == ((4, 8), (4, 6))
+    assert (seen.padded, seen.unpadded) == ((4, 8), (4, 6))
     for some in (frames, frames[1:], [frames[2], frames[0]]):
         expected = [2.0 * each.index for each in some]
         assert values(features.of(some)) == [expected, expected]
@@ -90,12 +90,12 @@ def blank(height, width):
 def test_sizes_are_the_official_ones(case):
     image = blank(case["h"], case["w"])
     for divisor in (32, 1024):
-        picture = Picture(*case["scale"], divisor=divisor)
-        size = picture_size(image, picture)
+        preprocessing = Preprocessing(*case["scale"], divisor=divisor)
+        size = input_size(image, preprocessing)
         assert size == (case["new_h"], case["new_w"])
-        x, filled = to_tensor([image], picture, MEAN, STD, *CPU)
+        x, unpadded = to_tensor([image], preprocessing, MEAN, STD, *CPU)
         assert list(x.shape[2:]) == case[f"pad{divisor}"]
-        assert filled == size
+        assert unpadded == size
 
 
 @pytest.mark.parametrize("case", SIZES, ids=lambda c: f"{c['w']}x{c['h']} {c['scale'][0]}")
@@ -103,7 +103,7 @@ def test_boxes_are_scaled_per_axis_and_not_clipped(case):
     image, size = blank(case["h"], case["w"]), (case["new_h"], case["new_w"])
     box = np.array([[-10.5, 20, 3000.25, 40]], np.float32)
     factors = np.array([*case["scale_factor"]] * 2)
-    scaled = boxes_in_picture(box, image, size, clips=False)
+    scaled = boxes_in_input(box, image, size, clips=False)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, box * factors, rtol=1e-6)
 
@@ -114,9 +114,9 @@ def test_resized_pixels_are_the_official_ones(kind, scale):
     """As the demo resizes (numbers with a fraction), and as the benchmarks do (bytes)."""
     file = golden("preprocess")
     expected = file[f"{kind}_{scale[0]}x{scale[1]}"]
-    picture = Picture(*scale, divisor=1, rounds=NAMES[kind])
+    preprocessing = Preprocessing(*scale, divisor=1, rounds=NAMES[kind])
     image = np.ascontiguousarray(file["img"])
-    pixels = to_tensor([image], picture, (0, 0, 0), (1 / 255,) * 3, *CPU)[0]
+    pixels = to_tensor([image], preprocessing, (0, 0, 0), (1 / 255,) * 3, *CPU)[0]
     # OpenCV's versions interpolate with 11 or with 24 bits of a fraction.
     tolerance = {"u8": 1.01, "f32": 1e-3}[kind]
     np.testing.assert_allclose(pixels[0].permute(1, 2, 0), expected, atol=tolerance)
@@ -127,36 +127,38 @@ def test_normalised_and_padded_pixels_are_the_official_ones():
     """The golden picture is BGR; the network is given RGB."""
     file = golden("preprocess")
     image = np.ascontiguousarray(file["img"][..., ::-1])
-    picture = next(
-        Picture(*scale, divisor=32)
+    preprocessing = next(
+        Preprocessing(*scale, divisor=32)
         for scale in ((128, 128), (133, 80))
-        if picture_size(image, Picture(*scale, divisor=32)) == (80, 128)
+        if input_size(image, Preprocessing(*scale, divisor=32)) == (80, 128)
     )
-    x, _ = to_tensor([image], picture, MEAN, STD, *CPU)
+    x, _ = to_tensor([image], preprocessing, MEAN, STD, *CPU)
     np.testing.assert_allclose(x[0], file["norm_pad32"], atol=1e-4)
 
 
 def test_the_padding_is_zero_after_normalisation():
-    x, (height, width) = to_tensor([blank(61, 97)], Picture(128, 128, divisor=32), MEAN, STD, *CPU)
+    x, (height, width) = to_tensor(
+        [blank(61, 97)], Preprocessing(128, 128, divisor=32), MEAN, STD, *CPU
+    )
     assert (x[:, :, height:] == 0).all()
     assert (x[:, :, :, width:] == 0).all()
     assert (x[:, :, :height, :width] < -1).all()
 
 
 def test_only_pictures_that_may_grow_grow():
-    picture = VARIANTS["raw"].pictures["demo"]
-    assert picture_size(blank(50, 80), picture) == (50, 80)
-    assert picture_size(blank(50, 80), replace(picture, enlarges=True)) == (960, 1536)
-    assert picture_size(blank(1, 20000), picture) == (1, 1536)
+    preprocessing = VARIANTS["raw"].preprocessing["demo"]
+    assert input_size(blank(50, 80), preprocessing) == (50, 80)
+    assert input_size(blank(50, 80), replace(preprocessing, enlarges=True)) == (960, 1536)
+    assert input_size(blank(1, 20000), preprocessing) == (1, 1536)
 
 
 def test_boxes_are_clipped_to_the_frame_where_that_is_asked_for():
     box = np.array([[-10, 5, 300, 40]], np.float32)
-    clipped = boxes_in_picture(box, blank(20, 100), (40, 200), clips=True)
+    clipped = boxes_in_input(box, blank(20, 100), (40, 200), clips=True)
     np.testing.assert_array_equal(clipped, [[0, 10, 200, 40]])
 
 
-@pytest.mark.parametrize("preparation", PREPARATIONS)
+@pytest.mark.parametrize("preparation", PREPROCESSINGS)
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -170,10 +172,10 @@ def test_boxes_are_clipped_to_the_frame_where_that_is_asked_for():
 )
 def test_a_frame_of_bdd_fills_the_network_it_is_prepared_for(name, expected, preparation):
     """1280x720, through the resizing and padding of the table in spec section 2."""
-    picture = VARIANTS[name].pictures[preparation]
-    x, _ = to_tensor([blank(720, 1280)], picture, MEAN, STD, *CPU)
+    preprocessing = VARIANTS[name].preprocessing[preparation]
+    x, _ = to_tensor([blank(720, 1280)], preprocessing, MEAN, STD, *CPU)
     assert x.shape[2:] == expected[preparation]
-    assert picture.rounds == (preparation != "demo" or name == "raw")
+    assert preprocessing.rounds == (preparation != "demo" or name == "raw")
 
 
 class Fusion(nn.Module):

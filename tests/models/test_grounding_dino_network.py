@@ -39,7 +39,7 @@ def seen(networks, file):
     maps = networks["backbone"](recipe_input("image/gdino", tuple(file["image_shape"])))
     text = detector.text(file["gd_input_ids"][0].tolist(), SENTENCES)
     projected = detector.project(maps)
-    places = detector.places_of(projected, SIZE, SIZE)
+    places = detector.positions_of(projected, SIZE, SIZE)
     memory, tokens = detector.encode(projected, text, places)
     return {
         "maps": maps,
@@ -67,7 +67,7 @@ def test_picture_and_text_leave_the_encoder_as_the_official_ones(seen, file, nam
 
 
 def test_logits_and_boxes_are_the_official_ones(networks, seen, file):
-    logits, boxes = networks["detector"](seen["maps"], seen["text"], padded=SIZE, filled=SIZE)
+    logits, boxes = networks["detector"](seen["maps"], seen["text"], padded=SIZE, unpadded=SIZE)
     # Queries are numbered by how much their cells look like the text. Two whose rank is decided by
     # the last digit of a float may change places, here and there: that is no other result.
     unlike = np.abs(boxes[0].numpy() - file["gd_boxes_last"]).max(axis=1) > 1e-3
@@ -82,10 +82,10 @@ def test_logits_and_boxes_are_the_official_ones(networks, seen, file):
 def test_a_batch_gives_what_each_picture_gives(networks, seen, batch):
     detector, text = networks["detector"], seen["text"]
     images = recipe_input("batch", (batch, 3, 96, 128))
-    filled = {"padded": (96, 128), "filled": (90, 119)}
-    together = detector(networks["backbone"](images), text, **filled)
+    sizes = {"padded": (96, 128), "unpadded": (90, 119)}
+    together = detector(networks["backbone"](images), text, **sizes)
     for place in range(batch):
-        alone = detector(networks["backbone"](images[place : place + 1]), text, **filled)
+        alone = detector(networks["backbone"](images[place : place + 1]), text, **sizes)
         for one, all_ in zip(alone, together, strict=True):
             # Sums in another order, through twelve layers.
             torch.testing.assert_close(one[0], all_[place], rtol=0, atol=1e-3)
@@ -135,6 +135,6 @@ def test_boxes_and_logits_are_those_of_groundingdino_py(model, swint_networks, v
     padded = tuple(batch.tensors.shape[2:])
     for place, size in enumerate(sizes):
         maps = swint_networks["backbone"](batch.tensors[place : place + 1])
-        logits, boxes = swint_networks["detector"](maps, text, padded=padded, filled=size)
+        logits, boxes = swint_networks["detector"](maps, text, padded=padded, unpadded=size)
         assert_close(boxes[0], theirs["pred_boxes"][place])
         assert_close(logits[0], theirs["pred_logits"][place, :, : len(caption.ids)])

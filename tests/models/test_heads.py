@@ -58,7 +58,7 @@ MAPS = {0: torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(1))}
 
 def test_nothing_changes_before_anything_is_known():
     (plain,), (white,) = (
-        kind(3).describe(CELLS, MAPS, [4]) for kind in (PartPooling, WhitenedPartPooling)
+        kind(3).embed(CELLS, MAPS, [4]) for kind in (PartPooling, WhitenedPartPooling)
     )
     np.testing.assert_allclose(plain, white, atol=1e-6)
 
@@ -66,11 +66,11 @@ def test_nothing_changes_before_anything_is_known():
 def test_a_channel_without_weight_says_nothing():
     head = WhitenedPartPooling(3)
     head.white.data = torch.diag(torch.tensor([1.0, 2.0, 0.0]))
-    (rows,) = head.describe(CELLS, MAPS, [4])
+    (rows,) = head.embed(CELLS, MAPS, [4])
     channels = rows.reshape(4, 3, 7)
     assert (channels[:, 2] == 0).all()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    (plain,) = PartPooling(3).describe(CELLS, MAPS, [4])
+    (plain,) = PartPooling(3).embed(CELLS, MAPS, [4])
     shares = channels[:, 1] / plain.reshape(4, 3, 7)[:, 1]
     assert shares == pytest.approx(
         2 / 1 * (channels[:, 0] / plain.reshape(4, 3, 7)[:, 0]), rel=1e-4

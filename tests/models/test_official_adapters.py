@@ -88,7 +88,7 @@ def test_box_features_and_embeddings_are_the_official_ones(case):
     assert_samples_close(cells[:6], file, "roi_feats")
     assert_close(cells.mean((2, 3)), file["roi_feats_mean"])
     with torch.inference_mode():
-        embeddings = parts["head"].describe(cells, fused, [4, 0, 6])
+        embeddings = parts["head"].embed(cells, fused, [4, 0, 6])
     assert [len(rows) for rows in embeddings] == [4, 0, 6]
     assert_close(np.concatenate(embeddings), file["embeds"])
 
@@ -136,7 +136,7 @@ def test_boxes_of_objects_are_the_official_ones(case):
     _, parts, _, _, fused, file = case
     maps, objects = list(fused.values()), parts["objects"]
     with torch.inference_mode():
-        cells = objects._look(maps, torch.from_numpy(file["proposals"]))
+        cells = objects._read(maps, torch.from_numpy(file["proposals"]))
         logits, deltas = objects.boxes(cells)
         boxes, scores = objects(maps, PICTURE)
     assert_close(logits, file["rcnn_cls"])

@@ -137,7 +137,7 @@ def test_a_file_that_is_cut_short_says_so(tmp_path, zipped, share):
 )
 def test_a_file_that_is_something_else_says_so(tmp_path, content):
     (tmp_path / "masa.pth").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"masa\.pth is no checkpoint"):
+    with pytest.raises(WeightsError, match=r"masa\.pth is no file of weights"):
         read_weights(tmp_path / "masa.pth")
 
 

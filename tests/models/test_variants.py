@@ -7,7 +7,7 @@ import pytest
 
 from masa_cli.errors import SettingsError
 from masa_cli.models.published_keys import RULES
-from masa_cli.models.variants import PREPARATIONS, VARIANTS, find_variant
+from masa_cli.models.variants import PREPROCESSINGS, VARIANTS, find_variant
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -25,7 +25,7 @@ def test_every_row_names_parts_that_exist(name):
     variant = find_variant(name)
     assert variant.backbone in BACKBONES
     assert (variant.neck in NECKS, variant.fusion in FUSIONS, variant.head in HEADS) == (True,) * 3
-    assert set(variant.pictures) == set(PREPARATIONS)
+    assert set(variant.preprocessing) == set(PREPROCESSINGS)
 
 
 def test_only_vits_know_one_size():
@@ -52,8 +52,8 @@ def test_the_table_is_read_without_torch_and_numpy():
 
 
 def test_another_size_is_fitted_and_enlarged_to_where_the_backbone_knows_more_than_one():
-    picture = find_variant("lite").picture("demo", 320)
-    assert (picture.long_side, picture.short_side, picture.enlarges) == (320, 320, True)
-    assert find_variant("lite").picture("demo") == find_variant("lite").pictures["demo"]
-    with pytest.raises(SettingsError, match="pictures of 1024 pixels only, not of 320"):
-        find_variant("sam-b").picture("demo", 320)
+    fitted = find_variant("lite").preprocess_as("demo", 320)
+    assert (fitted.long_side, fitted.short_side, fitted.enlarges) == (320, 320, True)
+    assert find_variant("lite").preprocess_as("demo") == find_variant("lite").preprocessing["demo"]
+    with pytest.raises(SettingsError, match="images of 1024 pixels only, not of 320"):
+        find_variant("sam-b").preprocess_as("demo", 320)

@@ -66,13 +66,13 @@ class Marked(nn.Module):
         return F.interpolate(cells[:, :1] - 0.5, size=(SIDE, SIDE), mode="bilinear")[:, 0]
 
 
-def learned_segmenter(head, marks=None, filled=None):
+def learned_segmenter(head, marks=None, unpadded=None):
     """On maps with one channel: the share of each cell of 8 x 8 pixels that is marked."""
     calls = []
 
     def prepare(images):
         calls.append(len(images))
-        return torch.zeros(1, 3, 8, 8), filled or images[0].shape[:2]
+        return torch.zeros(1, 3, 8, 8), unpadded or images[0].shape[:2]
 
     class Backbone(nn.Module):
         def forward(self, x):
@@ -238,10 +238,10 @@ class Decoder(nn.Module):
         return logits, torch.ones(len(boxes))
 
 
-def sam_segmenter(decoder, filled=(512, 1024)):
+def sam_segmenter(decoder, unpadded=(512, 1024)):
     encoder = Encoder().eval()
     features = FrameFeatures(
-        encoder, lambda images: (torch.zeros(len(images), 3, 1024, 1024), filled)
+        encoder, lambda images: (torch.zeros(len(images), 3, 1024, 1024), unpadded)
     )
     return SamSegmenter(features, decoder, WindowSettings(margin=0.5)), encoder
 
@@ -337,14 +337,14 @@ def test_masks_are_those_of_the_predictor_of_segment_anything(size):
     masks, encoder = SamMasks().eval(), Noise()
     boxes = np.float32([[20.5, 30, 120, 160.25], [100, 80, 210, 200], [0, 0, size[1], size[0]]])
     predictor = SamPredictor(Sam(encoder, masks.prompt_encoder, masks.mask_decoder))
-    filled = predictor.transform.get_preprocess_shape(*size, 1024)
+    unpadded = predictor.transform.get_preprocess_shape(*size, 1024)
     predictor.features = encoder(None)[0]
-    predictor.original_size, predictor.input_size = size, filled
+    predictor.original_size, predictor.input_size = size, unpadded
     predictor.is_image_set = True
     prompts = torch.from_numpy(predictor.transform.apply_boxes(boxes, size)).float()
     expected, _, _ = predictor.predict_torch(None, None, prompts, multimask_output=False)
 
-    features = FrameFeatures(encoder, lambda images: (torch.zeros(1, 3, 1024, 1024), filled))
+    features = FrameFeatures(encoder, lambda images: (torch.zeros(1, 3, 1024, 1024), unpadded))
     anywhere = WindowSettings(margin=1e3, speck_share=0)
     found = SamSegmenter(features, masks, anywhere).segment(frame(size=size), boxes)
     for mask, pixels in zip(found, expected[:, 0].numpy(), strict=True):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from masa_cli.models.lite_heads import OneStage, OneStageSettings, choose
+from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess
 from masa_cli.models.variants import find_variant
 from masa_cli.training.augmentations import boxes_in_view, draw_canvas, framed, render
 from masa_cli.training.batches import Instances
@@ -80,10 +80,12 @@ def test_a_detector_learns_what_the_maps_tell():
     assert losses[-1] < 0.3 * losses[0]
     with torch.inference_mode():
         logits, boxes = made([batch.key.maps[level] for level in range(5)])
-        shown, scores, labels = choose(
+        shown, scores, labels = postprocess(
             logits[0, :, :-1], boxes[0], (SIZE, SIZE), OneStageSettings(min_score=0.3)
         )
-        objects, _, _ = choose(logits[0, :, -1:], boxes[0], (SIZE, SIZE), OneStageSettings(0.3))
+        objects, _, _ = postprocess(
+            logits[0, :, -1:], boxes[0], (SIZE, SIZE), OneStageSettings(0.3)
+        )
     assert sorted(labels.tolist()) == [0, 2]
     assert len(objects) == 2
     order = labels.argsort()
@@ -117,7 +119,7 @@ def test_a_view_in_which_nothing_is_left_is_background():
 def test_boxes_are_cut_at_the_border_and_the_weaker_of_two_is_dropped():
     boxes = torch.tensor([[-10.0, 5, 50, 60], [-9, 5, 50, 60], [60, 60, 90, 90]])
     logits = torch.tensor([[2.0, -9], [1, -9], [-9, 0]])
-    shown, scores, labels = choose(logits, boxes, (50, 80), OneStageSettings())
+    shown, scores, labels = postprocess(logits, boxes, (50, 80), OneStageSettings())
     assert shown.tolist() == [[0, 5, 50, 50], [60, 50, 80, 50]]
     assert labels.tolist() == [0, 1]
     assert scores.tolist() == torch.tensor([2.0, 0]).sigmoid().tolist()
@@ -125,7 +127,7 @@ def test_boxes_are_cut_at_the_border_and_the_weaker_of_two_is_dropped():
 
 def test_two_classes_may_share_a_place():
     boxes, logits = torch.tensor([[0.0, 0, 40, 40]]), torch.tensor([[1.0, 2.0]])
-    _, _, labels = choose(logits, boxes, (50, 50), OneStageSettings())
+    _, _, labels = postprocess(logits, boxes, (50, 50), OneStageSettings())
     assert labels.tolist() == [1, 0]
 
 

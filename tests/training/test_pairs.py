@@ -13,8 +13,8 @@ from masa_cli.training.augmentations import (
     boxes_in_view,
     draw_canvas,
     draw_mixed,
-    moved,
     render,
+    transformed,
 )
 from masa_cli.training.pairs import PairMaker, copy_paste, find_cutouts
 from masa_cli.training.recipe import RunSettings
@@ -51,8 +51,8 @@ def test_a_point_inside_an_instance_is_inside_it_in_both_views(scenes, seed, mix
         for view in range(2):
             canvas, matrix = draws(seed * 2 + view, mixed)
             (box,), (kept,) = boxes_in_view((outline,), matrix, canvas, MASA)
-            on_canvas = moved(points, matrix)
-            in_view = moved(on_canvas, canvas.fit)
+            on_canvas = transformed(points, matrix)
+            in_view = transformed(on_canvas, canvas.fit)
             shown = ((on_canvas > 0) & (on_canvas < canvas.shape[::-1])).all(1)
             shown &= ((in_view > 0) & (in_view < MASA.size)).all(1)
             in_view = in_view[shown]

@@ -180,7 +180,7 @@ def test_without_a_checksum_the_archive_is_tested(file):
 @pytest.mark.parametrize("length", [0, 100, 1_500_000])
 def test_a_cut_archive_is_found(file, content, length):
     file.write_bytes(content[:length])
-    with pytest.raises(WeightsError, match=r"some\.pth is not the file.*cut off, or no checkpoint"):
+    with pytest.raises(WeightsError, match=r"some\.pth is not the file.*or no file of weights"):
         verify(file, row())
 
 
@@ -192,7 +192,7 @@ def test_a_changed_byte_in_an_archive_is_found(file, content):
 
 def test_a_page_of_an_error_is_no_checkpoint(file):
     file.write_text("<html>Sign in to download</html>")
-    with pytest.raises(WeightsError, match="no checkpoint"):
+    with pytest.raises(WeightsError, match="no file of weights"):
         verify(file, row())
 
 
