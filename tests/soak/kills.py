@@ -21,7 +21,9 @@ MASA = [sys.executable, "-m", "masa_cli"]
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+    """What a run wrote; run.json is left out, for it tells times."""
+    paths = folder.iterdir() if folder.exists() else ()
+    return {path.name: path.read_bytes() for path in paths if path.name != "run.json"}
 
 
 def killed(command, after):
