@@ -79,7 +79,7 @@ def crossings(
     found = []
     for rows in rows_by_track(table):
         boxes = table.tracks.boxes[rows].astype(np.float64)
-        places = np.stack(
+        points = np.stack(
             [
                 (boxes[:, 0] + boxes[:, 2]) / 2,
                 boxes[:, 3] if point == "foot" else (boxes[:, 1] + boxes[:, 3]) / 2,
@@ -87,8 +87,8 @@ def crossings(
             axis=1,
         )
         for line in lines:
-            for place, to in _of_one(places, DEAD_BAND * (boxes[:, 3] - boxes[:, 1]), line):
-                row = rows[place]
+            for index, to in _of_one(points, DEAD_BAND * (boxes[:, 3] - boxes[:, 1]), line):
+                row = rows[index]
                 frame = int(table.frames[row])
                 label = table.classes[table.tracks.labels[row]]
                 id_ = int(table.tracks.ids[row])
@@ -97,22 +97,22 @@ def crossings(
 
 
 def _of_one(
-    places: Points, band: Points, line: Line
+    points: Points, band: Points, line: Line
 ) -> Iterator[tuple[int, Literal["left", "right"]]]:
-    """Where in its way a track has crossed, and to which side.
+    """Index of the point at which a track has crossed, and to which side.
 
     Args:
-        places: (N, 2) of the track.
+        points: (N, 2) of the track.
         band: (N,) distance from the line below which it is on neither side, pixels.
         line: to cross.
     """
     first, second = line.ends
     along = second - first
     # Positive to the right of one who looks along the line: y grows downwards.
-    side = _cross(along, places - first) / np.linalg.norm(along)
+    side = _cross(along, points - first) / np.linalg.norm(along)
     clear = np.flatnonzero(np.abs(side) > band)
     for before, after in zip(clear[:-1].tolist(), clear[1:].tolist(), strict=True):
-        if side[before] * side[after] < 0 and _meets(places[before : after + 1], first, second):
+        if side[before] * side[after] < 0 and _meets(points[before : after + 1], first, second):
             yield after, "right" if side[after] > 0 else "left"
 
 

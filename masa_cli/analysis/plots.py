@@ -17,8 +17,8 @@ from masa_cli.formats.tables import TrackTable
 from masa_cli.render.annotator import colour_of
 from masa_cli.structures import Image
 
-_MOST_ROWS = 120  # of a timeline; more are too thin to read
-_LONGEST_SIDE = 1600  # of a heat map, pixels
+_MAX_ROWS = 120  # of a timeline; more are too thin to read
+_MAX_SIDE = 1600  # of a heat map, pixels
 
 
 def check_matplotlib() -> None:
@@ -30,21 +30,21 @@ def check_matplotlib() -> None:
 
 
 def timeline(table: TrackTable, times: NDArray[np.float64]) -> bytes:
-    """A PNG: a bar for each stretch in which a track was seen; the longest tracks, by beginning.
+    """A PNG: a bar per stretch in which a track was observed; the longest tracks, by beginning.
 
     Args:
         table: the tracks.
         times: (num_frames,) seconds of each frame.
     """
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    tracks = sorted(rows_by_track(table), key=len, reverse=True)[:_MOST_ROWS]
+    tracks = sorted(rows_by_track(table), key=len, reverse=True)[:_MAX_ROWS]
     tracks.sort(key=lambda rows: (table.frames[rows[0]], table.tracks.ids[rows[0]]))
     # The figure alone, without pyplot: that keeps state and asks for a display.
     figure = import_module("matplotlib.figure").Figure(
         figsize=(10, max(2.0, 0.6 + 0.16 * len(tracks))), layout="constrained"
     )
     axes = figure.add_subplot(xlabel="seconds", ylabel="id")
-    for place, rows in enumerate(tracks):
+    for number, rows in enumerate(tracks):
         runs = np.split(rows, np.flatnonzero(np.diff(table.frames[rows]) > 1) + 1)
         bars = [
             (
@@ -54,7 +54,7 @@ def timeline(table: TrackTable, times: NDArray[np.float64]) -> bytes:
             for run in runs
         ]
         colour = np.array(colour_of(int(table.tracks.ids[rows[0]]))) / 255
-        axes.broken_barh(bars, (place - 0.4, 0.8), color=colour)
+        axes.broken_barh(bars, (number - 0.4, 0.8), color=colour)
     names = [f"{table.tracks.ids[rows[0]]}" for rows in tracks]
     axes.set_yticks(range(len(tracks)), names, fontsize=7)
     axes.set_ylim(len(tracks) - 0.4, -0.6)
@@ -66,14 +66,14 @@ def timeline(table: TrackTable, times: NDArray[np.float64]) -> bytes:
 
 
 def heat_map(table: TrackTable, size: tuple[int, int], background: Image | None = None) -> bytes:
-    """A PNG: how long each place was inside boxes, dark to bright.
+    """A PNG: how long each pixel was inside boxes, dark to bright.
 
     Args:
         table: the tracks.
         size: width and height of the video, pixels.
         background: (H, W, 3) uint8 RGB, a frame to draw over.
     """
-    factor = min(1.0, _LONGEST_SIDE / max(size))
+    factor = min(1.0, _MAX_SIDE / max(size))
     width, height = (max(1, round(side * factor)) for side in size)
     # Corners of boxes only; two running sums then fill them. The time is that of one box a frame.
     corners = np.zeros((height + 1, width + 1))

@@ -1,4 +1,4 @@
-"""`masa stats`: how many tracks, how long, when and where."""
+"""`masa stats`, `masa count` and `masa crops`: what tracks tell, and what they show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli import options as source_options
 from masa_cli.cli.values import Fps, TracksFile, times_of
 from masa_cli.errors import UsageError
 
@@ -298,7 +297,7 @@ CropsFolder = Annotated[
 PerTrack = Annotated[
     int, typer.Option("--per-track", min=1, help="At most so many views of each track.")
 ]
-LeastSide = Annotated[
+MinSide = Annotated[
     float, typer.Option("--min-side", min=1, help="Leave out boxes of a shorter side, pixels.")
 ]
 Margin = Annotated[
@@ -311,12 +310,12 @@ def crops(
     tracks: TracksFile,
     output: CropsFolder = None,
     per_track: PerTrack = 5,
-    min_side: LeastSide = 16.0,
+    min_side: MinSide = 16.0,
     margin: Margin = 0.1,
     fps: Fps = None,
-    start: source_options.Start = None,
-    end: source_options.End = None,
-    every: source_options.Every = 1,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -325,7 +324,7 @@ def crops(
 
     Large, whole, unhidden and surely found ones are preferred, spread over the life of the track.
     """
-    from masa_cli.analysis.crops import ViewSettings, write_crops
+    from masa_cli.analysis.crops import CropSettings, write_crops
     from masa_cli.cli.console import messages, run_and_report
     from masa_cli.formats import Hints, read_tracks
     from masa_cli.formats.files import make_folder, refuse_existing
@@ -344,7 +343,7 @@ def crops(
         make_folder(folder.parent)
         run_and_report(
             lambda watch: write_crops(
-                frames, table, folder, ViewSettings(per_track, min_side, margin), watch
+                frames, table, folder, CropSettings(per_track, min_side, margin), watch
             ),
             frames.info.num_frames,
             quiet=quiet,

@@ -31,14 +31,15 @@ def demo(
     from masa_cli.cli.console import show
     from masa_cli.cli.track import track
     from masa_cli.formats.files import make_folder, refuse_existing
-    from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
+    from masa_cli.sources.scenarios import SCENARIOS
+    from masa_cli.sources.synthetic import SyntheticVideo
 
     inputs = output / "input"
     clip, dets, truth = inputs / "demo.mp4", inputs / "detections.csv", inputs / "gt.txt"
     if not overwrite:
         refuse_existing([inputs])
     make_folder(inputs)
-    video = SyntheticVideo(SyntheticSettings())
+    video = SyntheticVideo(SCENARIOS["crossings"])
     _write_inputs(video, clip, dets, truth)
     track(ctx, [str(clip)], dets, output=output, overwrite=overwrite, quiet=quiet, trails=25)
     if quiet:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli import options as source_options
 from masa_cli.errors import OutputError
 
 VideoOrFolder = Annotated[
@@ -42,10 +41,11 @@ Labels = Annotated[
 ]
 Thickness = Annotated[
     float,
-    typer.Option("--thickness", min=0.1, max=50, help="Multiple of the usual width of lines."),
+    typer.Option("--thickness", min=0.1, max=50, help="Multiple of the default width of lines."),
 ]
 TextSize = Annotated[
-    float, typer.Option("--text-size", min=0.1, max=50, help="Multiple of the usual size of text.")
+    float,
+    typer.Option("--text-size", min=0.1, max=50, help="Multiple of the default size of text."),
 ]
 Only = Annotated[
     str,
@@ -86,10 +86,10 @@ def render(
     only: Only = "",
     classes: Classes = "",
     blur: Blur = "",
-    fps: source_options.FrameRate = None,
-    start: source_options.Start = None,
-    end: source_options.End = None,
-    every: source_options.Every = 1,
+    fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,

@@ -44,7 +44,7 @@ class Protocol:
 
 
 _MOT, _MOT_TAKES = "masa_cli.evaluation.motchallenge", ("allow_missing", "seqmap")
-_BDD, _BDD_TAKES = "masa_cli.evaluation.bdd", ("allow_missing", "strict")
+_BDD, _BDD_TAKES = "masa_cli.evaluation.bdd_metrics", ("allow_missing", "strict")
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
@@ -75,7 +75,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         ),
         "tao": Protocol(
             "TAO, also with an open vocabulary: TETA and Track mAP",
-            "masa_cli.evaluation.tao",
+            "masa_cli.evaluation.tao_metrics",
             ("allow_missing", "class_vote"),
         ),
         "bdd": Protocol("BDD100K, boxes", _BDD, _BDD_TAKES, {"masks": False}),

@@ -27,7 +27,7 @@ from masa_cli.evaluation.metrics import (
     rows_by_frame,
 )
 from masa_cli.evaluation.report import Metric, Report, Row
-from masa_cli.evaluation.sequences import Pair, check_frames, check_ids, find_pairs
+from masa_cli.evaluation.sequences import SequencePair, check_frames, check_ids, find_pairs
 from masa_cli.formats.bdd import Rle
 from masa_cli.formats.mot import MotRows, read_results, read_truth
 from masa_cli.formats.mots import IGNORE, MotsRows, read_masks
@@ -134,7 +134,7 @@ class _Sequence:
     has_classes: bool
 
 
-def _load_boxes(pair: Pair, rules: _Rules) -> _Sequence:
+def _load_boxes(pair: SequencePair, rules: _Rules) -> _Sequence:
     truth = read_truth(pair.truth)
     results = read_results(pair.results) if pair.results else MotRows.empty()
     _check_boxes(truth, results, pair.length, pair.told_by)
@@ -146,7 +146,7 @@ def _load_boxes(pair: Pair, rules: _Rules) -> _Sequence:
     return _Sequence(pair.name, data, has_classes=truth.classes is not None)
 
 
-def _load_masks(pair: Pair, rules: _Rules) -> _Sequence:
+def _load_masks(pair: SequencePair, rules: _Rules) -> _Sequence:
     first_frame = rules.first_frame
     truth = read_masks(pair.truth, first_frame=first_frame)
     results = (
@@ -162,7 +162,7 @@ def _load_masks(pair: Pair, rules: _Rules) -> _Sequence:
     return _Sequence(pair.name, data, has_classes=True)
 
 
-def _length(pair: Pair, *frames: IntArray) -> int:
+def _length(pair: SequencePair, *frames: IntArray) -> int:
     """Number of frames: as told, else up to the last that occurs on either side.
 
     Only CLR_Frames and FP_per_frame depend on it.
@@ -210,7 +210,7 @@ def _masks_row(scores: Scores) -> Row:
     return {**row, "sMOTSA": row["sMOTA"], "MOTSA": row["MOTA"], "MOTSP": row["MOTP"]}
 
 
-def _notes(pairs: Sequence[Pair], sequences: Sequence[_Sequence]) -> tuple[str, ...]:
+def _notes(pairs: Sequence[SequencePair], sequences: Sequence[_Sequence]) -> tuple[str, ...]:
     missing = [pair.name for pair in pairs if pair.results is None]
     classless = [sequence.name for sequence in sequences if not sequence.has_classes]
     notes = []

@@ -17,7 +17,7 @@ _LAYOUT = "<sequence>/gt/gt.txt or <sequence>.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class SequencePair:
     """The two files of one sequence.
 
     Attributes:
@@ -37,7 +37,7 @@ class Pair:
 
 def find_pairs(
     gt: Path, results: Path, seqmap: Path | None = None, *, allow_missing: bool = False
-) -> list[Pair]:
+) -> list[SequencePair]:
     """The sequences to score: two files are one, two folders as many as there is truth for.
 
     Args:
@@ -106,14 +106,14 @@ def _name_of(truth: Path) -> str:
 
 def _pair(
     name: str, truth: Path, results: Path | None, wanted: Mapping[str, int | None] | None
-) -> Pair:
+) -> SequencePair:
     """With the length of the seqmap, else that of the seqinfo.ini of the truth."""
     length = wanted.get(name) if wanted else None
     if length is not None:
-        return Pair(name, truth, results, length, "the seqmap")
+        return SequencePair(name, truth, results, length, "the seqmap")
     sequence = find_sequence(truth) if truth.stem == "gt" else None
     length = sequence.num_frames if sequence else None
-    return Pair(name, truth, results, length, INFO)
+    return SequencePair(name, truth, results, length, INFO)
 
 
 def check_frames(

@@ -21,7 +21,7 @@ from masa_cli.formats.tables import DetectionTable
 from masa_cli.progress import Summary
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
 from masa_cli.sources import Source, is_live, open_any
-from masa_cli.sources.excerpt import Choosable, Excerpt, Span, Timeline
+from masa_cli.sources.excerpt import Excerpt, Selectable, Span, Timeline
 from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -
         return source
     if last is not None and last <= (first or 0):
         raise UsageError("--end is not after --start", fix="give a later --end")
-    if not isinstance(source, Choosable):
+    if not isinstance(source, Selectable):
         raise SettingsError(
             "--start, --end and --every choose part of a file, but this source is live",
             fix="leave them out",

@@ -17,59 +17,14 @@ from PIL import ImageDraw, ImageFont
 from masa_cli.masks import unpack
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask, Tracks
 
+Colour = tuple[int, int, int]
+
+EVERY = "all"  # among the classes to blur
+
 TINT = 0.4  # how much of the colour covers what is under it, 0 to 1
-
-
-def draw_mask(image: Image, mask: Mask, colour: tuple[int, int, int], width: int) -> None:
-    """Tint the pixels of a mask in place, and draw a line around them.
-
-    Args:
-        image: (H, W, 3) RGB; where it is smaller than the mask's frame, the rest is left out.
-        mask: in pixels of the frame.
-        colour: RGB.
-        width: of the line, pixels.
-    """
-    pixels, (x, y) = unpack(mask)
-    window = image[y : y + pixels.shape[0], x : x + pixels.shape[1]]
-    pixels = pixels[: window.shape[0], : window.shape[1]]
-    if not pixels.any():
-        return
-    paint = np.empty_like(window)
-    paint[:] = colour
-    tinted = np.asarray(cv2.addWeighted(window, 1 - TINT, paint, TINT, 0))
-    np.copyto(window, tinted, where=pixels[..., None])
-    outlines, _ = cv2.findContours(
-        pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y)
-    )
-    cv2.drawContours(image, outlines, -1, colour, width)
-
 
 CELLS = 5  # as many means are left of a box in each direction: too few for a face or a number plate
 MARGIN = 0.1  # of the box's width and height, hidden all around: boxes are not exact
-
-
-def hide(image: Image, boxes: FloatArray) -> None:
-    """Replace what the boxes show by a few colours that run into each other, in place.
-
-    Means of large cells, unlike a Gaussian blur, cannot be undone: what is gone is gone.
-
-    Args:
-        image: (H, W, 3) uint8.
-        boxes: (N, 4) xyxy; parts outside the image do not matter.
-    """
-    height, width = image.shape[:2]
-    margin = MARGIN * (boxes[:, 2:] - boxes[:, :2])
-    first = np.clip(np.floor(boxes[:, :2] - margin), 0, (width, height)).astype(int)
-    last = np.clip(np.ceil(boxes[:, 2:] + margin), 0, (width, height)).astype(int)
-    for (x1, y1), (x2, y2) in zip(first.tolist(), last.tolist(), strict=True):
-        if x1 < x2 and y1 < y2:
-            view = image[y1:y2, x1:x2]
-            cells = min(CELLS, x2 - x1), min(CELLS, y2 - y1)
-            few = cv2.resize(view, cells, interpolation=cv2.INTER_AREA)
-            view[:] = cv2.resize(few, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
-
-
-Colour = tuple[int, int, int]
 
 GOLDEN_RATIO = 0.618033988749895
 
@@ -89,9 +44,6 @@ class DrawingSettings:
     only: frozenset[int] = frozenset()  # ids to draw; empty: all
     classes: frozenset[str] = frozenset()  # names of classes to draw; empty: all
     blur: frozenset[str] = frozenset()  # names of classes made unrecognisable; EVERY: all
-
-
-EVERY = "all"  # among the classes to blur
 
 
 class Annotator:
@@ -166,6 +118,51 @@ def colour_of(identity: int) -> Colour:
     value = (1.0, 0.85)[identity % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_mask(image: Image, mask: Mask, colour: tuple[int, int, int], width: int) -> None:
+    """Tint the pixels of a mask in place, and draw a line around them.
+
+    Args:
+        image: (H, W, 3) RGB; where it is smaller than the mask's frame, the rest is left out.
+        mask: in pixels of the frame.
+        colour: RGB.
+        width: of the line, pixels.
+    """
+    pixels, (x, y) = unpack(mask)
+    window = image[y : y + pixels.shape[0], x : x + pixels.shape[1]]
+    pixels = pixels[: window.shape[0], : window.shape[1]]
+    if not pixels.any():
+        return
+    paint = np.empty_like(window)
+    paint[:] = colour
+    tinted = np.asarray(cv2.addWeighted(window, 1 - TINT, paint, TINT, 0))
+    np.copyto(window, tinted, where=pixels[..., None])
+    outlines, _ = cv2.findContours(
+        pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y)
+    )
+    cv2.drawContours(image, outlines, -1, colour, width)
+
+
+def hide(image: Image, boxes: FloatArray) -> None:
+    """Replace what the boxes show by a few colours that run into each other, in place.
+
+    Means of large cells, unlike a Gaussian blur, cannot be undone: what is gone is gone.
+
+    Args:
+        image: (H, W, 3) uint8.
+        boxes: (N, 4) xyxy; parts outside the image do not matter.
+    """
+    height, width = image.shape[:2]
+    margin = MARGIN * (boxes[:, 2:] - boxes[:, :2])
+    first = np.clip(np.floor(boxes[:, :2] - margin), 0, (width, height)).astype(int)
+    last = np.clip(np.ceil(boxes[:, 2:] + margin), 0, (width, height)).astype(int)
+    for (x1, y1), (x2, y2) in zip(first.tolist(), last.tolist(), strict=True):
+        if x1 < x2 and y1 < y2:
+            view = image[y1:y2, x1:x2]
+            cells = min(CELLS, x2 - x1), min(CELLS, y2 - y1)
+            few = cv2.resize(view, cells, interpolation=cv2.INTER_AREA)
+            view[:] = cv2.resize(few, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
 
 
 def _named(tracks: Tracks, classes: Sequence[str], names: frozenset[str]) -> BoolArray:

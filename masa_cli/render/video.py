@@ -30,6 +30,8 @@ from masa_cli.structures import Frame, Image, Tracks, VideoInfo
 log = logging.getLogger(__name__)
 
 _BT709 = 1  # for matrix, primaries and transfer alike (ITU-T H.273, tables 2 to 4)
+_LIMITED_RANGE = 1  # 16 to 235, what players expect (FFmpeg's AVCOL_RANGE_MPEG)
+
 # Macroblock-tree rate control is left off: x264's AVX-512 code for it reads beyond its rows, so the
 # same frames gave one of several files in one run of ten. At the same PSNR it would save a tenth.
 _SETTLED = "mbtree=0"
@@ -40,7 +42,9 @@ _IN_FRAGMENTS = {
     "flush_packets": "1",  # a fragment that waits in a buffer would be lost by a kill
 }
 _FRAGMENT_SECONDS = 2
-_LIMITED_RANGE = 1  # 16 to 235, what players expect (FFmpeg's AVCOL_RANGE_MPEG)
+
+_TITLE = "masa (q to stop)"
+_STOP_KEYS = (ord("q"), 27)  # 27: escape
 
 
 class VideoWriter:
@@ -76,7 +80,7 @@ class VideoWriter:
         self._crf = crf
         self._fragmented = fragmented
         self._clock = _ticks_per_second(info.time_base)
-        self._usual_ticks = max(1, round(self._clock / info.frame_rate))
+        self._default_ticks = max(1, round(self._clock / info.frame_rate))
         self._end = Fraction(0)  # of the last frame written, in seconds
         self._sound: Soundtrack | None = None
 
@@ -113,7 +117,7 @@ class VideoWriter:
             self._mux(self._pictures.encode(picture))
             if self._sound is not None:
                 self._sound.write_until(frame.time)
-        self._end = frame.time + Fraction(self._usual_ticks, self._clock)
+        self._end = frame.time + Fraction(self._default_ticks, self._clock)
 
     def __exit__(
         self,
@@ -163,7 +167,7 @@ class VideoWriter:
 
     def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         for packet in packets:
-            packet.duration = self._usual_ticks  # counts for the last frame only: it has no next
+            packet.duration = self._default_ticks  # counts for the last frame only: it has no next
             self._container.mux(packet)
 
     def _finish(self) -> None:
@@ -179,22 +183,6 @@ class VideoWriter:
             yield
         except (FFmpegError, OSError) as error:
             raise unwritable(self._part, error.strerror) from error
-
-
-def _ticks_per_second(time_base: Fraction) -> int:
-    """A clock on which all multiples of `time_base` are whole, fine enough to place the sound."""
-    ticks = time_base.denominator
-    while ticks < 10_000:
-        ticks *= 2
-    return ticks
-
-
-def _even(image: Image) -> Image:
-    """The image, its last column and row repeated where their number is odd."""
-    height, width, _ = image.shape
-    if height % 2 == 0 and width % 2 == 0:
-        return image
-    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 class AnnotatedVideo:
@@ -236,10 +224,6 @@ class AnnotatedVideo:
             drawn = self._annotator.draw(frame, tracks, self._classes())
         with self._watch.stage("encode"):
             self._writer.write(drawn)
-
-
-_TITLE = "masa (q to stop)"
-_STOP_KEYS = (ord("q"), 27)  # 27: escape
 
 
 class Preview:
@@ -287,3 +271,19 @@ def check_display() -> None:
             "there is no display for a window (DISPLAY and WAYLAND_DISPLAY are not set)",
             fix="leave out --preview, or use a machine with a screen",
         )
+
+
+def _ticks_per_second(time_base: Fraction) -> int:
+    """A clock on which all multiples of `time_base` are whole, fine enough to place the sound."""
+    ticks = time_base.denominator
+    while ticks < 10_000:
+        ticks *= 2
+    return ticks
+
+
+def _even(image: Image) -> Image:
+    """The image, its last column and row repeated where their number is odd."""
+    height, width, _ = image.shape
+    if height % 2 == 0 and width % 2 == 0:
+        return image
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

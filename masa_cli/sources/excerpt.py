@@ -1,4 +1,7 @@
-"""Part of a video: from one time to another, or every so many frames."""
+"""Part of a video: from one time to another, or every so many frames; and frames without images.
+
+A source that can leave out frames does not decode what nobody wants.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Wanted = Callable[[int, Fraction], bool]
 
 
 @runtime_checkable
-class Choosable(Protocol):
+class Selectable(Protocol):
     """A source that need not make images of frames that nobody wants."""
 
     @property
@@ -53,7 +56,7 @@ class Excerpt:
         span: which part.
     """
 
-    def __init__(self, source: Choosable, span: Span) -> None:
+    def __init__(self, source: Selectable, span: Span) -> None:
         self._source, self._span = source, span
         info = source.info
         # On the clock of the whole, so that times from there stay whole ticks.

@@ -1,6 +1,6 @@
 """A folder of images as a video, as MOT, DAVIS and most data sets ship their sequences.
 
-Decoded through imageio's Pillow plugin, which knows EXIF orientation and every usual format.
+Decoded through imageio's Pillow plugin, which knows EXIF orientation and every common format.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ SCENARIOS: Mapping[str, SyntheticSettings] = MappingProxyType(
     {
         "crossings": SyntheticSettings(),
         # All of one shape, colour and pattern, and nearly of one size.
-        "look-alikes": SyntheticSettings(num_looks=1, depth=0.2, num_frames=200),
+        "look-alikes": SyntheticSettings(num_appearances=1, depth=0.2, num_frames=200),
         # Behind a wall for 1 to 3 s, in the middle of the frame.
         "long-occlusions": SyntheticSettings(wall_width=0.38, pace=0.5, num_frames=300),
         "re-entry": SyntheticSettings(

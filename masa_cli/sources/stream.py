@@ -1,4 +1,7 @@
-"""Video that comes as it happens, and only once: standard input and streams of the network."""
+"""Video that comes as it happens, and only once: cameras, standard input, streams of the network.
+
+Lost connections are made anew; times go on as if they had not been lost.
+"""
 
 from __future__ import annotations
 
@@ -29,66 +32,7 @@ from masa_cli.sources.video_file import (
 )
 from masa_cli.structures import Frame, Image, VideoInfo
 
-_TICK = Fraction(1, 1000)
-
-
-class CameraDevice:
-    """The frames of a camera, as long as it gives any; times are those of this machine's clock.
-
-    Args:
-        number: from 0.
-
-    Raises:
-        SourceError: there is no such camera, or it gives no picture.
-    """
-
-    newest_only = True
-
-    def __init__(self, number: int) -> None:
-        self._camera: Any = cv2.VideoCapture(number)
-        first = self._read() if self._camera.isOpened() else None
-        if first is None:
-            raise SourceError(
-                f"camera {number} cannot be opened",
-                fix="check that it is connected and no other program uses it; 0 is the first one",
-            )
-        self._first: Image = first
-        rate = float(self._camera.get(cv2.CAP_PROP_FPS))
-        height, width, _ = first.shape
-        self._info = VideoInfo(
-            name=f"camera{number}",
-            width=width,
-            height=height,
-            frame_rate=Fraction(rate).limit_denominator(1001) if rate > 1 else DEFAULT_FRAME_RATE,
-            time_base=_TICK,
-        )
-
-    @property
-    def info(self) -> VideoInfo:
-        """What the camera says of itself."""
-        return self._info
-
-    def frames(self, start: int = 0) -> Iterator[Frame]:
-        """All frames, until the camera gives no more; then it is released."""
-        if start:
-            raise ValueError("a camera can be read from now on only")
-        began, index, ticks = time.monotonic(), 0, 0
-        image: Image | None = self._first
-        try:
-            while image is not None:
-                yield Frame(index, ticks * _TICK, image)
-                image = self._read()
-                index += 1
-                ticks = max(ticks + 1, round((time.monotonic() - began) / _TICK))
-        finally:
-            self._camera.release()
-
-    def _read(self) -> Image | None:
-        is_read, picture = self._camera.read()
-        if not is_read:
-            return None
-        return np.ascontiguousarray(picture[..., ::-1])  # OpenCV's BGR to RGB
-
+log = logging.getLogger(__name__)
 
 # Names of FFmpeg (`-pix_fmt`), of what programs and cameras give. Not all it has: some of them it
 # cannot turn into RGB, and ends the program.
@@ -98,6 +42,12 @@ PIXEL_FORMATS = (
     *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
     *("nv12", "nv21", "p010le", "yuyv422", "uyvy422"),
 )
+
+_TICK = Fraction(1, 1000)
+
+_NETWORK_SECONDS = 10.0  # without any data, a connection is given up
+_STANDARD_INPUT = "pipe:0"
+_FIRST_WAIT, _MAX_WAIT = 1.0, 16.0  # between attempts to connect again, seconds; doubled
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +72,6 @@ class RawPictures:
     def size(self) -> str:
         """As FFmpeg writes it: 640x480."""
         return f"{self.width}x{self.height}"
-
-
-log = logging.getLogger(__name__)
-
-_NETWORK_SECONDS = 10.0  # without any data, a connection is given up
-_STANDARD_INPUT = "pipe:0"
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 16.0  # between attempts to connect again, seconds; doubled
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +175,13 @@ class LiveVideo:
         return self._timed(container, tick, 1 / rate)
 
     def _timed(
-        self, container: InputContainer, tick: Fraction, usual: Fraction
+        self, container: InputContainer, tick: Fraction, frame_seconds: Fraction
     ) -> Iterator[tuple[Fraction, VideoFrame]]:
         with container:
             stream = picture_stream(self._connection.label, container)
-            at = time_zero(container, tick) - usual
+            at = time_zero(container, tick) - frame_seconds
             for picture in decoded(self._connection.label, container, stream):
-                at = at + usual if picture.pts is None else picture.pts * tick
+                at = at + frame_seconds if picture.pts is None else picture.pts * tick
                 yield at, picture
 
     def _connect_again(self, lost_at: float) -> tuple[Fraction, VideoFrame] | None:
@@ -249,7 +192,7 @@ class LiveVideo:
         while time.monotonic() - lost_at < self._connection.patience:
             log.warning("%s is lost; trying again in %.0f s", label, wait)
             self._wait(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+            wait = min(2 * wait, _MAX_WAIT)
             try:
                 self._pictures = self._connect()
                 return next(self._pictures)
@@ -307,3 +250,61 @@ def network_stream(address: str, patience: float) -> Connection:
         patience=patience,
         newest_only=parts.scheme.startswith("rtsp"),
     )
+
+
+class CameraDevice:
+    """The frames of a camera, as long as it gives any; times are those of this machine's clock.
+
+    Args:
+        number: from 0.
+
+    Raises:
+        SourceError: there is no such camera, or it gives no picture.
+    """
+
+    newest_only = True
+
+    def __init__(self, number: int) -> None:
+        self._camera: Any = cv2.VideoCapture(number)
+        first = self._read() if self._camera.isOpened() else None
+        if first is None:
+            raise SourceError(
+                f"camera {number} cannot be opened",
+                fix="check that it is connected and no other program uses it; 0 is the first one",
+            )
+        self._first: Image = first
+        rate = float(self._camera.get(cv2.CAP_PROP_FPS))
+        height, width, _ = first.shape
+        self._info = VideoInfo(
+            name=f"camera{number}",
+            width=width,
+            height=height,
+            frame_rate=Fraction(rate).limit_denominator(1001) if rate > 1 else DEFAULT_FRAME_RATE,
+            time_base=_TICK,
+        )
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the camera says of itself."""
+        return self._info
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """All frames, until the camera gives no more; then it is released."""
+        if start:
+            raise ValueError("a camera can be read from now on only")
+        began, index, ticks = time.monotonic(), 0, 0
+        image: Image | None = self._first
+        try:
+            while image is not None:
+                yield Frame(index, ticks * _TICK, image)
+                image = self._read()
+                index += 1
+                ticks = max(ticks + 1, round((time.monotonic() - began) / _TICK))
+        finally:
+            self._camera.release()
+
+    def _read(self) -> Image | None:
+        is_read, picture = self._camera.read()
+        if not is_read:
+            return None
+        return np.ascontiguousarray(picture[..., ::-1])  # OpenCV's BGR to RGB

@@ -1,4 +1,4 @@
-"""A rendered video whose truth is known exactly: for the demo, which also checks an installation.
+"""A rendered video whose truth is known exactly: for `masa demo`, tests and benchmarks.
 
 Textured objects cross, hide one another, leave the picture and come back. Every frame follows from
 the settings and its index alone: no frame is kept, and none needs the frames before it.
@@ -27,13 +27,21 @@ from masa_cli.sources.textures import (
 from masa_cli.structures import Detections, FloatArray, Frame, Image, IntArray, Tracks, VideoInfo
 
 # Positions are whole multiples of these: the last digits of a sine, which differ between machines,
-# do not reach the picture.
+# do not reach the image.
 PIXEL_STEP, SCALE_STEP = 1 / 32, 1 / 1024
 
 # They keep the random numbers of one seed apart; objects have the numbers below.
 PATHS, NOISE, CAMERA, WALL = 1 << 21, 1 << 22, 1 << 23, 1 << 24
 
 _SHORTEST_PERIOD = 8.0  # seconds in which an object that leaves the frame swings there and back
+
+# In a relay one enters so many seconds after the other has left, at the sooner and later end. They
+# are counted at the largest scale: smaller objects leave sooner and enter later.
+_RELAY_GAP = (-0.2, 0.0)
+
+_PAN_SECONDS, _ZOOM_SECONDS = (7.0, 5.0), 6.0  # across and down; there and back
+_SHAKE_RATES = ((2.9, 4.7), (3.7, 5.3))  # Hz; two trembles in each direction
+_PAN_DOWN = 0.2  # of the way across
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +56,12 @@ class SyntheticSettings:
     num_objects: int = 7
     min_visible: float = 0.1  # the truth leaves out objects of which less is seen; share of area
     # The objects:
-    num_looks: int = 0  # objects take turns in so many shapes, colours and patterns; 0: one each
-    size: float = 1.0  # of all objects, as a multiple of the usual
+    num_appearances: int = (
+        0  # objects take turns in so many shapes, colours and patterns; 0: one each
+    )
+    size: float = 1.0  # of all objects, as a multiple of the default
     depth: float = 1.0  # how much larger and lower the near ones are; 0: all alike, 0 to 1
-    pace: float = 1.0  # how fast they swing, as a multiple of the usual
+    pace: float = 1.0  # how fast they swing, as a multiple of the default
     stay_every: int = 3  # every so-many-th never leaves the frame; 0: all leave
     min_absence: float = 1.0  # seconds for which the others leave it, at least
     max_absence: float = 2.0  # seconds, at most
@@ -65,7 +75,7 @@ class SyntheticSettings:
     # The detector:
     min_detectable: float = 0.25  # it never finds an object of which less is seen; share of area
     miss_rate: float = 0.02  # how often it misses an object in full view, 0 to 1
-    hidden_miss_rate: float = 0.5  # the same at `min_detectable`; linear in between
+    occluded_miss_rate: float = 0.5  # the same at `min_detectable`; linear in between
     jitter: float = 0.02  # standard deviation of each side, in widths or heights of the object
     score_noise: float = 0.05  # standard deviation
     false_positives: float = 0.1  # mean number per frame
@@ -74,12 +84,12 @@ class SyntheticSettings:
     def __post_init__(self) -> None:
         if self.width < 64 or self.height < 64 or self.frame_rate <= 0:
             raise ValueError(f"width and height must be at least 64, frame_rate positive: {self}")
-        counts = ("seed", "num_frames", "num_objects", "num_looks", "stay_every")
+        counts = ("seed", "num_frames", "num_objects", "num_appearances", "stay_every")
         camera = ("pan", "shake")
         for name in (*counts, *camera, "jitter", "score_noise", "false_positives"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        rates = ("min_visible", "min_detectable", "miss_rate", "hidden_miss_rate")
+        rates = ("min_visible", "min_detectable", "miss_rate", "occluded_miss_rate")
         for name in (*rates, "depth", "wall_width", "max_false_score"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
@@ -90,134 +100,6 @@ class SyntheticSettings:
         # Half a period is spent on either side: there must be time to cross the frame, too.
         if not 0 <= self.min_absence <= self.max_absence < _SHORTEST_PERIOD / self.pace / 2:
             raise ValueError(f"min_absence, max_absence and pace do not go together: {self}")
-
-
-# In a relay one enters so many seconds after the other has left, at the sooner and later end. They
-# are counted at the largest scale: smaller objects leave sooner and enter later.
-_RELAY_GAP = (-0.2, 0.0)
-
-
-class Paths:
-    """Each coordinate swings about a middle, for ever.
-
-    Unless set otherwise, two of three objects swing out of the frame on both sides, and stay away
-    for 1 to 2 s. Objects of a higher number are nearer: larger, lower in the frame and in front.
-    """
-
-    def __init__(self, settings: SyntheticSettings) -> None:
-        self._num_frames, self._num_shots = settings.num_frames, settings.num_shots
-        self._frame_rate = settings.frame_rate
-        count, width, height = settings.num_objects, settings.width, settings.height
-        numbers = np.arange(count)
-        own = _draws(settings, (), 10)  # (10, K)
-        paths = numbers - numbers % 2 if settings.relay else numbers  # whose path each one has
-        draw = own[:, paths]
-        near = (paths + 0.5) / max(count, 1) * settings.depth + 0.5 * (1 - settings.depth)
-        self.looks: IntArray = numbers % (settings.num_looks or max(count, 1))
-        self.labels: IntArray = self.looks // 2 % len(SHAPES)  # pairs also share their colour
-        room = min(1.0, (7 / max(count, 1)) ** 0.5)  # more than 7 cover no more of the frame
-        heights = height * (0.24 + 0.2 * near) * (0.9 + 0.2 * draw[0]) * room * settings.size
-        aspects = np.array([ASPECTS[shape] for shape in SHAPES])[self.labels]
-        # (K, 2) width and height at the largest, whole pixels
-        self.sizes: Floats = np.stack([heights * aspects, heights], axis=1).round()
-        every = settings.stay_every or count + 1
-        leaves = paths % every != every - 1
-        period = (np.where(leaves, 8, 5) + 3 * draw[1]) / settings.pace
-        absence = settings.min_absence + (settings.max_absence - settings.min_absence) * draw[2]
-        beyond = (width + self.sizes[:, 0]) / 2 / np.cos(np.pi * absence / period)
-        reach = np.where(leaves, beyond, width * (0.2 + 0.15 * draw[3]))
-        # (3, K): the middle of the lower edge in pixels, then the scale
-        self._middles = np.stack(np.broadcast_arrays(width / 2, height * (0.5 + 0.44 * near), 0.86))
-        self._reaches = np.stack(np.broadcast_arrays(reach, height * (0.02 + 0.05 * draw[4]), 0.14))
-        self._periods = np.stack([period, 3 + 3 * draw[5], 6 + 4 * draw[6]])  # seconds
-        # Turns, (3, K) for each shot.
-        shots = range(1, settings.num_shots)
-        self._phases = [draw[7:10], *(_draws(settings, (shot,), 3)[:, paths] for shot in shots)]
-        if settings.relay:
-            sooner, later = _RELAY_GAP
-            lead = (absence - sooner - (later - sooner) * own[7]) / period
-            for phases in self._phases:
-                phases[0] += np.where(paths == numbers, 0, lead)
-
-    def shot(self, index: int) -> int:
-        """Which part of the video, between cuts, a frame belongs to."""
-        return min(index * self._num_shots // max(self._num_frames, 1), self._num_shots - 1)
-
-    def boxes(self, index: int) -> Floats:
-        """(K, 4) xyxy in pixels of the scene, in the frame or not."""
-        phases = self._phases[self.shot(index)]
-        turns = float(index / self._frame_rate) / self._periods + phases
-        x, y, scale = self._middles + self._reaches * np.sin(2 * np.pi * turns)
-        sizes = self.sizes * (np.round(scale / SCALE_STEP) * SCALE_STEP)[:, None]
-        corners = np.stack([x, y], axis=1) - sizes * (0.5, 1)
-        corners = np.round(corners / PIXEL_STEP) * PIXEL_STEP
-        return np.concatenate([corners, corners + sizes], axis=1)
-
-
-def _draws(settings: SyntheticSettings, part: tuple[int, ...], count: int) -> Floats:
-    """(count, K) random numbers from 0 to 1; an object's do not depend on how many there are."""
-    rows = [
-        np.random.default_rng((settings.seed, PATHS, number, *part)).random(count)
-        for number in range(settings.num_objects)
-    ]
-    draws: Floats = np.reshape(rows, (settings.num_objects, count)).T
-    return draws
-
-
-_PAN_SECONDS, _ZOOM_SECONDS = (7.0, 5.0), 6.0  # across and down; there and back
-_SHAKE_RATES = ((2.9, 4.7), (3.7, 5.3))  # Hz; two trembles in each direction
-_PAN_DOWN = 0.2  # of the way across
-
-
-class Camera:
-    """Sees a part of the scene of the size of the frame, or more of it when zoomed out."""
-
-    def __init__(self, settings: SyntheticSettings) -> None:
-        self._settings = settings
-        across = settings.pan * settings.width
-        self._reach = np.array([across, _PAN_DOWN * across])
-        self._phases = np.random.default_rng((settings.seed, CAMERA)).random(7)  # turns
-        size = np.array([settings.width, settings.height])
-        wider = (1 / (1 - settings.zoom) - 1) * size / 2
-        moves = self._reach + 2 * settings.shake + wider
-        # Pixels of scene to the left and right, above and below of the frame at rest.
-        self.room = tuple(math.ceil(side) + 1 if side else 0 for side in moves)
-
-    def place(self, index: int) -> tuple[float, Floats]:
-        """The scale, at most 1, and the point of the scene at the left upper corner, (2,)."""
-        settings, phases = self._settings, self._phases
-        if not any(self.room):
-            return 1.0, np.zeros(2)
-        time = float(index / settings.frame_rate)
-        swing = np.sin(2 * np.pi * (time / np.array(_PAN_SECONDS) + phases[:2]))
-        turns = time * np.array(_SHAKE_RATES) + phases[2:6].reshape(2, 2)
-        tremble = np.sin(2 * np.pi * turns).sum(axis=0)
-        away = (1 - math.cos(2 * math.pi * (time / _ZOOM_SECONDS + phases[6]))) / 2
-        scale = round((1 - settings.zoom * away) / SCALE_STEP) * SCALE_STEP
-        size = np.array([settings.width, settings.height])
-        middle = size / 2 + self._reach * swing + settings.shake * tremble
-        corner = middle - size / 2 / scale
-        return scale, np.round(corner / PIXEL_STEP) * PIXEL_STEP
-
-    def boxes(self, boxes: Floats, index: int) -> Floats:
-        """(N, 4) boxes of the scene as they are in the frame."""
-        scale, corner = self.place(index)
-        corners = np.round((boxes[:, :2] - corner) * scale / PIXEL_STEP) * PIXEL_STEP
-        return np.concatenate([corners, corners + (boxes[:, 2:] - boxes[:, :2]) * scale], axis=1)
-
-    def look(self, scene: Image, index: int) -> Image:
-        """(H, W, 3) what is seen of a picture of the scene, which has `room` around the frame."""
-        if not any(self.room):
-            return scene
-        scale, corner = self.place(index)
-        # Pixels are at their centres.
-        offset = (0.5 - np.array(self.room) - corner) * scale - 0.5
-        matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-        size = (self._settings.width, self._settings.height)
-        return np.asarray(cv2.warpAffine(scene, matrix, size), np.uint8)
-
-
-__all__ = ["SyntheticSettings", "SyntheticVideo"]
 
 
 class SyntheticVideo:
@@ -238,11 +120,11 @@ class SyntheticVideo:
         room_x, room_y = self._camera.room
         size = width + 2 * room_x, height + 2 * room_y
         shots = range(settings.num_shots)
-        self._backdrop = np.stack([draw_background(*size, seed, shot) for shot in shots])
-        paths = zip(self._paths.looks, self._paths.labels, self._paths.sizes, strict=True)
+        self._background = np.stack([draw_background(*size, seed, shot) for shot in shots])
+        paths = zip(self._paths.appearances, self._paths.labels, self._paths.sizes, strict=True)
         self._sprites = [
-            draw_sprite(int(look), self.classes[label], int(size[0]), int(size[1]), seed)
-            for look, label, size in paths
+            draw_sprite(int(number), self.classes[label], int(size[0]), int(size[1]), seed)
+            for number, label, size in paths
         ]
         self._walls = np.empty((0, 4))  # xyxy in the scene; in front of all objects
         if settings.wall_width:
@@ -301,7 +183,7 @@ class SyntheticVideo:
         offsets, luck = rng.normal(size=(count, 4)), rng.random(count)
         scores = 0.35 + 0.6 * visible + settings.score_noise * rng.normal(size=count)
         hidden = (1 - visible) / max(1 - settings.min_detectable, 1e-6)
-        miss_rate = (1 - hidden) * settings.miss_rate + hidden * settings.hidden_miss_rate
+        miss_rate = (1 - hidden) * settings.miss_rate + hidden * settings.occluded_miss_rate
         found = (luck >= miss_rate) & (visible >= settings.min_detectable) & (visible > 0)
         noisy = boxes + settings.jitter * offsets * np.tile(self._paths.sizes, 2)
         wrong_boxes, wrong_scores, wrong_labels = self._false_positives(rng)
@@ -320,9 +202,9 @@ class SyntheticVideo:
     def _render(self, index: int) -> Image:
         """(H, W, 3) RGB."""
         canvas = np.zeros((*self._canvas, 3), np.uint8)
-        scene = self._backdrop[self._paths.shot(index)]
-        canvas[self._frame] = self._camera.look(scene, index)
-        boxes = self._everything(index)
+        scene = self._background[self._paths.shot(index)]
+        canvas[self._frame] = self._camera.view(scene, index)
+        boxes = self._all_boxes(index)
         for number in self._in_view(boxes):
             sprite = self._sprites[number]
             window, matrix = self._window(boxes[number], sprite)
@@ -337,7 +219,7 @@ class SyntheticVideo:
 
     def _truth(self, index: int) -> tuple[FloatArray, FloatArray]:
         """(K, 4) clipped boxes and (K,) visible fractions of all objects, seen or not."""
-        boxes = self._everything(index)
+        boxes = self._all_boxes(index)
         visible = np.zeros(len(boxes), np.float32)
         uncovered = np.zeros(self._canvas, np.float32)
         uncovered[self._frame] = 1
@@ -351,7 +233,7 @@ class SyntheticVideo:
         count = len(self._paths.sizes)
         return self._clipped(boxes[:count]), visible[:count]
 
-    def _everything(self, index: int) -> Floats:
+    def _all_boxes(self, index: int) -> Floats:
         """(K + walls, 4) xyxy in pixels of the frame, in it or not, from back to front."""
         scene = np.concatenate([self._paths.boxes(index), self._walls])
         return self._camera.boxes(scene, index)
@@ -391,3 +273,118 @@ class SyntheticVideo:
             rng.uniform(0.1, settings.max_false_score, count),
             rng.integers(len(SHAPES), size=count),
         )
+
+
+class Paths:
+    """Each coordinate swings about a middle, for ever.
+
+    Unless set otherwise, two of three objects swing out of the frame on both sides, and stay away
+    for 1 to 2 s. Objects of a higher number are nearer: larger, lower in the frame and in front.
+    """
+
+    def __init__(self, settings: SyntheticSettings) -> None:
+        self._num_frames, self._num_shots = settings.num_frames, settings.num_shots
+        self._frame_rate = settings.frame_rate
+        count, width, height = settings.num_objects, settings.width, settings.height
+        numbers = np.arange(count)
+        own = _draws(settings, (), 10)  # (10, K)
+        paths = numbers - numbers % 2 if settings.relay else numbers  # whose path each one has
+        draw = own[:, paths]
+        near = (paths + 0.5) / max(count, 1) * settings.depth + 0.5 * (1 - settings.depth)
+        self.appearances: IntArray = numbers % (settings.num_appearances or max(count, 1))
+        self.labels: IntArray = self.appearances // 2 % len(SHAPES)  # pairs also share their colour
+        room = min(1.0, (7 / max(count, 1)) ** 0.5)  # more than 7 cover no more of the frame
+        heights = height * (0.24 + 0.2 * near) * (0.9 + 0.2 * draw[0]) * room * settings.size
+        aspects = np.array([ASPECTS[shape] for shape in SHAPES])[self.labels]
+        # (K, 2) width and height at the largest, whole pixels
+        self.sizes: Floats = np.stack([heights * aspects, heights], axis=1).round()
+        every = settings.stay_every or count + 1
+        leaves = paths % every != every - 1
+        period = (np.where(leaves, 8, 5) + 3 * draw[1]) / settings.pace
+        absence = settings.min_absence + (settings.max_absence - settings.min_absence) * draw[2]
+        beyond = (width + self.sizes[:, 0]) / 2 / np.cos(np.pi * absence / period)
+        reach = np.where(leaves, beyond, width * (0.2 + 0.15 * draw[3]))
+        # (3, K): the middle of the lower edge in pixels, then the scale
+        self._middles = np.stack(np.broadcast_arrays(width / 2, height * (0.5 + 0.44 * near), 0.86))
+        self._reaches = np.stack(np.broadcast_arrays(reach, height * (0.02 + 0.05 * draw[4]), 0.14))
+        self._periods = np.stack([period, 3 + 3 * draw[5], 6 + 4 * draw[6]])  # seconds
+        # Turns, (3, K) for each shot.
+        shots = range(1, settings.num_shots)
+        self._phases = [draw[7:10], *(_draws(settings, (shot,), 3)[:, paths] for shot in shots)]
+        if settings.relay:
+            sooner, later = _RELAY_GAP
+            lead = (absence - sooner - (later - sooner) * own[7]) / period
+            for phases in self._phases:
+                phases[0] += np.where(paths == numbers, 0, lead)
+
+    def shot(self, index: int) -> int:
+        """Which part of the video, between cuts, a frame belongs to."""
+        return min(index * self._num_shots // max(self._num_frames, 1), self._num_shots - 1)
+
+    def boxes(self, index: int) -> Floats:
+        """(K, 4) xyxy in pixels of the scene, in the frame or not."""
+        phases = self._phases[self.shot(index)]
+        turns = float(index / self._frame_rate) / self._periods + phases
+        x, y, scale = self._middles + self._reaches * np.sin(2 * np.pi * turns)
+        sizes = self.sizes * (np.round(scale / SCALE_STEP) * SCALE_STEP)[:, None]
+        corners = np.stack([x, y], axis=1) - sizes * (0.5, 1)
+        corners = np.round(corners / PIXEL_STEP) * PIXEL_STEP
+        return np.concatenate([corners, corners + sizes], axis=1)
+
+
+class Camera:
+    """Sees a part of the scene of the size of the frame, or more of it when zoomed out."""
+
+    def __init__(self, settings: SyntheticSettings) -> None:
+        self._settings = settings
+        across = settings.pan * settings.width
+        self._reach = np.array([across, _PAN_DOWN * across])
+        self._phases = np.random.default_rng((settings.seed, CAMERA)).random(7)  # turns
+        size = np.array([settings.width, settings.height])
+        wider = (1 / (1 - settings.zoom) - 1) * size / 2
+        moves = self._reach + 2 * settings.shake + wider
+        # Pixels of scene to the left and right, above and below of the frame at rest.
+        self.room = tuple(math.ceil(side) + 1 if side else 0 for side in moves)
+
+    def pose(self, index: int) -> tuple[float, Floats]:
+        """The scale, at most 1, and the point of the scene at the left upper corner, (2,)."""
+        settings, phases = self._settings, self._phases
+        if not any(self.room):
+            return 1.0, np.zeros(2)
+        time = float(index / settings.frame_rate)
+        swing = np.sin(2 * np.pi * (time / np.array(_PAN_SECONDS) + phases[:2]))
+        turns = time * np.array(_SHAKE_RATES) + phases[2:6].reshape(2, 2)
+        tremble = np.sin(2 * np.pi * turns).sum(axis=0)
+        away = (1 - math.cos(2 * math.pi * (time / _ZOOM_SECONDS + phases[6]))) / 2
+        scale = round((1 - settings.zoom * away) / SCALE_STEP) * SCALE_STEP
+        size = np.array([settings.width, settings.height])
+        middle = size / 2 + self._reach * swing + settings.shake * tremble
+        corner = middle - size / 2 / scale
+        return scale, np.round(corner / PIXEL_STEP) * PIXEL_STEP
+
+    def boxes(self, boxes: Floats, index: int) -> Floats:
+        """(N, 4) boxes of the scene as they are in the frame."""
+        scale, corner = self.pose(index)
+        corners = np.round((boxes[:, :2] - corner) * scale / PIXEL_STEP) * PIXEL_STEP
+        return np.concatenate([corners, corners + (boxes[:, 2:] - boxes[:, :2]) * scale], axis=1)
+
+    def view(self, scene: Image, index: int) -> Image:
+        """(H, W, 3) what is seen of an image of the scene, which has `room` around the frame."""
+        if not any(self.room):
+            return scene
+        scale, corner = self.pose(index)
+        # Pixels are at their centres.
+        offset = (0.5 - np.array(self.room) - corner) * scale - 0.5
+        matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+        size = (self._settings.width, self._settings.height)
+        return np.asarray(cv2.warpAffine(scene, matrix, size), np.uint8)
+
+
+def _draws(settings: SyntheticSettings, part: tuple[int, ...], count: int) -> Floats:
+    """(count, K) random numbers from 0 to 1; an object's do not depend on how many there are."""
+    rows = [
+        np.random.default_rng((settings.seed, PATHS, number, *part)).random(count)
+        for number in range(settings.num_objects)
+    ]
+    draws: Floats = np.reshape(rows, (settings.num_objects, count)).T
+    return draws

@@ -27,30 +27,9 @@ from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
 
-
-def exact(number: Rational) -> Fraction:
-    """A rational number of FFmpeg as one to calculate with: PyAV 19 made it a type of its own."""
-    return Fraction(int(number.numerator), int(number.denominator))
-
-
-def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
-    """When the video starts on the clock of its own packets, in seconds.
-
-    That is the start of its first stream, as players count it, rounded down to a whole `tick` (the
-    time base of the pictures) so that times from there stay whole ticks. Pictures and sound both
-    count from here, which is what keeps them together.
-    """
-    starts = [
-        stream.start_time * exact(stream.time_base)
-        for stream in (*container.streams.video, *container.streams.audio)
-        if stream.start_time is not None and stream.time_base is not None
-    ]
-    return min(starts, default=Fraction(0)) // tick * tick
-
-
 log = logging.getLogger(__name__)
 
-_USUAL_GAP = Fraction(1, 2)  # seconds by which sound may outlast pictures
+_MAX_GAP = Fraction(1, 2)  # seconds by which sound may outlast pictures
 _UNREADABLE = "check that it plays in a video player; if it does, convert it to mp4 (H.264)"
 
 
@@ -91,13 +70,13 @@ class VideoFile:
     def chosen(self, wanted: Wanted) -> Iterator[Frame]:
         """Those of all frames that are wanted; of the others no images are made."""
         tick = self._info.time_base
-        usual_ticks = max(1, round(1 / (self._info.frame_rate * tick)))
+        default_ticks = max(1, round(1 / (self._info.frame_rate * tick)))
         with _opened(self._path) as (container, stream):
             zero = time_zero(container, tick) // tick
-            ticks = -usual_ticks  # of the frame before
+            ticks = -default_ticks  # of the frame before
             for index, picture in enumerate(decoded(self._path, container, stream)):
                 if picture.pts is None:
-                    ticks += usual_ticks
+                    ticks += default_ticks
                 else:
                     ticks = max(ticks + 1, picture.pts - zero, 0)
                 if wanted(index, ticks * tick):
@@ -139,25 +118,6 @@ class Upright:
             src_color_range=picture.color_range,  # the matrix is the frame's own already
         )
         return np.ascontiguousarray(np.rot90(image, self._quarter_turns))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    try:
-        # A relative "12:30.mp4" would name a protocol, 12.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
-    except FFmpegError as error:
-        if path.is_file() and not path.stat().st_size:
-            raise SourceError(
-                f"{path} is empty", fix="give a video; was it copied whole?"
-            ) from None
-        raise SourceError(
-            f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
-        ) from error
-    with container:
-        if container.format.name == "tty":  # FFmpeg paints the letters of a .txt into pictures
-            raise SourceError(f"{path} is a text file, not a video", fix=_UNREADABLE)
-        yield container, picture_stream(path, container)
 
 
 def picture_stream(path: Path | str, container: InputContainer) -> VideoStream:
@@ -204,9 +164,54 @@ def decoded(
         log.warning("%s: damaged packets skipped: %d", path, num_damaged)
     if breaks_off:
         log.warning("%s is cut short: frame %d is the last that could be read", path, num_read - 1)
-    elif (stated := _stated_end(container, stream)) > end + _USUAL_GAP:
+    elif (stated := _stated_end(container, stream)) > end + _MAX_GAP:
         message = "%s lasts %.1f s by its header, but frame %d at %.1f s is its last picture"
         log.warning(message, path, stated, num_read - 1, end)
+
+
+def frame_rate_of(stream: VideoStream) -> Fraction:
+    """Frames per second, as far as a stream tells; else 30."""
+    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    return next((exact(rate) for rate in rates if rate and exact(rate) > 0), DEFAULT_FRAME_RATE)
+
+
+def exact(number: Rational) -> Fraction:
+    """A rational number of FFmpeg as one to calculate with: PyAV 19 made it a type of its own."""
+    return Fraction(int(number.numerator), int(number.denominator))
+
+
+def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
+    """When the video starts on the clock of its own packets, in seconds.
+
+    That is the start of its first stream, as players count it, rounded down to a whole `tick` (the
+    time base of the pictures) so that times from there stay whole ticks. Pictures and sound both
+    count from here, which is what keeps them together.
+    """
+    starts = [
+        stream.start_time * exact(stream.time_base)
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None and stream.time_base is not None
+    ]
+    return min(starts, default=Fraction(0)) // tick * tick
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        # A relative "12:30.mp4" would name a protocol, 12.
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    except FFmpegError as error:
+        if path.is_file() and not path.stat().st_size:
+            raise SourceError(
+                f"{path} is empty", fix="give a video; was it copied whole?"
+            ) from None
+        raise SourceError(
+            f"{path} cannot be read as a video: {error.strerror}", fix=_UNREADABLE
+        ) from error
+    with container:
+        if container.format.name == "tty":  # FFmpeg paints the letters of a .txt into pictures
+            raise SourceError(f"{path} is a text file, not a video", fix=_UNREADABLE)
+        yield container, picture_stream(path, container)
 
 
 def _packets(
@@ -232,12 +237,6 @@ def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction:
     if stream.duration is not None and stream.time_base is not None:
         return ((stream.start_time or 0) + stream.duration) * exact(stream.time_base)
     return Fraction(container.duration or 0, av.time_base)
-
-
-def frame_rate_of(stream: VideoStream) -> Fraction:
-    """Frames per second, as far as a stream tells; else 30."""
-    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    return next((exact(rate) for rate in rates if rate and exact(rate) > 0), DEFAULT_FRAME_RATE)
 
 
 def _expected_frames(

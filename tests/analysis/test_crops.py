@@ -1,6 +1,6 @@
 import numpy as np
 
-from masa_cli.analysis.crops import ViewSettings, best_views, crop_box
+from masa_cli.analysis.crops import CropSettings, best_views, crop_box
 from tests.analysis.tables import table
 
 SIZE = (200, 100)
@@ -8,7 +8,7 @@ SIZE = (200, 100)
 
 def chosen(rows, **settings):
     found = table(rows)
-    views = best_views(found, SIZE, ViewSettings(**settings))
+    views = best_views(found, SIZE, CropSettings(**settings))
     return [(int(found.frames[row]), int(found.tracks.ids[row])) for row in views]
 
 

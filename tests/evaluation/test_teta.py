@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masa_cli.evaluation.tao import teta_videos
+from masa_cli.evaluation.tao_metrics import teta_videos
 from masa_cli.evaluation.teta import (
     ALPHAS,
     ClassCounts,

@@ -156,7 +156,7 @@ def test_the_number_of_processors_changes_no_byte(tmp_path: Path):
 def test_what_was_in_memory_before_changes_no_byte(tmp_path: Path):
     """Code of x264 that reads past its rows would see other values (glibc fills them in)."""
     code = (
-        "import sys; from pathlib import Path; from tests.formats import test_video as t;"
+        "import sys; from pathlib import Path; from tests.render import test_video as t;"
         "t.write(Path(sys.argv[1]), t.noisy(60, 64, 48), t.info_of(64, 48))"
     )
     contents = set()

@@ -90,7 +90,7 @@ def test_a_frame_rate_has_a_denominator_that_videos_can_count_in(tmp_path: Path)
         assert info.frame_rate == 1 / info.time_base == Fraction(30000, 1001)
 
 
-def test_a_seqinfo_that_is_silent_leaves_the_usual_frame_rate(tmp_path: Path):
+def test_a_seqinfo_that_is_silent_leaves_the_default_frame_rate(tmp_path: Path):
     folder = folder_of(tmp_path, ["1.jpg"])
     (folder / "seqinfo.ini").write_text("[Sequence]\nname=x\n")
     assert ImageFolder(folder).info.frame_rate == 30

@@ -19,7 +19,7 @@ def truth_of(name, seed=SEED):
     video = scenario(name, seed)
     indices = range(video.info.num_frames)
     count = len(video._paths.sizes)
-    boxes = np.array([video._everything(index)[:count] for index in indices])
+    boxes = np.array([video._all_boxes(index)[:count] for index in indices])
     return boxes, np.array([video._truth(index)[1] for index in indices])
 
 
@@ -59,7 +59,7 @@ def test_seeds_decide_everything(name):
     np.testing.assert_array_equal(picture(first, index), picture(again, index))
     np.testing.assert_array_equal(first.detections(index).boxes, again.detections(index).boxes)
     assert (picture(first, index) != picture(other, index)).mean() > 0.5
-    assert not np.array_equal(first._everything(index), other._everything(index))
+    assert not np.array_equal(first._all_boxes(index), other._all_boxes(index))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -207,7 +207,7 @@ def test_at_an_edge_one_enters_when_and_where_another_has_left(seed):
 
 def test_a_relay_is_run_by_objects_of_other_looks():
     paths = scenario("edge-births", SEED)._paths
-    assert len(set(paths.looks)) == 8
+    assert len(set(paths.appearances)) == 8
     np.testing.assert_array_equal(paths.sizes[::2], paths.sizes[1::2])
 
 

@@ -17,7 +17,7 @@ from masa_cli.structures import BoolArray, Image
 
 DEFAULT = SyntheticSettings()
 NOISELESS = SyntheticSettings(
-    min_visible=0.25, miss_rate=0, hidden_miss_rate=0, jitter=0, score_noise=0, false_positives=0
+    min_visible=0.25, miss_rate=0, occluded_miss_rate=0, jitter=0, score_noise=0, false_positives=0
 )
 # Frame 100 of the default, as it was when first rendered.
 RECORDED_IDS = [1, 3, 4, 5, 6, 7]
@@ -110,7 +110,7 @@ def test_truth_boxes_are_the_pixels_of_the_objects(video: SyntheticVideo, index:
 def test_objects_are_painted_at_fractions_of_a_pixel(video: SyntheticVideo):
     block = video.classes.index("block")
     white = copy(video)
-    white._backdrop = video._backdrop * 0
+    white._background = video._background * 0
     errors = []
     for index in range(0, 150, 4):
         truth = video.ground_truth(index)
@@ -219,7 +219,7 @@ def test_without_noise_detections_are_the_truth():
 
 def test_misses_are_as_rare_as_set_and_more_frequent_for_the_hidden():
     video = SyntheticVideo(
-        replace(NOISELESS, min_visible=0, miss_rate=0.1, hidden_miss_rate=0.6, seed=3)
+        replace(NOISELESS, min_visible=0, miss_rate=0.1, occluded_miss_rate=0.6, seed=3)
     )
     visible, found = [], []
     for index in range(0, 3000, 2):
@@ -235,7 +235,7 @@ def test_misses_are_as_rare_as_set_and_more_frequent_for_the_hidden():
 
 
 def test_false_positives_are_as_many_as_set_and_score_low():
-    blind = replace(DEFAULT, miss_rate=1, hidden_miss_rate=1, false_positives=0.3)
+    blind = replace(DEFAULT, miss_rate=1, occluded_miss_rate=1, false_positives=0.3)
     video = SyntheticVideo(blind)
     found = [video.detections(index) for index in range(1500)]
     # The number is Poisson: three standard deviations of its mean are 3 sqrt(0.3 / 1500).
@@ -345,7 +345,7 @@ def test_any_size_works(size):
         {"miss_rate": 1.1},
         {"false_positives": -0.1},
         {"max_false_score": 1.1},
-        {"num_looks": -1},
+        {"num_appearances": -1},
         {"num_shots": 0},
         {"pace": 0},
         {"zoom": 1},
@@ -373,8 +373,8 @@ def empty(video):
 
 def test_background_and_boxes_move_together():
     video = empty(SyntheticVideo(MOVING))
-    grain = np.random.default_rng(0).integers(256, size=video._backdrop[0].shape).astype(np.uint8)
-    video._backdrop = cv2.GaussianBlur(grain, (0, 0), 3)[None]  # the usual one is hazy
+    grain = np.random.default_rng(0).integers(256, size=video._background[0].shape).astype(np.uint8)
+    video._background = cv2.GaussianBlur(grain, (0, 0), 3)[None]  # the usual one is hazy
     corners = np.array([[100.0, 80], [540, 80], [100, 280], [540, 280]])  # of the scene
     points = np.concatenate([corners, corners], axis=1)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-6)
@@ -391,19 +391,19 @@ def test_background_and_boxes_move_together():
         np.testing.assert_allclose(moved, here, atol=0.06)  # positions are rounded to 1/32
         shifts.append(np.hypot(*(here - there).T).max())
     assert max(shifts) > 4
-    corners = [video._camera.place(index)[1] for index in range(200)]
+    corners = [video._camera.pose(index)[1] for index in range(200)]
     assert np.ptp(corners, axis=0)[0] > 200  # pixels that the view swings
 
 
 def test_zoom_changes_the_size_of_all():
     video = SyntheticVideo(MOVING)
-    scales = [video._camera.place(index)[0] for index in range(200)]
+    scales = [video._camera.pose(index)[0] for index in range(200)]
     assert min(scales) == pytest.approx(0.85, abs=0.005)
     assert max(scales) == pytest.approx(1, abs=0.005)
     for index in (10, 60):
         heights = [
             boxes[:, 3] - boxes[:, 1]
-            for boxes in (video._everything(index), video._paths.boxes(index))
+            for boxes in (video._all_boxes(index), video._paths.boxes(index))
         ]
         np.testing.assert_allclose(heights[0] / heights[1], scales[index])
 
@@ -415,7 +415,7 @@ def test_a_box_is_where_its_pixels_are():
     scene[room_y + 170 : room_y + 190, room_x + 300 : room_x + 340] = 255
     y, x = np.mgrid[:360, :640] + 0.5
     for index in range(0, 200, 9):
-        light = camera.look(scene, index)[..., 0] / 255
+        light = camera.view(scene, index)[..., 0] / 255
         box = camera.boxes(np.array([[300.0, 170, 340, 190]]), index)[0]
         centre = [(light * x).sum() / light.sum(), (light * y).sum() / light.sum()]
         # A hard edge is exact within (1 - scale) / 2, and so is the middle between two.
@@ -444,7 +444,7 @@ def test_a_camera_at_rest_shows_the_scene_as_it_is():
     boxes = np.array([[-3.5, 7.25, 20.0, 31.03125]])
     assert camera.room == (0, 0)
     for index in (0, 77):
-        np.testing.assert_array_equal(camera.look(scene, index), scene)
+        np.testing.assert_array_equal(camera.view(scene, index), scene)
         np.testing.assert_array_equal(camera.boxes(boxes, index), boxes)
 
 

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.evaluation.bdd import COUNTS, METRICS, evaluate
+from masa_cli.evaluation.bdd_metrics import COUNTS, METRICS, evaluate
 from masa_cli.formats.bdd import CLASSES
 
 pytest.importorskip("motmetrics", reason="pip install 'masa[eval]'")

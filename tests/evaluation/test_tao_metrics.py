@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.evaluation.tao import (
+from masa_cli.evaluation.tao_metrics import (
     METRICS,
     THRESHOLDS,
     evaluate,
