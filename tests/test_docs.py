@@ -139,7 +139,6 @@ def test_each_option_has_a_help_text(name):
 
 
 def test_choices_of_options_are_the_names_of_the_tables():
-    assert set(get_args(options.AssociationName)) == set(TRACKERS)
     assert set(get_args(options.PreprocessingName)) == set(PREPROCESSINGS)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from masa_cli import formats
 from masa_cli.cli import options
-from masa_cli.cli.values import choice
+from masa_cli.cli.values import choice, or_auto
 from masa_cli.errors import UsageError
 
 Tracks = Annotated[
@@ -34,7 +34,7 @@ From = Annotated[
         "--from",
         help="Format of the tracks, if it is not recognised: "
         f"{', '.join(formats.readable_names())}.",
-        **choice(formats.readable_names),
+        **choice(or_auto(formats.readable_names)),
     ),
 ]
 To = Annotated[
@@ -42,7 +42,7 @@ To = Annotated[
     typer.Option(
         "--to",
         help=f"Format to write, if the name is another: {', '.join(formats.writable_names())}.",
-        **choice(formats.writable_names),
+        **choice(or_auto(formats.writable_names)),
     ),
 ]
 Video = Annotated[

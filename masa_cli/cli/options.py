@@ -23,10 +23,10 @@ from masa_cli.cli.command import (
     further,
     option,
 )
-from masa_cli.cli.values import choice
+from masa_cli.cli.values import choice, or_auto
 from masa_cli.formats import detections
+from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, TRACKERS, list_trackers
 
-AssociationName = Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd", "motion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
 PreprocessingName = Literal["demo", "tao", "bdd"]
@@ -59,7 +59,7 @@ DetsFormat = Annotated[
         INPUT,
         "--dets-format",
         help=f"Format of the detections, if it is not recognised: {', '.join(detections.names())}.",
-        **choice(detections.names),
+        **choice(or_auto(detections.names)),
     ),
 ]
 DetsImages = Annotated[
@@ -235,22 +235,13 @@ ImageSide = Annotated[
 # Identity.
 
 Association = Annotated[
-    AssociationName | None,
+    str | None,
     option(
         IDENTITY,
         "--association",
-        help="How boxes are joined over time: by motion and appearance together; by appearance "
-        "alone, with MASA's own settings for its demo, for TAO, for BDD; or by motion alone (no "
-        "images needed).",
-        show_default="hybrid, or motion without images",
-    ),
-]
-AppearanceAssociation = Annotated[
-    Literal["hybrid", "masa-demo", "masa-benchmark", "masa-bdd"],
-    option(
-        IDENTITY,
-        "--association",
-        help="By motion and appearance together, or by appearance with MASA's own settings.",
+        help=f"How boxes are joined over time. {list_trackers()}.",
+        show_default=f"{DEFAULT}, or {DEFAULT_WITHOUT_IMAGES} without images",
+        **choice(lambda: list(TRACKERS), "association"),
     ),
 ]
 Adapter = Annotated[

@@ -10,6 +10,8 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
+from masa_cli.cli.values import choice
+from masa_cli.tracking import DEFAULT, TRACKERS
 
 EmbeddingsFile = Annotated[
     Path,
@@ -24,9 +26,12 @@ Video = Annotated[
     ),
 ]
 Association = Annotated[
-    options.AssociationName,
+    str,
     typer.Option(
-        "--association", "--preset", help="How boxes are joined over time, as in masa track."
+        "--association",
+        "--preset",
+        help="How boxes are joined over time, as in masa track.",
+        **choice(lambda: list(TRACKERS), "association"),
     ),
 ]
 Output = Annotated[
@@ -44,7 +49,7 @@ def retrack(
     embeddings: EmbeddingsFile,
     source: Video = None,
     output: Output = None,
-    association: Association = "hybrid",
+    association: Association = DEFAULT,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     relink: options.Refine = True,
     clean_up: options.CleanUp = False,

@@ -78,7 +78,7 @@ def segment_track(
     output: options.Output = None,
     weights_dir: options.WeightsDir = None,
     imgsz: options.ImageSide = None,
-    association: options.AppearanceAssociation = "hybrid",
+    association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     relink: options.Refine = True,
     clean_up: options.CleanUp = False,

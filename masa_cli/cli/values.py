@@ -24,24 +24,26 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def choice(names: Callable[[], Sequence[str]]) -> dict[str, Any]:
-    """What makes an option take "auto" or one of some formats, looked up when it is used."""
+def choice(names: Callable[[], Sequence[str]], what: str = "format") -> dict[str, Any]:
+    """What makes an option take one of the names of a table, looked up when it is used."""
 
-    def known() -> tuple[str, ...]:
-        return (AUTO, *names())
-
-    def check(param: typer.CallbackParam, value: str) -> str:
-        if value not in known():
+    def check(param: typer.CallbackParam, value: str | None) -> str | None:
+        if value is not None and value not in names():
             raise UsageError(
-                f'{param.opts[0]}: unknown format "{value}"',
-                fix=f"use one of: {', '.join(known())}",
+                f'{param.opts[0]}: unknown {what} "{value}"',
+                fix=f"use one of: {', '.join(names())}",
             )
         return value
 
     def complete(incomplete: str) -> list[str]:
-        return [name for name in known() if name.startswith(incomplete)]
+        return [name for name in names() if name.startswith(incomplete)]
 
-    return {"metavar": "FORMAT", "callback": check, "autocompletion": complete}
+    return {"metavar": what.upper(), "callback": check, "autocompletion": complete}
+
+
+def or_auto(names: Callable[[], Sequence[str]]) -> Callable[[], Sequence[str]]:
+    """These names, and "auto" before them."""
+    return lambda: (AUTO, *names())
 
 
 def parse_ids(text: str) -> tuple[int, ...]:

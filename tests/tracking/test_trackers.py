@@ -1,12 +1,22 @@
 """The names of the command line and the settings they stand for."""
 
-import pytest
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import masa_cli
+from masa_cli.cli.app import app
 from masa_cli.errors import SettingsError
 from masa_cli.formats.embeddings import defaults_as_fact, defaults_in
-from masa_cli.tracking import build_tracker
+from masa_cli.formats.jsonl import TracksReader
+from masa_cli.structures import EndedTracklets, FrameTracks
+from masa_cli.tracking import TRACKERS, TrackerRow, build_tracker, list_trackers
 from masa_cli.tracking.masa import PRESETS, MasaTracker
 from masa_cli.tracking.motion import MotionTracker
+from tests.clips import write_clip
 
 
 def test_every_preset_builds_its_tracker():
@@ -60,3 +70,50 @@ def test_what_is_no_changes_is_passed_over():
     assert defaults_in({}) == {}
     for text in ("", "[1]", '{"hybrid": 3}', "{"):
         assert defaults_in({name: text}) == {}
+
+
+class EveryBoxAnew:
+    """A toy: every box of every frame is another object."""
+
+    uses_camera_motion = False
+
+    def __init__(self, settings, temperature):
+        self.first = settings.first
+        self.count = 0
+
+    def update(self, observation):
+        found = observation.detections
+        ids = self.first + self.count + np.arange(len(found))
+        self.count += len(found)
+        return FrameTracks(observation.index, observation.time, found.named(ids))
+
+    def finish(self):
+        return EndedTracklets.none()
+
+    def state(self):
+        return {"count": np.array(self.count)}
+
+    def restore(self, state):
+        self.count = int(state["count"])
+
+
+@dataclass(frozen=True)
+class ToySettings:
+    first: int = 1
+
+
+def test_a_row_is_all_that_a_tracker_needs(tmp_path, monkeypatch):
+    """From the command line, by its name and settings, in the help and in errors, and in Python."""
+    row = TrackerRow("a toy", ToySettings, EveryBoxAnew, needs_embeddings=False)
+    monkeypatch.setitem(TRACKERS, "toy", row)
+    video, dets = write_clip(tmp_path, 5)
+    monkeypatch.chdir(tmp_path)
+    command = ["track", str(video), "--dets", str(dets), "--no-video", "-o", "out"]
+    result = CliRunner().invoke(app, [*command, "--association", "toy", "--set", "first=5"])
+    assert result.exit_code == 0, result.stderr
+    ids = [frame.tracks.ids.tolist() for frame in TracksReader(Path("out/tracks.jsonl"))]
+    assert ids == [[5, 6], [7, 8], [9, 10], [11, 12], [13, 14]]
+    assert "toy: a toy" in list_trackers()
+    wrong = CliRunner().invoke(app, [*command, "--association", "sort"])
+    assert (wrong.exit_code, "motion, toy" in wrong.stderr) == (2, True)
+    assert len(list(masa_cli.track(video, dets=dets, association="toy"))) == 5
