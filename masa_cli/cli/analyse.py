@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from masa_cli.cli import options
+from masa_cli.cli.render import VideoOrFolder
 from masa_cli.cli.values import Fps, TracksFile, times_of
 from masa_cli.errors import UsageError
 
@@ -282,20 +283,17 @@ def _show_counts(rows: list[tuple[str, str, int, int]], output: Path | None) -> 
         show(str(output))
 
 
-VideoOrFolder = Annotated[
-    Path, typer.Argument(help="The video file or folder of images.", show_default=False)
-]
 CropsFolder = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Folder for the pictures (default: crops, beside the tracks).",
+        help="Folder for the crops (default: crops, beside the tracks).",
         show_default=False,
     ),
 ]
 PerTrack = Annotated[
-    int, typer.Option("--per-track", min=1, help="At most so many views of each track.")
+    int, typer.Option("--per-track", min=1, help="At most so many crops of each track.")
 ]
 MinSide = Annotated[
     float, typer.Option("--min-side", min=1, help="Leave out boxes of a shorter side, pixels.")
@@ -320,9 +318,10 @@ def crops(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Cut the best views of each track out of the video, as <id>/<frame>.jpg and crops.csv.
+    """Cut the best crops of each track out of the video, as <id>/<frame>.jpg and crops.csv.
 
-    Large, whole, unhidden and surely found ones are preferred, spread over the life of the track.
+    Large, untruncated, unoccluded and confident boxes are preferred, spread over the life of the
+    track.
     """
     from masa_cli.analysis.crops import CropSettings, write_crops
     from masa_cli.cli.console import messages, run_and_report

@@ -1,6 +1,7 @@
-"""Everything in a frame: the adapter's boxes against Segment Anything's grid of points.
+"""Class-agnostic masks of a frame: the adapter's boxes against Segment Anything's grid of points.
 
-    python tests/benchmarks/everything.py IMAGE [--threads 1] [--objects 50 100] [--weights FILE]
+    python tests/benchmarks/class_agnostic.py IMAGE [--threads 1] [--objects 50 100] \\
+        [--weights FILE]
 
 Both start from one pass of the encoder; what is timed is all that comes after it, until there are
 masks as run lengths. Without weights there is noise in their place: the time of neck, fusion,
