@@ -123,9 +123,7 @@ def _tracked(job: TrackJob) -> Generator[TrackedFrame, None, None]:
     from masa_cli.progress import RunProgress
 
     for frame, tracks in live_frames(job, RunProgress()):
-        yield TrackedFrame(
-            frame.index, float(frame.time), frame.image, tracks, job.detector.classes
-        )
+        yield TrackedFrame(frame.index, float(frame.time), frame.image, tracks, job.classes)
 
 
 class OnlineTracker:

@@ -106,7 +106,7 @@ def frames_of(masks: Iterable[Mask]) -> FloatArray:
     return boxes
 
 
-def tightened(tracks: Tracks) -> Tracks:
+def fit_boxes(tracks: Tracks) -> Tracks:
     """The same tracks with boxes around their masks; boxes without a mask stay."""
     rows, boxes = tracks.has_mask, tracks.boxes.copy()
     boxes[rows] = frames_of(tracks.masks[rows])

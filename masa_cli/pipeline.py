@@ -28,7 +28,7 @@ import numpy as np
 from masa_cli.detectors import Detector
 from masa_cli.errors import Interrupted
 from masa_cli.progress import RunProgress
-from masa_cli.segmenters import Outliner
+from masa_cli.segmenters import TrackSegmenter
 from masa_cli.sources import Source
 from masa_cli.sources.prefetch import prefetch
 from masa_cli.structures import (
@@ -150,16 +150,16 @@ def associate(
 
 
 def add_masks(
-    tracked: TrackedFrames, outliner: Outliner, *, progress: RunProgress
+    tracked: TrackedFrames, track_segmenter: TrackSegmenter, *, progress: RunProgress
 ) -> TrackedFrames:
     """The same with masks for all boxes, those that may turn out to be a track among them."""
     with closing(tracked):
         for frame, found in tracked:
             with progress.stage("segment"):
-                tracks = outliner.outline(frame, found.tracks)
+                tracks = track_segmenter.segment(frame, found.tracks)
                 record = found.record
                 if record:
-                    tentative = outliner.outline(frame, record.tentative)
+                    tentative = track_segmenter.segment(frame, record.tentative)
                     record = replace(record, tentative=tentative)
             yield frame, FrameTracks(found.index, found.time, tracks, record)
 

@@ -7,13 +7,13 @@ from masa_cli.masks import (
     as_array,
     carried,
     first_bad,
+    fit_boxes,
     frames_of,
     id_map,
     mask_fields,
     pack,
     read_masks,
     run_lengths,
-    tightened,
     unpack,
     without_overlaps,
 )
@@ -101,8 +101,8 @@ def test_areas_and_frames():
     assert frames_of([]).shape == (0, 4)
 
 
-def test_boxes_are_tightened_to_masks_where_there_are_any():
-    tracks = tightened(tracks_of(square_array(7, 3, 12, 9), None))
+def test_boxes_are_fitted_to_masks_where_there_are_any():
+    tracks = fit_boxes(tracks_of(square_array(7, 3, 12, 9), None))
     assert tracks.boxes.tolist() == [[7, 3, 12, 9], [0, 0, 30, 20]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,7 @@ def retrack(
     output: Output = None,
     association: Association = DEFAULT,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
-    relink: options.Refine = True,
+    refine: options.Refine = True,
     clean_up: options.CleanUp = False,
     min_track_length: box_options.MinTrackLength = 1,
     mot: options.Mot = True,
@@ -80,6 +81,6 @@ def retrack(
     from masa_cli.jobs.plan import Options, plan_job
 
     with messages(quiet=quiet or json):
-        job = plan_job(Options.of(asked))
+        job = plan_job(Options.of(asked, command=sys.argv))
         work = work_for(job, overwrite=overwrite, resume=resume)
-        run_and_report(work, job.source.info.num_frames, quiet=quiet, json=json)
+        run_and_report(work, job.input.source.info.num_frames, quiet=quiet, json=json)

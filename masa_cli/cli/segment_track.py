@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 import typer
@@ -73,14 +74,14 @@ def segment_track(
     max_overlap: MaxOverlap = None,
     min_area: MinArea = 0,
     min_track_length: box_options.MinTrackLength = 1,
-    tighten: options.FitBoxes = False,
+    fit_boxes: options.FitBoxes = False,
     masks_png: options.MasksPng = False,
     output: options.Output = None,
     weights_dir: options.WeightsDir = None,
     imgsz: options.ImageSide = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
-    relink: options.Refine = True,
+    refine: options.Refine = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
     mot: options.Mot = True,
@@ -115,6 +116,6 @@ def segment_track(
     from masa_cli.jobs.plan import Options, plan_job
 
     with messages(quiet=quiet or json):
-        job = plan_job(Options.of(asked, class_agnostic=True))
+        job = plan_job(Options.of(asked, class_agnostic=True, command=sys.argv))
         work = work_for(job, overwrite=overwrite, resume=resume)
-        run_and_report(work, job.source.info.num_frames, quiet=quiet, json=json)
+        run_and_report(work, job.input.source.info.num_frames, quiet=quiet, json=json)

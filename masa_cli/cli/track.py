@@ -41,16 +41,16 @@ def track(
     min_area: box_options.MinArea = 0.0,
     min_track_length: box_options.MinTrackLength = 1,
     adapter: options.Adapter = None,
-    preparation: options.Preprocessing = "demo",
+    preprocessing: options.Preprocessing = "demo",
     imgsz: options.ImageSide = None,
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     masks: options.Masks = False,
     segmenter: options.SegmenterName = None,
-    tighten: options.FitBoxes = False,
+    fit_boxes: options.FitBoxes = False,
     masks_png: options.MasksPng = False,
-    relink: options.Refine = True,
+    refine: options.Refine = True,
     clean_up: options.CleanUp = False,
     video: options.Video = True,
     mot: options.Mot = True,
@@ -117,14 +117,14 @@ def track(
         return
     with messages(quiet=quiet or json):
         source = locations[0] if locations else None
-        job = plan_job(Options.of(asked, source=source, jsonl=not no_jsonl))
+        job = plan_job(Options.of(asked, source=source, jsonl=not no_jsonl, command=sys.argv))
         work = work_for(
             job, lines_out=bool(jsonl), preview=preview, overwrite=overwrite, resume=resume
         )
-        num_frames = job.source.info.num_frames
+        num_frames = job.input.source.info.num_frames
         summary = run_and_report(work, num_frames, quiet=quiet or bool(jsonl), json=json)
-        if dets and job.table is not None:
-            warn_of_losses(dets, job.table, summary)
+        if dets and job.input.table is not None:
+            warn_of_losses(dets, job.input.table, summary)
 
 
 def work_for(
@@ -152,7 +152,7 @@ def work_for(
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
-    if not (lines_out or preview or is_live(job.source)):
+    if not (lines_out or preview or is_live(job.input.source)):
         return partial(run, job, overwrite=overwrite, resume=resume)
     if resume:
         raise SettingsError(
@@ -178,12 +178,10 @@ def _live_work(
         sinks: list[Sink] = []
         with ExitStack() as open_sinks:
             if lines_out:
-                sinks.append(
-                    LinesOut(sys.stdout.buffer, job.detector.classes, lambda: _leave(progress))
-                )
+                sinks.append(LinesOut(sys.stdout.buffer, job.classes, lambda: _leave(progress)))
             if preview:
-                annotator = Annotator(job.drawing)
-                window = Preview(annotator, job.detector.classes, progress)
+                annotator = Annotator(job.outputs.drawing)
+                window = Preview(annotator, job.classes, progress)
                 sinks.append(open_sinks.enter_context(window))
             return run_live(job, progress, more_sinks=tuple(sinks), overwrite=overwrite)
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from masa_cli.detectors import Detector
 from masa_cli.detectors.filter import FilteredDetector, Selection
-from masa_cli.jobs.job import TrackJob
+from masa_cli.jobs.job import Perception, TrackJob
 from masa_cli.pipeline import Embedder, NoEmbeddings
-from masa_cli.segmenters import Outliner
+from masa_cli.segmenters import TrackSegmenter
 from masa_cli.structures import State
-from masa_cli.tracking import find_tracker
 
 if TYPE_CHECKING:
     from masa_cli.models.adapter import Adapter, SharedNetworks
@@ -23,7 +22,7 @@ class Networks:
 
     detector: Detector
     embedder: Embedder
-    outliner: Outliner | None
+    track_segmenter: TrackSegmenter | None
 
 
 def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networks:
@@ -34,32 +33,35 @@ def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networ
     """
     from masa_cli.models.adapter import SharedNetworks
 
+    seen = job.perception
     shared = SharedNetworks(
-        device=job.device, precision=job.precision, preprocessing=job.preparation, side=job.side
+        device=seen.device,
+        precision=seen.precision,
+        preprocessing=seen.preprocessing,
+        side=seen.side,
     )
-    detector = job.detector.build(shared)
-    if job.selection != Selection():
-        detector = FilteredDetector(detector, job.selection)
-    segmenter = job.segmenter.build(shared) if job.segmenter else None
-    embedder = _embedder(job, shared)  # after all that may want more of its backbone
-    if embedder_state is not None and not isinstance(embedder, NoEmbeddings):
-        embedder.restore(embedder_state)
-    outlines = segmenter is not None or job.tightens
-    return Networks(
-        detector, embedder, Outliner(segmenter, tightens=job.tightens) if outlines else None
-    )
+    detector = seen.detector.build(shared)
+    if seen.selection != Selection():
+        detector = FilteredDetector(detector, seen.selection)
+    segmenter = seen.segmenter.build(shared) if seen.segmenter else None
+    # After all that may want more of its backbone.
+    embedder = _adapter(seen, shared, embedder_state) if job.uses_adapter else NoEmbeddings()
+    gives_masks = segmenter is not None or seen.fits_boxes
+    track_segmenter = TrackSegmenter(segmenter, fits_boxes=seen.fits_boxes) if gives_masks else None
+    return Networks(detector, embedder, track_segmenter)
 
 
-def _embedder(job: TrackJob, shared: SharedNetworks) -> Adapter | NoEmbeddings:
-    if not find_tracker(job.association).needs_embeddings:
-        return NoEmbeddings()
-    from masa_cli.models.adapter import build_adapter, resolve
+def _adapter(seen: Perception, shared: SharedNetworks, state: State | None) -> Adapter:
+    from masa_cli.models.adapter import build_adapter
 
-    name, weights = resolve(job.adapter, job.weights_dir)
-    return build_adapter(
+    name, weights = seen.find_adapter()
+    adapter = build_adapter(
         name,
         weights=weights,
         pyramid=shared.described(name, weights),
-        device=job.device,
-        precision=job.precision,
+        device=seen.device,
+        precision=seen.precision,
     )
+    if state is not None:
+        adapter.restore(state)
+    return adapter

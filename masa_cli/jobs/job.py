@@ -1,4 +1,7 @@
-"""A tracking job in its settings: what to track, how, and where the results go."""
+"""A tracking job as data, in four parts: input, perception, association, outputs.
+
+`TrackJob.check` tells what cannot work before anything heavy is loaded.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ from masa_cli.render.annotator import DrawingSettings
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.settings import with_changes
 from masa_cli.sources import Source
-from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, build_tracker, find_tracker
+from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, Tracker, build_tracker, find_tracker
 from masa_cli.tracking.linking import LinkingSettings
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
-    """The files of one run in one folder.
+class Outputs:
+    """The files of one run in one folder, and what they show.
 
     Attributes:
         folder: holds them all.
@@ -39,6 +42,9 @@ class Results:
         wants_embeddings: `embeddings.masa`.
         wants_id_maps: a picture of identities for each frame, in `<stem>.masks`.
         also: names of further formats, written to `<stem>.<ending of the format>`.
+        mot_classes: whether column 8 of the MOT file tells the class.
+        drawing: what the annotated video shows.
+        command: as the user gave it, for `run.json`.
     """
 
     folder: Path
@@ -49,6 +55,9 @@ class Results:
     wants_embeddings: bool = False
     wants_id_maps: bool = False
     also: tuple[str, ...] = ()
+    mot_classes: bool = False
+    drawing: DrawingSettings = field(default_factory=DrawingSettings)
+    command: tuple[str, ...] = ()
 
     @property
     def video(self) -> Path:
@@ -80,13 +89,18 @@ class Results:
         return self.folder / f"{self.stem}.masks"
 
     @property
+    def record(self) -> Path:
+        """What the run was; beside results of whatever kind."""
+        return self.folder / "run.json"
+
+    @property
     def spool(self) -> Path:
         """Tracks as the first pass leaves them."""
         return self.folder / "tracks.jsonl.part"
 
     @property
     def finished(self) -> Path:
-        """Tracks after a second look or a clean-up, until they take the place of the spool."""
+        """Tracks after offline refinement, until they take the place of the spool."""
         return self.folder / "tracks.finished.jsonl"
 
     @property
@@ -124,8 +138,9 @@ class Results:
                 "no result is wanted",
                 fix="leave out one of the options --no-video, --no-mot, --no-jsonl",
             )
-        refuse_long_names(self.wanted())
-        refuse_inputs([*self.wanted(), self.spool], inputs)
+        files = [*self.wanted(), self.record]
+        refuse_long_names(files)
+        refuse_inputs([*files, self.spool], inputs)
         is_interrupted = self.resume_state.exists() or self.spool.exists()
         if is_interrupted and not (overwrite or resume):
             raise OutputError(
@@ -133,7 +148,7 @@ class Results:
                 fix="go on with --resume, or start again with --overwrite",
             )
         if not (overwrite or is_interrupted):
-            refuse_existing(self.wanted())
+            refuse_existing(files)
         make_folder(self.folder)
         if not resume:
             self.resume_state.unlink(missing_ok=True)  # of a spool that is about to be replaced
@@ -144,80 +159,109 @@ _OF_LINKING, _FORMER = "linking.", "relink."
 
 
 @dataclass(frozen=True, slots=True)
-class TrackJob:
-    """What to track, how, and where the results go.
+class TrackInput:
+    """What is tracked.
 
     Attributes:
-        source: frames, with pictures or without.
-        detector: what finds the boxes; it is loaded when all is checked.
-        results: files to write.
+        source: frames, with images or without.
         origin: file of the source, whose sound goes into the annotated video.
-        adapter: name of the embeddings' variant, or a file of published weights; motion alone
-            does not use it.
-        preparation: what frames are prepared like, a name in `variants.PREPROCESSINGS`.
-        side: pixels that the longer side of frames is fitted to before networks look at them; None:
-            as is usual for each.
-        association: name of the tracker's preset.
-        changes: "name=value" changes to the preset.
-        weights_dir: folder of weights, where the user named one.
-        device: auto, cpu, cuda or mps.
-        precision: float32, bfloat16 or float16.
-        batch_size: frames per forward pass.
-        drawing: what the annotated video shows.
-        segmenter: what finds masks, for boxes that have none; None: nothing does.
-        tightens: whether boxes are drawn closely around their masks.
-        refine: whether the whole video is refined offline, where the tracker allows it.
-        min_track_length: identities seen in fewer frames are left out.
-        clean_up: whether whole-video clean-up is wanted.
-        mot_classes: whether the MOT file's column 8 tells the class.
-        inputs: files and folders that are read, and must not be overwritten.
+        files: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
-        selection: which of the boxes are tracked at all.
-        recording: frames, boxes and embeddings that an earlier run kept, to associate them anew;
-            then no detector is asked, and `source` is for the second pass.
+        recording: observations that an earlier run kept, to associate them anew; then no network is
+            asked, and `source` is for the annotated video.
         table: the boxes, where all of those of a file are tracked.
     """
 
     source: Source
-    detector: DetectorRequest
-    results: Results
     origin: Path | None = None
-    adapter: str = "raw"
-    preparation: str = "demo"
-    side: int | None = None
-    association: str = "hybrid"
-    changes: tuple[str, ...] = ()
-    weights_dir: Path | None = None
-    device: str = "auto"
-    precision: str = "float32"
-    batch_size: int = 1
-    drawing: DrawingSettings = field(default_factory=DrawingSettings)
-    segmenter: SegmenterRequest | None = None
-    tightens: bool = False
-    refine: bool = True
-    min_track_length: int = 1
-    clean_up: bool = False
-    mot_classes: bool = False
-    inputs: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
-    selection: Selection = field(default_factory=Selection)
     recording: EmbeddingsReader | None = None
     table: DetectionTable | None = None
 
     @property
-    def has_pictures(self) -> bool:
+    def has_images(self) -> bool:
         """Whether the frames can be looked at."""
         return self.source.info.width > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Perception:
+    """How frames are seen: by a detector, an adapter and perhaps a segmenter.
+
+    Attributes:
+        detector: what finds the boxes; it is loaded when all is checked.
+        selection: which of the boxes are tracked at all.
+        adapter: name of the embeddings' variant, or a file of published weights; trackers that need
+            no embeddings do not use it.
+        weights_dir: folder of weights, where the user named one.
+        segmenter: what finds masks, for boxes that have none; None: nothing does.
+        fits_boxes: whether boxes are fitted to their masks.
+        preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
+        side: pixels that the longer side of frames is fitted to before networks look at them; None:
+            the default of each.
+        device: auto, cpu, cuda or mps.
+        precision: float32, bfloat16 or float16.
+        batch_size: frames per forward pass.
+    """
+
+    detector: DetectorRequest
+    selection: Selection = field(default_factory=Selection)
+    adapter: str = "raw"
+    weights_dir: Path | None = None
+    segmenter: SegmenterRequest | None = None
+    fits_boxes: bool = False
+    preprocessing: str = "demo"
+    side: int | None = None
+    device: str = "auto"
+    precision: str = "float32"
+    batch_size: int = 1
 
     @property
     def has_masks(self) -> bool:
         """Whether tracks get masks, found or given."""
         return self.segmenter is not None or self.detector.has_masks
 
+    def check_placement(self) -> None:
+        """Raise SettingsError for a device or a precision that this machine lacks."""
+        from masa_cli.models.device import choose_placement
+
+        choose_placement(self.device, self.precision)
+
+    def find_adapter(self) -> tuple[str, Path | None]:
+        """Variant and weights of the adapter; raises what `models.adapter.resolve` raises."""
+        from masa_cli.models.adapter import resolve
+
+        return resolve(self.adapter, self.weights_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """How boxes become tracks.
+
+    Attributes:
+        name: of a row of `tracking.TRACKERS`.
+        changes: "name=value" changes to its settings, or to those of the offline refinement.
+        refine: whether the whole video is refined offline, where the tracker allows it.
+        min_track_length: identities seen in fewer frames are left out.
+        clean_up: whether whole-video clean-up is wanted.
+    """
+
+    name: str = DEFAULT
+    changes: tuple[str, ...] = ()
+    refine: bool = True
+    min_track_length: int = 1
+    clean_up: bool = False
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether boxes are compared by appearance."""
+        return find_tracker(self.name).needs_embeddings
+
     @property
     def refinement(self) -> Refinement:
         """What is done with the tracks of the whole video; SettingsError for wrong changes."""
-        refines = self.refine and find_tracker(self.association).is_refinable
+        refines = self.refine and find_tracker(self.name).is_refinable
         return Refinement(
             linking=self.linking_settings if refines else None,
             min_track_length=self.min_track_length,
@@ -235,110 +279,143 @@ class TrackJob:
         changes = [change.partition(".")[2] for change in self.changes if _of_linking(change)]
         return with_changes(LinkingSettings(), changes)
 
-    @property
-    def conditions(self) -> dict[str, str]:
-        """All that the tracks depend on: a run can be resumed only with the same."""
-        names = (
-            "adapter",
-            "preparation",
-            "side",
-            "association",
-            "changes",
-            "device",
-            "precision",
-            "batch_size",
-            "segmenter",
-            "tightens",
-        )
-        own = {name: str(getattr(self, name)) for name in names}
-        files = {str(path): _fingerprint(path) for path in self.inputs}
-        info = asdict(self.source.info)
-        video = {f"video: {name}": str(value) for name, value in info.items()}
-        further = {
-            "refine": str(self.refinement),
-            "--save-embeddings": str(self.results.wants_embeddings),
-            "wanted boxes": str(self.selection),
-        }
-        return {"masa": __version__, **files, **video, **dict(self.facts), **own, **further}
+    def build_tracker(self, temperature: float = 1.0) -> Tracker:
+        """The tracker, for embeddings of that temperature; SettingsError if there is none such."""
+        return build_tracker(self.name, changes=self.tracker_changes, temperature=temperature)
 
     def check(self) -> None:
-        """Raise SettingsError for what cannot work, before anything heavy is loaded."""
-        build_tracker(self.association, changes=self.tracker_changes)
-        formats.check_formats(self.results.also, self.source.info)
-        self.selection.check(self.detector.classes)
+        """Raise SettingsError for a tracker or settings that there are not."""
+        self.build_tracker()
         if self.linking_settings != LinkingSettings() and self.refinement.linking is None:
             raise SettingsError(
                 f"nothing is refined offline, so --set {_OF_LINKING}... changes nothing",
                 fix=f"leave them out, or use --association {DEFAULT} without --no-refine",
             )
-        self._check_clean_up()
-        if self.detector.weights:
-            self._check_placement()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackJob:
+    """What to track, how, and where the results go."""
+
+    input: TrackInput
+    perception: Perception
+    association: Association
+    outputs: Outputs
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that labels index."""
+        return self.perception.detector.classes
+
+    @property
+    def uses_adapter(self) -> bool:
+        """Whether embeddings are made in this run."""
+        return self.association.needs_embeddings and self.input.recording is None
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """All files of weights that are loaded, each once."""
+        seen = self.perception
+        detector, segmenter = seen.detector.files, seen.segmenter and seen.segmenter.weights
+        adapter = seen.find_adapter()[1] if self.uses_adapter else None
+        return tuple(dict.fromkeys(path for path in (*detector, adapter, segmenter) if path))
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """All that the tracks depend on: a run can be resumed only with the same."""
+        seen, association = self.perception, self.association
+        own = {
+            "adapter": seen.adapter,
+            "preprocessing": seen.preprocessing,
+            "side": seen.side,
+            "association": association.name,
+            "changes": association.changes,
+            "device": seen.device,
+            "precision": seen.precision,
+            "batch_size": seen.batch_size,
+            "segmenter": seen.segmenter,
+            "fits_boxes": seen.fits_boxes,
+            "refine": association.refinement,
+            "--save-embeddings": self.outputs.wants_embeddings,
+            "wanted boxes": seen.selection,
+        }
+        files = {str(path): _fingerprint(path) for path in self.input.files}
+        video = {f"video: {name}": each for name, each in asdict(self.input.source.info).items()}
+        every = {"masa": __version__, **files, **video, **dict(self.input.facts), **own}
+        return {name: str(each) for name, each in every.items()}
+
+    def check(self) -> None:
+        """Raise SettingsError for what cannot work, before anything heavy is loaded."""
+        seen = self.perception
+        self.association.check()
+        formats.check_formats(self.outputs.also, self.input.source.info)
+        seen.selection.check(self.classes)
+        if self.association.clean_up:
+            self._check_images(
+                "clean-up measures boxes against the size of the image", "--clean-up"
+            )
         self._check_masks()
         self._check_kept()
-        if not find_tracker(self.association).needs_embeddings:
+        has_weights = seen.detector.weights or (seen.segmenter and seen.segmenter.weights)
+        if has_weights or self.uses_adapter:
+            seen.check_placement()
+        if not self.uses_adapter:
             return
-        if self.recording is not None:
-            return
-        if not self.has_pictures:
+        if not self.input.has_images:
             raise SettingsError(
-                f"association {self.association} compares appearance, but there are no images",
+                f"association {self.association.name} compares appearance, but there are no images",
                 fix="give the video or the folder of frames as well, or use --association "
                 f"{DEFAULT_WITHOUT_IMAGES}",
             )
-        from masa_cli.models.adapter import resolve
+        find_variant(seen.find_adapter()[0]).preprocess_as(seen.preprocessing, seen.side)
 
-        self._check_placement()
-        self._check_side(resolve(self.adapter, self.weights_dir)[0])
+    def check_live(self) -> None:
+        """Raise SettingsError for what is wanted that needs the whole video."""
+        unfit = {
+            "--clean-up": self.association.clean_up,
+            "--min-track-length": self.association.min_track_length > 1,
+            "--save-embeddings": self.outputs.wants_embeddings,
+        }
+        for option in [option for option, is_wanted in unfit.items() if is_wanted]:
+            raise SettingsError(
+                f"{option} needs the whole video, but its frames are finished one by one",
+                fix=f"leave out {option}, or track a file",
+            )
 
-    def _check_side(self, adapter: str) -> None:
-        find_variant(adapter).preprocess_as(self.preparation, self.side)
-
-    def _check_placement(self) -> None:
-        from masa_cli.models.device import choose_placement
-
-        choose_placement(self.device, self.precision)
+    def _check_images(self, why: str, options: str) -> None:
+        if not self.input.has_images:
+            raise SettingsError(
+                f"{why}, but there are no images",
+                fix=f"give the video or the folder of frames as well, or leave out {options}",
+            )
 
     def _check_kept(self) -> None:
         """Embeddings can be kept only where there are some, and masks are not kept with them."""
-        if not self.results.wants_embeddings:
+        if not self.outputs.wants_embeddings:
             return
-        if self.has_masks:
+        if self.perception.has_masks:
             raise SettingsError(
                 "masks are not kept with embeddings, and would be missing after masa retrack",
                 fix="leave out --save-embeddings, or the masks",
             )
-        if not find_tracker(self.association).needs_embeddings:
+        if not self.association.needs_embeddings:
             raise SettingsError(
-                f"association {self.association} makes no embeddings that could be kept",
+                f"association {self.association.name} makes no embeddings that could be kept",
                 fix="leave out --save-embeddings, or use another --association",
             )
 
     def _check_masks(self) -> None:
-        results = self.results
-        named = formats.needing_masks(results.also)
-        wants = [*named, *(["--masks-png"] if results.wants_id_maps else [])]
-        wants += ["--fit-boxes"] if self.tightens else []
-        if wants and not self.has_masks:
+        outputs = self.outputs
+        wants = list(formats.needing_masks(outputs.also))
+        wants += ["--masks-png"] if outputs.wants_id_maps else []
+        wants += ["--fit-boxes"] if self.perception.fits_boxes else []
+        if wants and not self.perception.has_masks:
             raise SettingsError(
                 f"{wants[0]} needs masks, but only boxes are tracked",
                 fix=f"add --masks, or leave out {wants[0]}",
             )
-        if not self.has_pictures and (self.segmenter or results.wants_id_maps):
-            raise SettingsError(
-                "masks need pictures, but there are none",
-                fix="give the video or the folder of frames as well, or leave out --masks and "
-                "--masks-png",
-            )
-        if self.segmenter and self.segmenter.weights:
-            self._check_placement()
-
-    def _check_clean_up(self) -> None:
-        if self.clean_up and not self.has_pictures:
-            raise SettingsError(
-                "clean-up measures boxes against the size of the image, but there are no pictures",
-                fix="give the video or the folder of frames as well, or leave out --clean-up",
-            )
+        if self.perception.segmenter or outputs.wants_id_maps:
+            self._check_images("masks need images", "--masks and --masks-png")
 
 
 def _of_linking(change: str) -> bool:

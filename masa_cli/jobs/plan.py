@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from masa_cli.jobs.inputs import (
     from_prompt,
     parse_opening,
 )
-from masa_cli.jobs.job import Results, TrackJob
+from masa_cli.jobs.job import Association, Outputs, Perception, TrackInput, TrackJob
 from masa_cli.render.annotator import DrawingSettings
 from masa_cli.segmenters import (
     SEGMENTERS,
@@ -40,7 +40,7 @@ from masa_cli.segmenters import (
 from masa_cli.settings import parse_frame_rate
 from masa_cli.sources import Source, is_live, open_source
 from masa_cli.structures import VideoInfo
-from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES
+from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, SettingsChanges
 
 logger = logging.getLogger(__name__)
 
@@ -84,18 +84,18 @@ class Options:
     min_area: float = 0.0
     # Identity
     adapter: str | None = None
-    preparation: str = "demo"
+    preprocessing: str = "demo"
     imgsz: int | None = None
     weights_dir: Path | None = None
     association: str | None = None
     changes: tuple[str, ...] = ()
-    relink: bool = True
+    refine: bool = True
     clean_up: bool = False
     min_track_length: int = 1
     # Masks
     masks: bool = False
     segmenter: str | None = None
-    tighten: bool = False
+    fit_boxes: bool = False
     # Outputs
     output: Path | None = None
     video: bool = True
@@ -108,7 +108,8 @@ class Options:
     trails: int = 0
     names: bool = True
     scores: bool = True
-    # Running
+    # Running, and how it was asked for
+    command: tuple[str, ...] = ()
     batch_size: int = 1
     device: str = "auto"
     precision: str = "float32"
@@ -143,8 +144,6 @@ def plan_job(options: Options) -> TrackJob:
     """
     if options.embeddings is not None:
         return _plan_retrack(options, options.embeddings)
-    also = parse_formats(options.also)
-    selection = _selection(options)
     boxes = _boxes(options)
     info, origin = boxes.frames.info, boxes.origin
     association = options.association or (DEFAULT if info.width else DEFAULT_WITHOUT_IMAGES)
@@ -153,30 +152,28 @@ def plan_job(options: Options) -> TrackJob:
     part = f"{options.start} to {options.end}, every {options.every}"
     files = (*boxes.inputs, origin, weights, options.roi, options.ignore)
     return TrackJob(
-        source=boxes.frames,
-        detector=boxes.detector,
-        results=_results(options, info, also, wants_video=options.video and info.width > 0),
-        origin=origin,
-        table=boxes.table,
-        adapter=adapter,
-        preparation=options.preparation,
-        side=options.imgsz,
-        weights_dir=options.weights_dir,
-        association=association,
-        changes=(*boxes.detector.changes.get(association, ()), *options.changes),
-        device=options.device,
-        precision=options.precision,
-        batch_size=options.batch_size,
-        drawing=_drawing(options),
-        segmenter=_segmenter(options, boxes, adapter),
-        tightens=options.tighten,
-        min_track_length=options.min_track_length,
-        refine=options.relink,
-        clean_up=options.clean_up,
-        mot_classes=options.mot_classes,
-        inputs=tuple(path for path in files if path),
-        facts=(*boxes.facts, ("part", part)),
-        selection=selection,
+        TrackInput(
+            boxes.frames,
+            origin,
+            files=tuple(path for path in files if path),
+            facts=(*boxes.facts, ("part", part)),
+            table=boxes.table,
+        ),
+        Perception(
+            boxes.detector,
+            _selection(options),
+            adapter,
+            options.weights_dir,
+            segmenter=_segmenter(options, boxes, adapter),
+            fits_boxes=options.fit_boxes,
+            preprocessing=options.preprocessing,
+            side=options.imgsz,
+            device=options.device,
+            precision=options.precision,
+            batch_size=options.batch_size,
+        ),
+        _association(options, association, boxes.detector.changes),
+        _outputs(options, options.output or Path(info.name), info),
     )
 
 
@@ -193,27 +190,45 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
         video = excerpt_of(whole, options.start, options.end, options.every)
         _check_same(source, video.info, embeddings, info)
     folder = options.output or Path(f"{info.name}-{association}")
+    outputs = _outputs(options, folder, info)
     return TrackJob(
-        source=video or recording,
-        detector=DetectorRequest(GIVEN, recording.classes),
-        results=Results(
-            folder,
-            info.name,
-            wants_video=video is not None,
-            wants_mot=options.mot,
-            wants_tracks=options.jsonl,
-            also=parse_formats(options.also),
+        TrackInput(
+            video or recording,
+            source,
+            files=tuple(path for path in (embeddings, source) if path),
+            recording=recording,
         ),
-        origin=source,
-        association=association,
-        changes=(*defaults_in(kept.facts).get(association, ()), *options.changes),
-        drawing=_drawing(options),
-        refine=options.relink,
-        clean_up=options.clean_up,
+        Perception(DetectorRequest(GIVEN, recording.classes)),
+        _association(options, association, defaults_in(kept.facts)),
+        replace(outputs, wants_video=video is not None),
+    )
+
+
+def _association(options: Options, name: str, defaults: SettingsChanges) -> Association:
+    return Association(
+        name,
+        (*defaults.get(name, ()), *options.changes),
+        refine=options.refine,
         min_track_length=options.min_track_length,
+        clean_up=options.clean_up,
+    )
+
+
+def _outputs(options: Options, folder: Path, info: VideoInfo) -> Outputs:
+    return Outputs(
+        folder,
+        info.name,
+        wants_video=options.video and info.width > 0,
+        wants_mot=options.mot,
+        wants_tracks=options.jsonl,
+        wants_embeddings=options.save_embeddings,
+        wants_id_maps=options.masks_png,
+        also=parse_formats(options.also),
         mot_classes=options.mot_classes,
-        inputs=tuple(path for path in (embeddings, source) if path),
-        recording=recording,
+        drawing=DrawingSettings(
+            names=options.names, scores=options.scores, trail_frames=options.trails
+        ),
+        command=options.command,
     )
 
 
@@ -328,25 +343,6 @@ def _segmenter(options: Options, boxes: BoxSource, adapter: str) -> SegmenterReq
     return request_segmenter(
         options.segmenter or "auto", folder=folder, adapter=name, weights=weights
     )
-
-
-def _results(
-    options: Options, info: VideoInfo, also: tuple[str, ...], *, wants_video: bool
-) -> Results:
-    return Results(
-        options.output or Path(info.name),
-        info.name,
-        wants_video=wants_video,
-        wants_mot=options.mot,
-        wants_tracks=options.jsonl,
-        wants_embeddings=options.save_embeddings,
-        wants_id_maps=options.masks_png,
-        also=also,
-    )
-
-
-def _drawing(options: Options) -> DrawingSettings:
-    return DrawingSettings(names=options.names, scores=options.scores, trail_frames=options.trails)
 
 
 def _check_same(source: Path, video: VideoInfo, embeddings: Path, kept: VideoInfo) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from masa_cli.errors import Interrupted, SettingsError
+from masa_cli.errors import Interrupted
 from masa_cli.formats import open_tracks, open_writer
 from masa_cli.formats.embeddings import EmbeddingsReader, EmbeddingsWriter, Kept, finish_embeddings
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
@@ -21,6 +21,7 @@ from masa_cli.formats.mots import IdMapWriter
 from masa_cli.formats.spool import RecordReader, ResumeState, Spool
 from masa_cli.jobs.build import Networks, build_networks
 from masa_cli.jobs.job import TrackJob
+from masa_cli.jobs.record import write_record
 from masa_cli.pipeline import (
     FRAMES_AHEAD,
     Observations,
@@ -37,11 +38,11 @@ from masa_cli.pipeline import (
 from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.render.annotator import Annotator, DrawingSettings
 from masa_cli.render.video import AnnotatedVideo, VideoWriter
-from masa_cli.segmenters import Outliner
+from masa_cli.segmenters import TrackSegmenter
 from masa_cli.sources import Source, is_live
 from masa_cli.sources.prefetch import live, prefetch
 from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
-from masa_cli.tracking import Tracker, build_tracker
+from masa_cli.tracking import Tracker
 from masa_cli.tracking.camera import CameraMotionEstimator
 
 logger = logging.getLogger(__name__)
@@ -64,8 +65,8 @@ def run(
     """
     with progress.stage("load"):
         job.check()
-    results = job.results
-    results.prepare(inputs=job.inputs, overwrite=overwrite, resume=resume)
+    outputs = job.outputs
+    outputs.prepare(inputs=job.input.files, overwrite=overwrite, resume=resume)
     earlier = _earlier_run(job) if resume else None
     try:
         if earlier is None or not earlier.complete:
@@ -73,8 +74,9 @@ def run(
         summary = _write(job, progress)
     except Interrupted as interruption:
         raise Interrupted(
-            f"{interruption.kept} in {results.folder}; add --resume to the command to go on"
+            f"{interruption.kept} in {outputs.folder}; add --resume to the command to go on"
         ) from None
+    write_record(job, progress, summary)
     _conclude(job)
     return summary
 
@@ -101,18 +103,21 @@ def run_live(
     """
     with progress.stage("load"):
         job.check()
-        _check_live(job)
-    results = job.results
-    if results.wanted() or not more_sinks:
-        results.prepare(inputs=job.inputs, overwrite=overwrite)
+        job.check_live()
+    outputs = job.outputs
+    if outputs.wanted() or not more_sinks:
+        outputs.prepare(inputs=job.input.files, overwrite=overwrite)
     tally = Tally()
-    tracks = results.tracks if results.wants_tracks else None
+    tracks = outputs.tracks if outputs.wants_tracks else None
     progress.on_pass("tracking", 0)
     with ExitStack() as files:
         sinks = [tally, *_sinks(job, progress, files, tracks, is_live=True), *more_sinks]
         with suppress(Interrupted):  # to stop is how such a run ends
             write(live_frames(job, progress), sinks, progress=progress)
-    return tally.summary(results.wanted())
+    summary = tally.summary(outputs.wanted())
+    if summary.written:
+        write_record(job, progress, summary)
+    return summary
 
 
 def live_frames(
@@ -129,7 +134,7 @@ def live_frames(
     observations = observe(
         frames, networks.detector, networks.embedder, _camera(job, tracker), progress=progress
     )
-    with closing(_tracked(observations, tracker, networks.outliner, progress)) as tracked:
+    with closing(_tracked(observations, tracker, networks.track_segmenter, progress)) as tracked:
         for frame, frame_tracks in tracked:
             yield frame, frame_tracks.tracks
 
@@ -178,11 +183,11 @@ def render(
 
 def _earlier_run(job: TrackJob) -> ResumeState | None:
     """Where the interrupted run stood; None, said aloud, if there is no such run."""
-    results = job.results
-    if not results.resume_state.exists():
-        logger.warning("nothing to resume in %s: starting from the first frame", results.folder)
+    outputs = job.outputs
+    if not outputs.resume_state.exists():
+        logger.warning("nothing to resume in %s: starting from the first frame", outputs.folder)
         return None
-    earlier = ResumeState.read(results.resume_state)
+    earlier = ResumeState.read(outputs.resume_state)
     earlier.check(job.conditions)
     if earlier.complete:
         logger.info("resuming: all frames are tracked, the results are to be written")
@@ -199,15 +204,16 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
     """
     states = earlier.states if earlier else {}
     with progress.stage("load"):
-        networks = None if job.recording else build_networks(job, states.get("embedder"))
+        networks = None if job.input.recording else build_networks(job, states.get("embedder"))
     temperature = _temperature(job, networks)
     tracker = _build_tracker(job, temperature, states.get("tracker"))
     camera = _camera(job, tracker, states.get("camera"))
-    progress.num_frames = job.source.info.num_frames
-    results, classes = job.results, job.detector.classes
+    progress.num_frames = job.input.source.info.num_frames
+    outputs, classes = job.outputs, job.classes
+    refines = job.association.refinement.linking is not None
     with ExitStack() as files:
         spool = files.enter_context(
-            Spool(results.tracks, results.resume_state, classes, job.conditions, earlier)
+            Spool(outputs.tracks, outputs.resume_state, classes, job.conditions, earlier)
         )
         kept = _embeddings_writer(job, temperature, states.get("embeddings"))
         if kept:
@@ -236,11 +242,11 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
         observations = _observations(job, networks, camera, progress, spool.next_frame, after_batch)
         if kept:
             observations = kept.tee(observations)
-        outliner = networks.outliner if networks else None
-        with closing(_tracked(observations, tracker, outliner, progress)) as tracked:
+        track_segmenter = networks.track_segmenter if networks else None
+        with closing(_tracked(observations, tracker, track_segmenter, progress)) as tracked:
             for frame, frame_tracks in tracked:
                 with progress.stage("write tracks"):
-                    spool.write(frame, frame_tracks, with_record=job.refinement.linking is not None)
+                    spool.write(frame, frame_tracks, with_record=refines)
                 progress.on_frame(spool.next_frame, len(frame_tracks.tracks))
         save(complete=True)
 
@@ -256,29 +262,32 @@ def _observations(
     """Of the video, or those that an earlier run kept, from frame number `start` on."""
     if networks is None:
         return _recording(job).observations(start, after_each=after_batch)
-    decoded = progress.timed("decode", job.source.frames(start))
+    decoded = progress.timed("decode", job.input.source.frames(start))
     return observe(
-        prefetch(decoded, FRAMES_AHEAD + job.batch_size),
+        prefetch(decoded, FRAMES_AHEAD + job.perception.batch_size),
         networks.detector,
         networks.embedder,
         camera,
         progress=progress,
-        batch_size=job.batch_size,
+        batch_size=job.perception.batch_size,
         after_batch=after_batch,
     )
 
 
 def _tracked(
-    observations: Observations, tracker: Tracker, outliner: Outliner | None, progress: RunProgress
+    observations: Observations,
+    tracker: Tracker,
+    track_segmenter: TrackSegmenter | None,
+    progress: RunProgress,
 ) -> TrackedFrames:
     tracked = associate(observations, tracker, progress=progress)
-    return add_masks(tracked, outliner, progress=progress) if outliner else tracked
+    return add_masks(tracked, track_segmenter, progress=progress) if track_segmenter else tracked
 
 
 def _recording(job: TrackJob) -> EmbeddingsReader:
-    if job.recording is None:
+    if job.input.recording is None:
         raise ValueError("the job has neither networks nor a recording")
-    return job.recording
+    return job.input.recording
 
 
 def _temperature(job: TrackJob, networks: Networks | None) -> float:
@@ -287,7 +296,7 @@ def _temperature(job: TrackJob, networks: Networks | None) -> float:
 
 
 def _build_tracker(job: TrackJob, temperature: float, state: State | None = None) -> Tracker:
-    tracker = build_tracker(job.association, changes=job.tracker_changes, temperature=temperature)
+    tracker = job.association.build_tracker(temperature)
     if state is not None:
         tracker.restore(state)
     return tracker
@@ -297,8 +306,8 @@ def _camera(
     job: TrackJob, tracker: Tracker, state: State | None = None
 ) -> CameraMotionEstimator | None:
     """What sees how the camera moved, for the tracker, or for another one later."""
-    if job.recording is not None or not (
-        tracker.uses_camera_motion or job.results.wants_embeddings
+    if job.input.recording is not None or not (
+        tracker.uses_camera_motion or job.outputs.wants_embeddings
     ):
         return None
     camera = CameraMotionEstimator()
@@ -310,13 +319,12 @@ def _camera(
 def _embeddings_writer(
     job: TrackJob, temperature: float, state: State | None
 ) -> EmbeddingsWriter | None:
-    if not job.results.wants_embeddings:
+    if not job.outputs.wants_embeddings:
         return None
-    kept = Kept(
-        job.source.info, job.detector.classes, temperature, job.detector.row.name, dict(job.facts)
-    )
+    given, found_by = job.input, job.perception.detector.row.name
+    kept = Kept(given.source.info, job.classes, temperature, found_by, dict(given.facts))
     offset = int(state["offset"]) if state else None
-    return EmbeddingsWriter(job.results.embeddings, kept, resume_at=offset)
+    return EmbeddingsWriter(job.outputs.embeddings, kept, resume_at=offset)
 
 
 def _as_state(ended: EndedTracklets) -> State:
@@ -327,31 +335,31 @@ def _as_state(ended: EndedTracklets) -> State:
 
 
 def _write(job: TrackJob, progress: RunProgress) -> Summary:
-    results, tally = job.results, Tally()
+    outputs, tally = job.outputs, Tally()
     tracks = _refined(job)
     # Beside the spool, which a resumed run needs as it is.
-    changed = results.wants_tracks and job.refinement.changes_tracks
+    changed = outputs.wants_tracks and job.association.refinement.changes_tracks
     progress.on_pass("writing", 0)
     with ExitStack() as files:
-        sinks = _sinks(job, progress, files, results.finished if changed else None)
+        sinks = _sinks(job, progress, files, outputs.finished if changed else None)
         frames = (
-            with_images(job.source, tracks, progress=progress)
-            if results.wants_video
+            with_images(job.input.source, tracks, progress=progress)
+            if outputs.wants_video
             else without_images(tracks)
         )
         write(frames, [tally, *sinks], progress=progress)
-    return tally.summary(results.wanted())
+    return tally.summary(outputs.wanted())
 
 
 def _refined(job: TrackJob) -> Iterable[FrameTracks]:
     """The tracks of the first pass, after all that is wanted of the whole video."""
-    spool, classes, info = job.results.spool, job.detector.classes, job.source.info
-    refinement = job.refinement
+    spool, classes, info = job.outputs.spool, job.classes, job.input.source.info
+    refinement = job.association.refinement
     size = (info.width, info.height)
     if refinement.linking is None:
         reader = TracksReader(spool, classes)
         return refine(reader, refinement, EndedTracklets.none(), size)
-    state = ResumeState.read(job.results.resume_state).states["open tracklets"]
+    state = ResumeState.read(job.outputs.resume_state).states["open tracklets"]
     return refine(RecordReader(spool, classes), refinement, EndedTracklets(**state), size)
 
 
@@ -364,24 +372,24 @@ def _sinks(
     is_live: bool = False,
 ) -> list[Sink]:
     """What takes the results, in the order in which they are opened; tracks.jsonl at `tracks`."""
-    results, info, classes = job.results, job.source.info, job.detector.classes
+    outputs, info, classes = job.outputs, job.input.source.info, job.classes
     sinks: list[Sink] = []
-    if results.wants_mot:
-        sinks.append(files.enter_context(MotWriter(results.mot, with_classes=job.mot_classes)))
+    if outputs.wants_mot:
+        sinks.append(files.enter_context(MotWriter(outputs.mot, with_classes=outputs.mot_classes)))
     if tracks:
         sinks.append(files.enter_context(TracksWriter(tracks, classes)))
-    for name in results.also:
-        path = results.in_format(name)
+    for name in outputs.also:
+        path = outputs.in_format(name)
         sinks.append(files.enter_context(open_writer(name, path, info=info, classes=classes)))
-    if results.wants_id_maps:
-        sinks.append(files.enter_context(IdMapWriter(results.id_maps, info=info)))
-    if results.wants_video:
+    if outputs.wants_id_maps:
+        sinks.append(files.enter_context(IdMapWriter(outputs.id_maps, info=info)))
+    if outputs.wants_video:
         video = _video(
-            job.source,
-            lambda: job.detector.classes,
-            results.video,
-            job.origin,
-            job.drawing,
+            job.input.source,
+            lambda: job.classes,
+            outputs.video,
+            job.input.origin,
+            outputs.drawing,
             progress,
             fragmented=is_live,
         )
@@ -406,42 +414,27 @@ def _video(
 
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
-    results = job.results
-    if results.wants_embeddings:
-        state = ResumeState.read(results.resume_state)
+    outputs = job.outputs
+    if outputs.wants_embeddings:
+        state = ResumeState.read(outputs.resume_state)
         offset = int(state.states["embeddings"]["offset"])
-        finish_embeddings(results.embeddings, offset, state.next_frame)
-    if results.wants_tracks:
-        is_new = job.refinement.changes_tracks
-        os.replace(results.finished if is_new else results.spool, results.tracks)
-    results.spool.unlink(missing_ok=True)
-    results.resume_state.unlink()
+        finish_embeddings(outputs.embeddings, offset, state.next_frame)
+    if outputs.wants_tracks:
+        is_new = job.association.refinement.changes_tracks
+        os.replace(outputs.finished if is_new else outputs.spool, outputs.tracks)
+    outputs.spool.unlink(missing_ok=True)
+    outputs.resume_state.unlink()
 
 
 # Live: what can be seen only once, or is read along.
 
 
-def _check_live(job: TrackJob) -> None:
-    """Raise SettingsError for what a job wants that needs the whole video."""
-    unfit = {
-        "--clean-up": job.clean_up,
-        "--min-track-length": job.min_track_length > 1,
-        "--save-embeddings": job.results.wants_embeddings,
-    }
-    for option, is_wanted in unfit.items():
-        if is_wanted:
-            raise SettingsError(
-                f"{option} needs the whole video, but its frames are finished one by one",
-                fix=f"leave out {option}, or track a file",
-            )
-
-
 def _live_frames(job: TrackJob, progress: RunProgress) -> Generator[Frame, None, None]:
     """The frames, read ahead; those of a live source must not be waited for when asked to stop."""
-    decoded = progress.timed("decode", job.source.frames())
-    if not is_live(job.source):
+    decoded = progress.timed("decode", job.input.source.frames())
+    if not is_live(job.input.source):
         return prefetch(decoded, FRAMES_AHEAD)
-    newest_only = bool(getattr(job.source, "newest_only", False))
+    newest_only = bool(getattr(job.input.source, "newest_only", False))
     frames = live(
         decoded, FRAMES_AHEAD, newest_only=newest_only, stop=lambda: progress.stop_requested
     )

@@ -226,26 +226,26 @@ def _of_file(wanted: str) -> SegmenterRequest:
     )
 
 
-class Outliner:
+class TrackSegmenter:
     """Gives masks to the tracks of a frame, where they have none yet.
 
     Args:
         segmenter: finds masks; None where detections bring their own.
-        tightens: whether boxes are drawn closely around the masks.
+        fits_boxes: whether boxes are fitted to the masks.
     """
 
-    def __init__(self, segmenter: Segmenter | None, *, tightens: bool = False) -> None:
-        self._segmenter, self._tightens = segmenter, tightens
+    def __init__(self, segmenter: Segmenter | None, *, fits_boxes: bool = False) -> None:
+        self._segmenter, self._fits_boxes = segmenter, fits_boxes
 
-    def outline(self, frame: Frame, tracks: Tracks) -> Tracks:
+    def segment(self, frame: Frame, tracks: Tracks) -> Tracks:
         """The same tracks with masks."""
         (rows,) = (~tracks.has_mask).nonzero()
         if self._segmenter and len(rows):
             masks = tracks.masks.copy()
             masks[rows] = self._segmenter.segment(frame, tracks.boxes[rows])
             tracks = replace(tracks, masks=masks)
-        if not self._tightens:
+        if not self._fits_boxes:
             return tracks
-        from masa_cli.masks import tightened  # loads numpy, which the rows do not need
+        from masa_cli.masks import fit_boxes  # loads numpy, which the rows do not need
 
-        return tightened(tracks)
+        return fit_boxes(tracks)

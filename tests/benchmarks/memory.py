@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from masa_cli.detectors import given
-from masa_cli.jobs.job import Results, TrackJob
+from masa_cli.jobs.job import Association, Outputs, Perception, TrackInput, TrackJob
 from masa_cli.jobs.run import run
 from masa_cli.progress import RunProgress
 from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo
@@ -28,8 +28,8 @@ def track_synthetic(num_frames, association):
     """Peak resident size of this process in MB, after tracking that many frames."""
     video = SyntheticVideo(SyntheticSettings(num_frames=num_frames, width=192, height=108))
     with tempfile.TemporaryDirectory() as folder:
-        results = Results(Path(folder), "synthetic")
-        run(TrackJob(video, given(video), results, association=association), RunProgress())
+        parts = TrackInput(video), Perception(given(video)), Association(association)
+        run(TrackJob(*parts, Outputs(Path(folder), "synthetic")), RunProgress())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -113,11 +113,11 @@ def test_help_is_never_longer_than_about_fifteen_options(name):
 @pytest.mark.parametrize(
     ("former", "name", "parameter", "value"),
     [
-        (["--relink"], "--refine", "relink", True),
-        (["--no-relink"], "--no-refine", "relink", False),
-        (["--tighten"], "--fit-boxes", "tighten", True),
-        (["--preparation", "tao"], "--preprocessing", "preparation", "tao"),
-        (["--preparation=tao"], "--preprocessing", "preparation", "tao"),
+        (["--relink"], "--refine", "refine", True),
+        (["--no-relink"], "--no-refine", "refine", False),
+        (["--tighten"], "--fit-boxes", "fit_boxes", True),
+        (["--preparation", "tao"], "--preprocessing", "preprocessing", "tao"),
+        (["--preparation=tao"], "--preprocessing", "preprocessing", "tao"),
     ],
     ids=str,
 )

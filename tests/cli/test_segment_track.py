@@ -52,7 +52,7 @@ def test_a_part_of_the_frames_can_be_taken(frames, monkeypatch):
     masa("segment-track", frames, "--fps", "10", "--end", "0.1", "--model", "lite")
     masa("segment-track", frames, "--fps", "10", "--every", "2", "--model", "lite")
     for job, index in zip(jobs, (1, 0, 0), strict=True):
-        (frame,) = job.source.frames()
+        (frame,) = job.input.source.frames()
         np.testing.assert_array_equal(frame.image[..., ::-1], image_at(index))
     late, early, _ = (job.conditions for job in jobs)
     assert late["part"] != early["part"]
@@ -68,12 +68,21 @@ def test_the_only_weights_that_are_here_are_taken(frames, monkeypatch, tmp_path)
     options = ("--max-objects", 7, "--min-area", 30, "--weights-dir", "weights")
     masa("segment-track", frames, *options)
     [job] = jobs
-    assert (job.detector.row.name, job.detector.weights) == ("sam-h", Path("weights") / file.name)
-    assert (job.segmenter.name, job.segmenter.weights) == ("sam-h", Path("weights") / file.name)
-    assert (job.detector.settings.max_boxes, job.detector.settings.min_area) == (7, 30)
-    assert job.detector.settings.max_overlap == 0.5
+    assert (job.perception.detector.row.name, job.perception.detector.weights) == (
+        "sam-h",
+        Path("weights") / file.name,
+    )
+    assert (job.perception.segmenter.name, job.perception.segmenter.weights) == (
+        "sam-h",
+        Path("weights") / file.name,
+    )
+    assert (
+        job.perception.detector.settings.max_boxes,
+        job.perception.detector.settings.min_area,
+    ) == (7, 30)
+    assert job.perception.detector.settings.max_overlap == 0.5
     masa("segment-track", frames, *options, "--proposals", "grid")
-    assert jobs[1].detector.settings.max_overlap == 0.7
+    assert jobs[1].perception.detector.settings.max_overlap == 0.7
     assert jobs[1].conditions != job.conditions
 
 
@@ -82,7 +91,7 @@ def test_the_only_weights_that_are_here_are_taken(frames, monkeypatch, tmp_path)
     [
         (("--model", "gdino"), '--model: "gdino" is no class-agnostic detector'),
         (("--model", "none.pth"), "none.pth cannot be read"),
-        (("--model", "street/0.png"), "street/0.png is no checkpoint"),
+        (("--model", "street/0.png"), "street/0.png is no file of weights"),
         (("--model", "r50.pth"), "r50.pth holds the weights of r50, which is no class-agnostic"),
         (
             ("--model", "alone.pth"),

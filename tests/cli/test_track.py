@@ -55,6 +55,7 @@ def test_video_and_detections_become_video_mot_and_jsonl(clip):
         assert (stream.width, stream.height, stream.frames) == (WIDTH, HEIGHT, NUM_FRAMES)
         assert stream.average_rate == 25
     assert sorted(path.name for path in (video.parent / "street").iterdir()) == [
+        "run.json",
         "street.mp4",
         "street.txt",
         "tracks.jsonl",

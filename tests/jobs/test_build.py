@@ -1,6 +1,5 @@
 """Who shares which backbone: counted, with nothing in place of the networks."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +12,11 @@ from masa_cli.detectors import DETECTORS, DetectorRequest, given
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.formats.detections import read_detections
 from masa_cli.jobs.build import build_networks
-from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.sources.excerpt import Timeline
 from masa_cli.structures import Frame
+from tests.jobs.jobs import changed, new_job
 from tests.lite_file import write_lite
 
 FILE = Path("sam_vitb_masa.pth")
@@ -59,10 +58,10 @@ def built(monkeypatch):
 def job(tmp_path):
     dets = tmp_path / "dets.txt"
     dets.write_text("1,-1,1,1,5,5,0.9\n")
-    return TrackJob(
-        source=Timeline("street", 1, 25),
-        detector=given(FromFile(read_detections(dets))),
-        results=Results(tmp_path, "street"),
+    return new_job(
+        Timeline("street", 1, 25),
+        given(FromFile(read_detections(dets))),
+        tmp_path,
         adapter="sam-b",
     )
 
@@ -77,7 +76,7 @@ def kinds(built):
 
 def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
     search, plan = objects_by("sam-b"), SegmenterRequest("sam-b", FILE)
-    networks = build_networks(replace(job, detector=search, segmenter=plan))
+    networks = build_networks(changed(job, detector=search, segmenter=plan))
     assert kinds(built) == ["backbone", "pyramid", "objects", "segmenter", "adapter"]
     backbone, pyramid, objects, segmenter, adapter = built
     assert objects.args[1] is pyramid
@@ -88,14 +87,14 @@ def test_everything_is_found_embedded_and_outlined_on_one_backbone(job, built):
 
 def test_the_grid_is_on_the_same_backbone(job, built):
     search, plan = objects_by("sam-b-grid"), SegmenterRequest("sam-b", FILE)
-    build_networks(replace(job, detector=search, segmenter=plan))
+    build_networks(changed(job, detector=search, segmenter=plan))
     assert sorted(kinds(built)) == ["adapter", "backbone", "grid", "pyramid", "segmenter"]
     grid = next(thing for thing in built if thing.kind == "grid")
     assert grid.args[0] is built[0]
 
 
 def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
-    build_networks(replace(job, segmenter=SegmenterRequest("sam-vit-h", Path("sam_vit_h.pth"))))
+    build_networks(changed(job, segmenter=SegmenterRequest("sam-vit-h", Path("sam_vit_h.pth"))))
     assert kinds(built) == ["sam backbone", "segmenter", "backbone", "pyramid", "adapter"]
     assert built[1].args[0] is built[0]
 
@@ -103,25 +102,28 @@ def test_a_segmenter_of_another_file_has_a_backbone_of_its_own(job, built):
 def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
     file = write_lite(tmp_path / "own.safetensors", with_masks=True)
     plan = SegmenterRequest("lite", file)
-    networks = build_networks(replace(job, adapter=str(file), segmenter=plan, device="cpu"))
+    networks = build_networks(changed(job, adapter=str(file), segmenter=plan, device="cpu"))
     looks = []
     backbone = networks.embedder._pyramid.features
     backbone.network.register_forward_hook(lambda *_: looks.append(1))
     pixels = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     frame, boxes = Frame(0, Fraction(0), pixels), np.float32([[10, 10, 60, 80]])
     networks.embedder.embed([frame], [boxes])
-    assert len(networks.outliner._segmenter.segment(frame, boxes)) == 1
+    assert len(networks.track_segmenter._segmenter.segment(frame, boxes)) == 1
     assert looks == [1]
 
 
 def test_motion_and_grabcut_need_no_network(job, built):
     networks = build_networks(
-        replace(job, association="motion", segmenter=SegmenterRequest("grabcut"), tightens=True)
+        changed(job, association="motion", segmenter=SegmenterRequest("grabcut"), fits_boxes=True)
     )
     assert built == []
-    assert isinstance(networks.outliner._segmenter, GrabCutSegmenter)
+    assert isinstance(networks.track_segmenter._segmenter, GrabCutSegmenter)
 
 
 def test_without_masks_there_is_nothing_to_outline(job, built):
-    assert build_networks(replace(job, association="motion")).outliner is None
-    assert build_networks(replace(job, association="motion", tightens=True)).outliner is not None
+    assert build_networks(changed(job, association="motion")).track_segmenter is None
+    assert (
+        build_networks(changed(job, association="motion", fits_boxes=True)).track_segmenter
+        is not None
+    )

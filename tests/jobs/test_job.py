@@ -3,7 +3,7 @@
 import pytest
 
 from masa_cli.errors import OutputError
-from masa_cli.jobs.job import Results
+from masa_cli.jobs.job import Outputs
 
 
 def prepare(results, *, inputs=(), overwrite=False, resume=False):
@@ -11,7 +11,7 @@ def prepare(results, *, inputs=(), overwrite=False, resume=False):
 
 
 def test_names_follow_the_stem(tmp_path):
-    results = Results(tmp_path / "out", "street")
+    results = Outputs(tmp_path / "out", "street")
     assert [path.name for path in results.wanted()] == ["street.mp4", "street.txt", "tracks.jsonl"]
     prepare(results)
     assert (tmp_path / "out").is_dir()
@@ -22,18 +22,18 @@ def test_names_follow_the_stem(tmp_path):
 def test_an_existing_result_is_refused_without_overwrite(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(OutputError, match=name) as caught:
-        prepare(Results(tmp_path, "street"))
+        prepare(Outputs(tmp_path, "street"))
     assert "--overwrite" in caught.value.fix
-    prepare(Results(tmp_path, "street"), overwrite=True)
+    prepare(Outputs(tmp_path, "street"), overwrite=True)
 
 
 def test_a_result_that_is_not_wanted_does_not_matter(tmp_path):
     (tmp_path / "street.mp4").touch()
-    prepare(Results(tmp_path, "street", wants_video=False))
+    prepare(Outputs(tmp_path, "street", wants_video=False))
 
 
 def test_an_interrupted_run_is_not_thrown_away(tmp_path):
-    results = Results(tmp_path, "street")
+    results = Outputs(tmp_path, "street")
     results.resume_state.touch()
     with pytest.raises(OutputError, match="interrupted run") as caught:
         prepare(results)
@@ -45,18 +45,18 @@ def test_an_interrupted_run_is_not_thrown_away(tmp_path):
 def test_a_complete_run_cannot_be_resumed(tmp_path):
     (tmp_path / "tracks.jsonl").touch()
     with pytest.raises(OutputError, match="exists already"):
-        prepare(Results(tmp_path, "street"), resume=True)
+        prepare(Outputs(tmp_path, "street"), resume=True)
 
 
 def test_an_input_is_never_overwritten(tmp_path):
     source = tmp_path / "street.mp4"
     source.touch()
     with pytest.raises(OutputError, match="input of this run"):
-        prepare(Results(tmp_path, "street"), inputs=[source], overwrite=True)
+        prepare(Outputs(tmp_path, "street"), inputs=[source], overwrite=True)
 
 
 def test_no_result_at_all_is_a_mistake(tmp_path):
-    nothing = Results(tmp_path, "a", wants_video=False, wants_mot=False, wants_tracks=False)
+    nothing = Outputs(tmp_path, "a", wants_video=False, wants_mot=False, wants_tracks=False)
     with pytest.raises(OutputError, match="no result"):
         prepare(nothing)
 
@@ -64,19 +64,19 @@ def test_no_result_at_all_is_a_mistake(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"):
-        prepare(Results(tmp_path / "file" / "out", "a"))
+        prepare(Outputs(tmp_path / "file" / "out", "a"))
 
 
 def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 2**20})())
     with pytest.raises(OutputError, match="only 1 MiB"):
-        prepare(Results(tmp_path, "a"))
+        prepare(Outputs(tmp_path, "a"))
 
 
 @pytest.mark.parametrize("name", ["x" * 247, "é" * 124])
 def test_names_that_would_get_too_long_are_refused_at_once(tmp_path, name):
-    results = Results(tmp_path / "out", name)
+    results = Outputs(tmp_path / "out", name)
     with pytest.raises(OutputError, match="longer name than"):
         results.prepare(inputs=[])
     assert not (tmp_path / "out").exists()
-    Results(tmp_path / "out", name[: len(name) // 2]).prepare(inputs=[])
+    Outputs(tmp_path / "out", name[: len(name) // 2]).prepare(inputs=[])

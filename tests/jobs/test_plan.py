@@ -96,7 +96,7 @@ def test_tracks_with_masks_are_detections_with_masks(clip):
         assert first.masks.tolist() == second.masks.tolist()
 
 
-def test_boxes_are_tightened_to_their_masks(clip):
+def test_boxes_are_fitted_to_their_masks(clip):
     assert masa("track", *clip, *BY_COLOUR, "--fit-boxes").exit_code == 0
     for tracks in tracks_of():
         np.testing.assert_array_equal(tracks.boxes, frames_of(tracks.masks))
@@ -138,7 +138,7 @@ def test_auto_takes_what_comes_with_masa_where_there_is_nothing_else_and_says_so
         (("--fit-boxes",), "--fit-boxes needs masks"),
         (("--masks", "--segmenter", "sam-vit-h"), 'the weights "sam-vit-h"'),
         (("--segmenter", "sam"), 'unknown segmenter "sam"'),
-        (("--segmenter", "dets.txt"), "dets.txt is no checkpoint"),
+        (("--segmenter", "dets.txt"), "dets.txt is no file of weights"),
     ],
     ids=str,
 )
@@ -152,13 +152,13 @@ def test_what_cannot_work_is_refused_before_anything_is_written(clip, options, p
 def test_masks_need_pictures(clip):
     result = masa("track", "--dets", "dets.txt", "--masks", "--segmenter", "grabcut")
     assert result.exit_code == 1
-    assert "masks need pictures, but there are none" in result.stderr
+    assert "masks need images, but there are no images" in result.stderr
     # Masks that are given do not, but for pictures of identities.
     assert masa("track", *clip, *BY_COLOUR, "-o", "first").exit_code == 0
     given = ("--dets", "first/tracks.jsonl", "--association", "motion", "-o", "second")
     result = masa("track", *given, "--masks-png")
     assert result.exit_code == 1
-    assert "masks need pictures" in result.stderr
+    assert "masks need images" in result.stderr
     result = masa("track", *given, "--also", "mots,ytvis")
     assert result.exit_code == 0, result.output
     assert sum(each.has_mask.sum() for each in tracks_of("second/tracks.jsonl")) == 24

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,13 +11,13 @@ from masa_cli.detectors import given
 from masa_cli.detectors.from_file import FromFile
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.detections import read_detections
-from masa_cli.jobs.job import Results, TrackJob
 from masa_cli.jobs.run import live_frames, render, run
 from masa_cli.progress import RunProgress
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.sources import open_source
 from masa_cli.structures import Frame, VideoInfo
 from tests.clips import write_clip
+from tests.jobs.jobs import changed, new_job
 
 
 class Camera:
@@ -37,7 +36,7 @@ def test_frames_are_numbered_without_gaps_and_keep_their_times(tmp_path):
     dets = tmp_path / "dets.txt"
     dets.write_text("")
     detector = given(FromFile(read_detections(dets)))
-    job = TrackJob(Camera(), detector, Results(tmp_path, "x"), association="motion")
+    job = new_job(Camera(), detector, tmp_path, association="motion")
     seen = []
     for frame, _ in live_frames(job, RunProgress()):
         seen.append(frame)
@@ -50,32 +49,34 @@ def test_frames_are_numbered_without_gaps_and_keep_their_times(tmp_path):
 
 
 NUM_FRAMES = 30
-FINAL = {"street.mp4", "street.txt", "tracks.jsonl"}
+FINAL = {"street.mp4", "street.txt", "tracks.jsonl", "run.json"}
 
 
 @pytest.fixture
 def job(tmp_path):
     video, dets = write_clip(tmp_path, NUM_FRAMES)
-    return TrackJob(
-        source=open_source(video),
-        detector=given(FromFile(read_detections(dets))),
-        results=Results(tmp_path / "whole", "street"),
+    return new_job(
+        open_source(video),
+        given(FromFile(read_detections(dets))),
+        tmp_path / "whole",
         origin=video,
         association="motion",
-        inputs=(video, dets),
+        files=(video, dets),
     )
 
 
 def into(job, name):
-    return replace(job, results=replace(job.results, folder=job.results.folder.with_name(name)))
+    return changed(job, folder=job.outputs.folder.with_name(name))
 
 
 def names(job):
-    return {path.name for path in job.results.folder.iterdir()}
+    return {path.name for path in job.outputs.folder.iterdir()}
 
 
 def contents(job):
-    return {path.name: path.read_bytes() for path in job.results.folder.iterdir()}
+    """All but the times that a run took."""
+    files = job.outputs.folder.iterdir()
+    return {path.name: path.read_bytes() for path in files if path.name != "run.json"}
 
 
 class StopAfter(RunProgress):
@@ -102,14 +103,14 @@ class StopAfter(RunProgress):
         {"association": "hybrid"},
         {"association": "masa-bdd", "batch_size": 4},
         {"association": "masa-demo", "clean_up": True},
-        {"association": "hybrid", "segmenter": SegmenterRequest("grabcut"), "tightens": True},
+        {"association": "hybrid", "segmenter": SegmenterRequest("grabcut"), "fits_boxes": True},
         {"association": "motion", "min_track_length": 12},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("stop", [("tracking", 11), ("writing", 7)], ids=str)
 def test_resumed_run_equals_one_that_never_stopped(job, settings, stop):
-    job = replace(job, **settings)
+    job = changed(job, **settings)
     run(job, RunProgress())
     stopped = into(job, "stopped")
     with pytest.raises(Interrupted) as interruption:
@@ -124,7 +125,7 @@ def test_an_interrupted_run_says_what_it_kept(job):
     with pytest.raises(Interrupted, match=r"tracks of 11 frames are kept in .*whole"):
         run(job, StopAfter("tracking", 11))
     assert names(job) == {"tracks.jsonl.part", "checkpoint.part"}
-    assert len(job.results.spool.read_text().splitlines()) == 11
+    assert len(job.outputs.spool.read_text().splitlines()) == 11
 
 
 @pytest.mark.parametrize("name", ["tracking", "writing"])
@@ -142,7 +143,7 @@ def test_frames_spooled_after_the_last_checkpoint_are_found_again(job):
     killed = into(job, "killed")
     with pytest.raises(Interrupted):
         run(killed, StopAfter("tracking", 11))
-    with killed.results.spool.open("a") as spool:
+    with killed.outputs.spool.open("a") as spool:
         spool.write('{"frame":11,"time":0.44,"bo')
     run(killed, RunProgress(), resume=True)
     assert contents(killed) == contents(job)
@@ -166,7 +167,10 @@ def test_a_run_that_broke_in_its_first_seconds_can_be_resumed(job):
     run(job, RunProgress())
     broken = into(job, "broken")
     with pytest.raises(RuntimeError):
-        run(replace(broken, detector=given(Failing(job.detector.queries[0]))), RunProgress())
+        run(
+            changed(broken, detector=given(Failing(job.perception.detector.queries[0]))),
+            RunProgress(),
+        )
     run(broken, RunProgress(), resume=True)
     assert contents(broken) == contents(job)
 
@@ -175,8 +179,8 @@ def test_a_run_is_not_resumed_under_other_conditions(job):
     with pytest.raises(Interrupted):
         run(job, StopAfter("tracking", 11))
     with pytest.raises(SettingsError, match=r"changes was .* is .*memory_seconds=1"):
-        run(replace(job, changes=("memory_seconds=1",)), RunProgress(), resume=True)
-    job.inputs[1].write_text("1,-1,0,0,5,5,1\n")
+        run(changed(job, changes=("memory_seconds=1",)), RunProgress(), resume=True)
+    job.input.files[1].write_text("1,-1,0,0,5,5,1\n")
     with pytest.raises(SettingsError, match=r"dets.txt was \d+ bytes"):
         run(job, RunProgress(), resume=True)
 
@@ -198,54 +202,55 @@ def test_resuming_without_a_beginning_starts_and_says_so(job, caplog):
 
 def test_only_what_is_wanted_is_written(job):
     run(
-        replace(job, results=replace(job.results, wants_video=False, wants_tracks=False)),
+        changed(job, wants_video=False, wants_tracks=False),
         RunProgress(),
     )
-    assert names(job) == {"street.txt"}
+    assert names(job) == {"street.txt", "run.json"}
 
 
 def test_summary_counts_frames_boxes_and_identities(job):
     summary = run(job, RunProgress())
     assert (summary.num_frames, summary.num_boxes, summary.num_tracks) == (30, 60, 2)
-    assert {path.name for path in summary.written} == FINAL
+    assert {path.name for path in summary.written} == FINAL - {"run.json"}
+
+
+def drawn_over(job):
+    return {"origin": job.input.origin, "drawing": job.outputs.drawing}
 
 
 def test_rendering_gives_the_video_that_tracking_gave(job):
     run(job, RunProgress())
-    again = job.results.folder / "again.mp4"
-    summary = render(
-        job.source, job.results.tracks, again, RunProgress(), origin=job.origin, drawing=job.drawing
-    )
-    assert again.read_bytes() == job.results.video.read_bytes()
+    again = job.outputs.folder / "again.mp4"
+    summary = render(job.input.source, job.outputs.tracks, again, RunProgress(), **drawn_over(job))
+    assert again.read_bytes() == job.outputs.video.read_bytes()
     assert (summary.num_boxes, summary.written) == (60, (again,))
 
 
 def test_rendering_overwrites_neither_results_unasked_nor_inputs(job):
     run(job, RunProgress())
-    video, tracks = job.results.video, job.results.tracks
+    video, tracks = job.outputs.video, job.outputs.tracks
     with pytest.raises(OutputError, match="exists already"):
-        render(job.source, tracks, video, RunProgress(), origin=job.origin, drawing=job.drawing)
+        render(job.input.source, tracks, video, RunProgress(), **drawn_over(job))
     with pytest.raises(OutputError, match="is an input"):
         render(
-            job.source,
+            job.input.source,
             tracks,
-            job.origin,
+            job.input.origin,
             RunProgress(),
-            origin=job.origin,
-            drawing=job.drawing,
+            **drawn_over(job),
             overwrite=True,
         )
 
 
 def test_a_video_without_detections_gives_results_without_tracks(job):
     summary = run(
-        replace(
+        changed(
             job,
-            detector=given(FromFile(job.detector.queries[0]._table.scored(2)[0])),
+            detector=given(FromFile(job.perception.detector.queries[0]._table.scored(2)[0])),
             association="masa-demo",
         ),
         RunProgress(),
     )
     assert (summary.num_frames, summary.num_boxes) == (30, 0)
-    assert job.results.mot.read_text() == ""
-    assert len(job.results.tracks.read_text().splitlines()) == 30
+    assert job.outputs.mot.read_text() == ""
+    assert len(job.outputs.tracks.read_text().splitlines()) == 30

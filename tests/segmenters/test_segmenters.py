@@ -11,7 +11,7 @@ from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.masks import as_array, pack
 from masa_cli.pipeline import add_masks
 from masa_cli.progress import RunProgress
-from masa_cli.segmenters import Outliner, SegmenterRequest, request_segmenter
+from masa_cli.segmenters import SegmenterRequest, TrackSegmenter, request_segmenter
 from masa_cli.structures import (
     CameraMotion,
     EndedTracklets,
@@ -50,7 +50,7 @@ def tracks(*corners, masks=None):
 
 def test_tracks_get_masks_and_keep_all_else():
     before = tracks((0, 0), (5, 6))
-    after = Outliner(Corners()).outline(FRAME, before)
+    after = TrackSegmenter(Corners()).segment(FRAME, before)
     assert after.masks.tolist() == [None, mask_at(5, 6)]
     np.testing.assert_array_equal(after.boxes, before.boxes)
     np.testing.assert_array_equal(after.ids, before.ids)
@@ -60,22 +60,22 @@ def test_tracks_get_masks_and_keep_all_else():
 def test_masks_that_came_with_the_boxes_stay():
     given = as_array([mask_at(30, 30), None])
     corners = Corners()
-    after = Outliner(corners).outline(FRAME, tracks((1, 1), (5, 6), masks=given))
+    after = TrackSegmenter(corners).segment(FRAME, tracks((1, 1), (5, 6), masks=given))
     assert after.masks.tolist() == [mask_at(30, 30), mask_at(5, 6)]
     assert corners.asked == [[[5, 6, 25, 26]]]
 
 
 def test_nothing_is_asked_without_boxes():
     corners = Corners()
-    assert len(Outliner(corners).outline(FRAME, Tracks.empty())) == 0
+    assert len(TrackSegmenter(corners).segment(FRAME, Tracks.empty())) == 0
     assert corners.asked == []
 
 
-def test_boxes_are_tightened_on_request():
-    after = Outliner(Corners(), tightens=True).outline(FRAME, tracks((0, 0), (5, 6)))
+def test_boxes_are_fitted_on_request():
+    after = TrackSegmenter(Corners(), fits_boxes=True).segment(FRAME, tracks((0, 0), (5, 6)))
     assert after.boxes.tolist() == [[0, 0, 20, 20], [5, 6, 9, 9]]
     given = as_array([mask_at(30, 30)])
-    after = Outliner(None, tightens=True).outline(FRAME, tracks((1, 1), masks=given))
+    after = TrackSegmenter(None, fits_boxes=True).segment(FRAME, tracks((1, 1), masks=given))
     assert after.boxes.tolist() == [[30, 30, 34, 33]]
 
 
@@ -87,7 +87,7 @@ def test_boxes_that_may_become_a_track_get_masks_too():
     def tracked():
         yield FRAME, FrameTracks(0, 0.0, tracks((1, 2)), record)
 
-    ((_, after),) = add_masks(tracked(), Outliner(Corners()), progress=RunProgress())
+    ((_, after),) = add_masks(tracked(), TrackSegmenter(Corners()), progress=RunProgress())
     assert after.tracks.masks.tolist() == [mask_at(1, 2)]
     assert after.record.tentative.masks.tolist() == [mask_at(5, 6)]
 

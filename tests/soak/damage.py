@@ -140,7 +140,8 @@ def dets_case(made, folder, rng):
 
 def convert_case(made, folder, rng):
     how = rng.choice(list(DAMAGE))
-    source = rng.choice([path for path in made["done"].iterdir() if path.suffix != ".mp4"])
+    others = (".mp4", "run.json")
+    source = rng.choice([path for path in made["done"].iterdir() if not path.name.endswith(others)])
     path = folder / source.name
     path.write_bytes(DAMAGE[how](source.read_bytes(), rng))
     target = rng.choice(["o.jsonl", "o.xml", "o.csv", "o.coco.json", "o.txt"])
