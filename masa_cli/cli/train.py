@@ -15,7 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from masa_cli.cli import options
-from masa_cli.cli.console import error_console, show, show_json, show_table
+from masa_cli.cli.console import (
+    error_console,
+    messages,
+    progress,
+    show,
+    show_json,
+    show_table,
+    stops_on_signals,
+)
 from masa_cli.errors import SettingsError
 from masa_cli.progress import RunProgress
 
@@ -23,9 +31,17 @@ if TYPE_CHECKING:
     from masa_cli.training.loop import StepFacts
     from masa_cli.training.recorder import Listener, TrainSummary
 
+logger = logging.getLogger(__name__)
+_LINE_EVERY = 30.0  # seconds between lines where there is no terminal
+_SMOOTH = 0.1  # share of the newest step in what is shown
+train = typer.Typer(
+    name="train",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Learn to match anything from plain images: prepare, show, run.",
+)
 FormatName = Literal["auto", "coco", "sa1b", "label-maps", "bsds"]
 SamName = Literal["sam-vit-b", "sam-b", "sam-vit-l", "sam-vit-h", "sam-h"]
-
 Images = Annotated[
     Path, typer.Argument(help="A folder of images; they stay as they are.", show_default=False)
 ]
@@ -58,76 +74,6 @@ MinArea = Annotated[
 MaxArea = Annotated[
     float, typer.Option("--max-area", help="Leave out regions above this share of the image.")
 ]
-
-
-def prepare(
-    images: Images,
-    output: Prepared,
-    regions: RegionFiles = None,
-    format: Format = "auto",
-    sam: Sam = "sam-vit-b",
-    points: Points = 32,
-    min_area: MinArea = 0.0005,
-    max_area: MaxArea = 0.8,
-    weights_dir: options.WeightsDir = None,
-    device: options.DeviceName = "auto",
-    resume: options.Resume = False,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Collect the regions of images into one file, and draw some of them.
-
-    Writes regions.json (COCO) and regions.png into the output folder. Ctrl-C keeps what is done for
-    --resume.
-    """
-    from masa_cli.cli.console import messages, progress, show, stops_on_signals
-    from masa_cli.progress import RunProgress
-    from masa_cli.training import prepare as preparation
-    from masa_cli.training.region_sources import plan_source
-    from masa_cli.training.regions import read_regions
-    from masa_cli.training.sheets import draw_regions
-
-    refuse_both(resume=resume, overwrite=overwrite)
-    total = len(preparation.find_images(images))
-    source, origin = plan_source(
-        regions, format, sam=sam, points=points, weights_dir=weights_dir, device=device
-    )
-    watch = RunProgress()
-    with messages(quiet=quiet), stops_on_signals(watch), progress(watch, total, quiet=quiet):
-        found = preparation.prepare(
-            images,
-            output,
-            source,
-            origin,
-            preparation.RegionFilter(min_area=min_area, max_area=max_area),
-            watch,
-            resume=resume,
-            overwrite=overwrite,
-        )
-    sheet = output / "regions.png"
-    draw_regions(sheet, read_regions(found.file))
-    show(
-        f"{found.num_regions} regions of {found.num_images} images; {found.num_empty} images "
-        f"without any, {found.num_broken} that could not be read"
-    )
-    show(str(found.file))
-    show(str(sheet))
-
-
-def refuse_both(*, resume: bool, overwrite: bool) -> None:
-    """Raise SettingsError if a run is to go on and to begin anew."""
-    if resume and overwrite:
-        raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
-
-
-train = typer.Typer(
-    name="train",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Learn to match anything from plain images: prepare, show, run.",
-)
-train.command()(prepare)
-
 Data = Annotated[
     list[Path], typer.Argument(help="Folders that masa train prepare made.", show_default=False)
 ]
@@ -184,13 +130,11 @@ Videos = Annotated[
         show_default=False,
     ),
 ]
-
-
 Cutouts = Annotated[
     Path | None,
     typer.Option(
         "--cutouts",
-        help="Folder of objects to paste into the images, as PNG files with transparency in "
+        help="Folder of objects for copy-paste augmentation, as PNG files with transparency in "
         "folders named after their classes; how often and how many: views.paste_chance and "
         "others, see --set.",
         show_default=False,
@@ -205,6 +149,63 @@ Sheet = Annotated[
 Count = Annotated[int, typer.Option("--count", min=1, help="How many pairs.")]
 
 
+@train.command()
+def prepare(
+    images: Images,
+    output: Prepared,
+    regions: RegionFiles = None,
+    format: Format = "auto",
+    sam: Sam = "sam-vit-b",
+    points: Points = 32,
+    min_area: MinArea = 0.0005,
+    max_area: MaxArea = 0.8,
+    weights_dir: options.WeightsDir = None,
+    device: options.DeviceName = "auto",
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Collect the regions of images into one file, and draw some of them.
+
+    Writes regions.json (COCO) and regions.png into the output folder. Ctrl-C keeps what is done for
+    --resume.
+    """
+    from masa_cli.training import prepare as preparation
+    from masa_cli.training.region_sources import plan_source
+    from masa_cli.training.regions import read_regions
+    from masa_cli.training.sheets import draw_regions
+
+    _refuse_both(resume=resume, overwrite=overwrite)
+    total = len(preparation.find_images(images))
+    source, origin = plan_source(
+        regions, format, sam=sam, points=points, weights_dir=weights_dir, device=device
+    )
+    run_progress = RunProgress()
+    with (
+        messages(quiet=quiet),
+        stops_on_signals(run_progress),
+        progress(run_progress, total, quiet=quiet),
+    ):
+        found = preparation.prepare(
+            images,
+            output,
+            source,
+            origin,
+            preparation.RegionFilter(min_area=min_area, max_area=max_area),
+            run_progress,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    sheet = output / "regions.png"
+    draw_regions(sheet, read_regions(found.file))
+    show(
+        f"{found.num_regions} regions of {found.num_images} images; {found.num_empty} images "
+        f"without any, {found.num_broken} that could not be read"
+    )
+    show(str(found.file))
+    show(str(sheet))
+
+
 @train.command(name="show")
 def show_(
     data: Data,
@@ -217,8 +218,7 @@ def show_(
     cutouts: Cutouts = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Draw pairs of views as a run would make them, what is the same in both joined by a line."""
-    from masa_cli.cli.console import messages, show
+    """Draw pairs of augmented views as a run would make them, the same objects joined by lines."""
     from masa_cli.formats.files import make_folder, refuse_existing
     from masa_cli.training.pairs import PairMaker, find_cutouts
     from masa_cli.training.recipe import find_recipe
@@ -266,13 +266,11 @@ def run(
     losses.csv, validation.csv, curves.png and checkpoints. With torchrun, several processes share
     each batch: torchrun --nproc-per-node 8 -m masa_cli train run ...
     """
-    from masa_cli.cli.console import messages, stops_on_signals
-    from masa_cli.progress import RunProgress
     from masa_cli.training.recipe import TrainJob, find_recipe, is_helper
     from masa_cli.training.recorder import Listener
-    from masa_cli.training.training_run import train
+    from masa_cli.training.training_run import train as train_network
 
-    refuse_both(resume=resume, overwrite=overwrite)
+    _refuse_both(resume=resume, overwrite=overwrite)
     job = TrainJob(
         data=tuple(data),
         recipe=find_recipe(adapter, recipe).changed(changes),
@@ -288,20 +286,21 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    watch, listener = RunProgress(), Listener()
+    run_progress, listener = RunProgress(), Listener()
     silent = quiet or json or is_helper()
     with (
         messages(quiet=silent),
-        stops_on_signals(watch),
-        training_progress(listener, job.recipe.run.steps, quiet=silent),
+        stops_on_signals(run_progress),
+        _training_progress(listener, job.recipe.run.steps, quiet=silent),
     ):
-        summary = train(job, watch, listener)
-    show_summary(summary, watch, quiet=quiet, json=json)
+        summary = train_network(job, run_progress, listener)
+    _show_summary(summary, run_progress, quiet=quiet, json=json)
 
 
-logger = logging.getLogger(__name__)
-_LINE_EVERY = 30.0  # seconds between lines where there is no terminal
-_SMOOTH = 0.1  # share of the newest step in what is shown
+def _refuse_both(*, resume: bool, overwrite: bool) -> None:
+    """Raise SettingsError if a run is to go on and to begin anew."""
+    if resume and overwrite:
+        raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
 
 
 class _Board:
@@ -345,7 +344,7 @@ class _Board:
 
 
 @contextmanager
-def training_progress(listener: Listener, total: int, *, quiet: bool) -> Iterator[None]:
+def _training_progress(listener: Listener, total: int, *, quiet: bool) -> Iterator[None]:
     """Show what the listener hears: a live table, or lines where stderr is no terminal."""
     console = error_console()
     board = _Board(total)
@@ -371,7 +370,9 @@ def training_progress(listener: Listener, total: int, *, quiet: bool) -> Iterato
         yield
 
 
-def show_summary(summary: TrainSummary, watch: RunProgress, *, quiet: bool, json: bool) -> None:
+def _show_summary(
+    summary: TrainSummary, run_progress: RunProgress, *, quiet: bool, json: bool
+) -> None:
     """What a run came to, on stdout; nothing in processes that only helped."""
     if not summary.written:
         return
@@ -383,7 +384,7 @@ def show_summary(summary: TrainSummary, watch: RunProgress, *, quiet: bool, json
                 "best": summary.best,
                 "broken": summary.num_broken,
                 "written": [str(path) for path in summary.written],
-                "stages": {name: round(spent, 3) for name, spent in watch.seconds.items()},
+                "stages": {name: round(spent, 3) for name, spent in run_progress.seconds.items()},
             }
         )
     elif not quiet:
@@ -392,6 +393,6 @@ def show_summary(summary: TrainSummary, watch: RunProgress, *, quiet: bool, json
         if summary.num_broken:
             show(f"{summary.num_broken} times an image could not be read and was passed over")
         show("")
-        show_table(("stage", "seconds"), [(n, f"{s:.1f}") for n, s in watch.seconds.items()])
+        show_table(("stage", "seconds"), [(n, f"{s:.1f}") for n, s in run_progress.seconds.items()])
         show("")
         show_table(("written",), [(str(path),) for path in summary.written])

@@ -35,7 +35,7 @@ class Trainee(nn.Module):
         variant: of the network.
         parts: "backbone", "neck", "fusion" and those of the objectives.
         objectives: each with its settings.
-        watch: is told how long the stages take.
+        progress: is told how long the stages take.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Trainee(nn.Module):
         variant: Variant,
         parts: Mapping[str, nn.Module],
         objectives: Sequence[tuple[Objective, Any]],
-        watch: RunProgress | None = None,
+        progress: RunProgress | None = None,
     ) -> None:
         super().__init__()
         self.variant, self.objectives = variant, objectives
-        self.watch = watch or RunProgress()
+        self.progress = progress or RunProgress()
         self.parts = nn.ModuleDict(parts)
         self.parts["backbone"].requires_grad_(variant.unfrozen)
         for block in list(self.parts["backbone"].children())[: variant.frozen_blocks]:
@@ -73,7 +73,7 @@ class Trainee(nn.Module):
         features = self.extract(batch)
         losses: dict[str, Tensor] = {}
         for objective, settings in self.objectives:
-            with self.watch.stage(objective.part):
+            with self.progress.stage(objective.part):
                 losses |= objective.losses(self.parts[objective.part], features, settings)
         return losses
 
@@ -82,11 +82,11 @@ class Trainee(nn.Module):
         x = batch.images.permute(0, 3, 1, 2)  # (2B, 3, size, size)
         size = x.shape[-1]
         with (
-            self.watch.stage("backbone"),
+            self.progress.stage("backbone"),
             torch.set_grad_enabled(self.variant.unfrozen and torch.is_grad_enabled()),
         ):
             maps = self.parts["backbone"]((x.float() - self.mean) / self.std)
-        with self.watch.stage("neck and fusion"):
+        with self.progress.stage("neck and fusion"):
             pyramid = self.parts["neck"](maps)
             fused = self.parts["fusion"](pyramid, range(len(pyramid)))
         half = len(batch)
@@ -149,11 +149,11 @@ class Trainer:
         trainee: the network.
         recipe: how.
         processes: this one and the others.
-        watch: is told how long the stages take.
+        progress: is told how long the stages take.
     """
 
     def __init__(
-        self, trainee: Trainee, recipe: Recipe, processes: Processes, watch: RunProgress
+        self, trainee: Trainee, recipe: Recipe, processes: Processes, progress: RunProgress
     ) -> None:
         self.trainee, self._recipe, self._processes = trainee, recipe, processes
         self._network = processes.joined(trainee)
@@ -169,7 +169,7 @@ class Trainer:
             parts = cast(nn.ModuleDict, self._mean.module)
             self.result = Trainee(trainee.variant, dict(parts.items()), trainee.objectives)
             self.result.to(processes.device)
-        self.watch = watch
+        self.progress = progress
         self.step = 0
 
     def state(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Trainer:
         share = 1 / left
         while left:
             began = time.perf_counter()
-            with self.watch.stage("wait for views"):
+            with self.progress.stage("wait for views"):
                 batch = next(batches)
             waited += time.perf_counter() - began
             left -= len(batch)
@@ -242,14 +242,14 @@ class Trainer:
             with torch.autocast(device.type, dtype) if short else nullcontext():
                 losses: dict[str, Tensor] = self._network(batch.to(device))
             total = torch.stack(list(losses.values())).sum() * share
-            with self.watch.stage("backward"):
+            with self.progress.stage("backward"):
                 self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return {name: loss.detach() * share for name, loss in losses.items()}
 
     def _change(self) -> float:
         """Change the weights by the gradients; the length these had."""
         max_norm = self._recipe.optimiser.max_gradient
-        with self.watch.stage("optimiser"):
+        with self.progress.stage("optimiser"):
             self._scaler.unscale_(self._optimiser)
             weights = [w for w in self.trainee.parameters() if w.requires_grad]
             length = nn.utils.clip_grad_norm_(weights, max_norm)

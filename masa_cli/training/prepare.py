@@ -146,7 +146,7 @@ def prepare(
     open_source: Callable[[], RegionSource],
     conditions: Mapping[str, Any],
     wanted: RegionFilter,
-    watch: RunProgress,
+    progress: RunProgress,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -159,13 +159,13 @@ def prepare(
         open_source: gives what knows the regions; called when all is checked.
         conditions: what that depends on, for `resume`.
         wanted: which regions are kept.
-        watch: is told of each image, and may ask to stop.
+        progress: is told of each image, and may ask to stop.
         resume: go on where an earlier run stopped.
         overwrite: replace an earlier file.
 
     Raises:
         MasaError: something cannot be read or written at all.
-        Interrupted: the watch asked to stop.
+        Interrupted: a stop was asked for.
     """
     names = find_images(images)
     make_folder(output)
@@ -175,15 +175,15 @@ def prepare(
     head = {"images": str(images.resolve()), **conditions, "filter": asdict(wanted)}
     done, offset = _done(spool, head) if resume else (0, None)
     source = open_source()
-    watch.on_pass("regions", done)
+    progress.on_pass("regions", done)
     with closing(PartFile(spool, resume_at=offset)) as writer:
         if offset is None:
             writer.write(orjson.dumps(head) + b"\n")
         for num_done, name in enumerate(names[done:], start=done + 1):
-            line = _line(images, name, source, wanted, watch)
+            line = _line(images, name, source, wanted, progress)
             writer.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
-            watch.on_frame(num_done, len(line["regions"]))
-            if watch.stop_requested and num_done < len(names):
+            progress.on_frame(num_done, len(line["regions"]))
+            if progress.stop_requested and num_done < len(names):
                 raise Interrupted(f"{num_done} images are kept in {output}; add --resume to go on")
     prepared = write_regions(part_of(spool), file, images)
     part_of(spool).unlink()
@@ -259,14 +259,14 @@ def hull_of(pixels: BoolArray) -> FloatArray:
 
 
 def _line(
-    images: Path, name: str, source: RegionSource, wanted: RegionFilter, watch: RunProgress
+    images: Path, name: str, source: RegionSource, wanted: RegionFilter, progress: RunProgress
 ) -> dict[str, Any]:
     """What is to be known of one image."""
     line: dict[str, Any] = {"file_name": name, "height": 0, "width": 0, "regions": []}
     try:
-        with watch.stage("read"):
+        with progress.stage("read"):
             image = read_image(images / name)
-        with watch.stage("find regions"):
+        with progress.stage("find regions"):
             found = source.regions(name, image)
     except SourceError as error:
         logger.warning("passed over: %s", error.problem)

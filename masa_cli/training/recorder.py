@@ -53,7 +53,7 @@ class RunRecorder:
         """Score what is there before the first step."""
         if self._trainer.step == 0:
             if "head" in self._trainer.trainee.parts:
-                with self._trainer.watch.stage("validate"):
+                with self._trainer.progress.stage("validate"):
                     self._raw = self._validation.score_raw()
                 self._listener.on_validation(0, {f"raw {n}": v for n, v in self._raw.items()})
             self._validate()
@@ -77,7 +77,7 @@ class RunRecorder:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        with self._trainer.watch.stage("save"):
+        with self._trainer.progress.stage("save"):
             facts = {
                 "conditions": self._job.conditions(),
                 "best": self._best,
@@ -96,7 +96,7 @@ class RunRecorder:
         return TrainSummary(self._trainer.step, scores, self._best[0], self._num_broken, written)
 
     def _validate(self) -> None:
-        with self._trainer.watch.stage("validate"):
+        with self._trainer.progress.stage("validate"):
             scores = self._validation.score(self._trainer.result)
         step = self._trainer.step
         self._scores.append(step, scores)

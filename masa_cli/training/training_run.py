@@ -31,17 +31,17 @@ from masa_cli.training.validation import Validation, find_videos, split
 logger = logging.getLogger(__name__)
 
 
-def train(job: TrainJob, watch: RunProgress, listener: Listener) -> TrainSummary:
+def train(job: TrainJob, progress: RunProgress, listener: Listener) -> TrainSummary:
     """Check everything, then train; in each of the processes of a run.
 
     Args:
         job: what to do.
-        watch: measures the stages, and may ask to stop.
+        progress: measures the stages, and may ask to stop.
         listener: is told of progress, in the first process.
 
     Raises:
         MasaError: something is wrong with what was given, or what is written cannot be.
-        Interrupted: the watch was asked to stop; the run can be resumed.
+        Interrupted: a stop was asked for; the run can be resumed.
     """
     if job.videos and not any(isinstance(each, MatchingSettings) for each in _settings(job)):
         raise SettingsError(
@@ -56,7 +56,7 @@ def train(job: TrainJob, watch: RunProgress, listener: Listener) -> TrainSummary
     videos = find_videos(job.videos) if job.videos else []
     with processes(job.device, job.precision) as own:
         _check(job, own)
-        trainer = Trainer(_trainee(job, regions, own, watch), job.recipe, own, watch)
+        trainer = Trainer(_trainee(job, regions, own, progress), job.recipe, own, progress)
         checkpoints = Checkpoints(job.checkpoints, job.recipe.run.keep)
         state = checkpoints.load() if job.resume else None
         if state is not None:
@@ -97,7 +97,7 @@ def _check(job: TrainJob, own: Processes) -> None:
         )
 
 
-def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: RunProgress) -> Trainee:
+def _trainee(job: TrainJob, regions: RegionSet, own: Processes, progress: RunProgress) -> Trainee:
     settings = _settings(job)
     objectives = [OBJECTIVES[type(each)] for each in settings]
     parts = initial_weights(
@@ -110,7 +110,7 @@ def _trainee(job: TrainJob, regions: RegionSet, own: Processes, watch: RunProgre
         identity_init=job.recipe.identity_init,
     )
     pairs = list(zip(objectives, settings, strict=True))
-    trainee = Trainee(find_variant(job.variant), parts, pairs, watch)
+    trainee = Trainee(find_variant(job.variant), parts, pairs, progress)
     return trainee.train().to(own.device)
 
 
@@ -146,7 +146,7 @@ def _run(
     with closing(batches):
         for facts in trainer.steps(batches):
             recorder.after(facts)
-            if own.any(trainer.watch.stop_requested):
+            if own.any(trainer.progress.stop_requested):
                 recorder.save()
                 raise Interrupted(
                     f"{facts.step} steps are kept in {job.folder}; add --resume to go on"

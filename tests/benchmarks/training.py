@@ -37,7 +37,7 @@ WARM_UP = 2
 OWN = ("views", "assign", "sample", "proposals")
 
 
-class MemoryWatch(RunProgress):
+class MemoryProgress(RunProgress):
     """Also takes down how much memory the process holds at the end of each stage (Linux)."""
 
     def __init__(self):
@@ -53,12 +53,12 @@ class MemoryWatch(RunProgress):
         self.memory[name] = max(self.memory.get(name, 0), held)
 
 
-def timed(watch, module, name, stage):
+def timed(progress, module, name, stage):
     """Replace a function of a module by itself, with its time taken."""
     function = getattr(module, name)
 
     def wrapper(*args, **others):
-        with watch.stage(stage):
+        with progress.stage(stage):
             return function(*args, **others)
 
     setattr(module, name, wrapper)
@@ -78,24 +78,24 @@ def measure(options):
         weights_dir=options.weights_dir,
         seed=0,
     )
-    watch, steps = MemoryWatch(), []
+    progress, steps = MemoryProgress(), []
     for module in (matching, object_prior):
-        timed(watch, module, "assign", "assign")
-        timed(watch, module, "sample", "sample")
-    timed(watch, object_prior, "_proposals", "proposals")
+        timed(progress, module, "assign", "assign")
+        timed(progress, module, "sample", "sample")
+    timed(progress, object_prior, "_proposals", "proposals")
     with processes(options.device, options.precision) as own:
         network = Trainee(
-            find_variant(recipe.variant), parts, list(zip(rows, settings, strict=True)), watch
+            find_variant(recipe.variant), parts, list(zip(rows, settings, strict=True)), progress
         )
-        trainer = Trainer(network.train().to(own.device), recipe, own, watch)
+        trainer = Trainer(network.train().to(own.device), recipe, own, progress)
         maker = PairMaker(regions, recipe.views, 0)
         batches = read_batches(maker, trainer.numbers(), workers=0, pinned=False)
         for facts in trainer.steps(batches):
-            steps.append({**watch.seconds, "step": facts.seconds})
-            watch.seconds.clear()
+            steps.append({**progress.seconds, "step": facts.seconds})
+            progress.seconds.clear()
         if own.device.type == "cuda":
             print(f"peak memory of the GPU: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
-    return recipe, steps[WARM_UP:], watch.memory
+    return recipe, steps[WARM_UP:], progress.memory
 
 
 def print_stages(recipe, steps, memory):

@@ -11,8 +11,9 @@ from masa_cli import __version__
 from masa_cli.cli import doctor as packages
 from masa_cli.cli.app import app
 from masa_cli.cli.doctor import examine_packages
+from masa_cli.detectors import WORDS, detectors_taking
 from masa_cli.models.variants import VARIANTS
-from masa_cli.weights.manifest import load_manifest
+from masa_cli.segmenters import SEGMENTERS
 
 BROKEN = {
     "torch": 'raise OSError("libcudart.so.13: cannot open shared object file")',
@@ -82,8 +83,11 @@ def test_every_adapter_and_detector_has_its_line():
     complete = {name for name, row in VARIANTS.items() if row.is_complete}
     assert complete == VARIANTS.keys() - {"lite-learned"}  # it has no weights but a user's
     assert {n for n in names if "--adapter" in n} == {f"masa track --adapter {n}" for n in complete}
-    detectors = {name for row in load_manifest().values() for name in row.detectors}
-    assert {f"masa track --prompt, with {name}" for name in detectors} <= names
+    told = {row.name for row in detectors_taking(*WORDS)}
+    assert {n for n in names if "--prompt" in n} == {f"masa track --prompt, with {n}" for n in told}
+    assert {f"masa track --masks --segmenter {name}" for name in SEGMENTERS} <= names
+    models = {row.weights for row in detectors_taking("nothing")}
+    assert {f"masa segment-track --model {name}" for name in models} <= names
 
 
 def test_weights_make_a_command_ready(tmp_path):

@@ -71,8 +71,8 @@ def job_of(data, folder, *changes, **others):
     return TrainJob((data,), recipe, folder, device="cpu", **others)
 
 
-def run(job, watch=None):
-    return train(job, watch or RunProgress(), Listener())
+def run(job, progress=None):
+    return train(job, progress or RunProgress(), Listener())
 
 
 def losses(job):
@@ -145,10 +145,10 @@ def test_parts_of_a_batch_add_up_to_the_whole(brief, data, tmp_path):
 def test_a_stopped_run_goes_on_where_it_was(finished, data, tmp_path):
     job, _ = finished
     stopped = job_of(data, tmp_path, "run.save_every=100")
-    watch, listener = RunProgress(), Listener()
-    listener.on_step = lambda facts: setattr(watch, "stop_requested", facts.step == 3)
+    progress, listener = RunProgress(), Listener()
+    listener.on_step = lambda facts: setattr(progress, "stop_requested", facts.step == 3)
     with pytest.raises(Interrupted, match="3 steps are kept"):
-        train(stopped, watch, listener)
+        train(stopped, progress, listener)
     with pytest.raises(OutputError, match="holds a run already"):
         run(stopped)
     run(replace(stopped, resume=True))

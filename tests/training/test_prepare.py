@@ -104,10 +104,12 @@ def as_bsds(folder):
     return folder
 
 
-def run(images, output, source, watch=None, **options):
+def run(images, output, source, progress=None, **options):
     wanted = RegionFilter(max_area=0.6)
     open_source, origin = source
-    return prepare(images, output, open_source, origin, wanted, watch or RunProgress(), **options)
+    return prepare(
+        images, output, open_source, origin, wanted, progress or RunProgress(), **options
+    )
 
 
 def source_of(path):
@@ -157,19 +159,19 @@ def test_regions_of_the_wrong_size_are_left_out(images, tmp_path):
 def test_a_stopped_run_goes_on_and_ends_the_same(images, tmp_path):
     source = source_of(as_label_maps(tmp_path / "known"))
     whole = run(images, tmp_path / "whole", source)
-    watch = RunProgress()
-    watch.on_frame = lambda done, count: setattr(watch, "stop_requested", True)
+    progress = RunProgress()
+    progress.on_frame = lambda done, count: setattr(progress, "stop_requested", True)
     with pytest.raises(Interrupted, match="1 images are kept"):
-        run(images, tmp_path / "data", source, watch)
+        run(images, tmp_path / "data", source, progress)
     part = tmp_path / "data" / "images.jsonl.part"
     part.write_bytes(part.read_bytes() + b'{"half a li')
     other = source_of(coco_file(tmp_path / "other"))
     with pytest.raises(OutputError, match="other options"):
         run(images, tmp_path / "data", other, resume=True)
     seen = []
-    watch = RunProgress()
-    watch.on_frame = lambda done, count: seen.append(done)
-    again = run(images, tmp_path / "data", source, watch, resume=True)
+    progress = RunProgress()
+    progress.on_frame = lambda done, count: seen.append(done)
+    again = run(images, tmp_path / "data", source, progress, resume=True)
     assert seen == [2]
     assert again.file.read_bytes() == whole.file.read_bytes()
     assert not part.exists()
