@@ -6,8 +6,10 @@ people need, `--help-all` (as in Jupyter) all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
@@ -81,6 +83,11 @@ def further(heading: str, *names: str, **settings: Any) -> Any:  # noqa: ANN401 
     return option(Further(heading), *names, **settings)
 
 
+def listed(rows: Mapping[str, Any]) -> str:
+    """Names and summaries of a table's rows, a line each, for help texts."""
+    return "\n".join(f"{name}: {row.summary}" for name, row in rows.items())
+
+
 class Command(TyperCommand):
     """A command with `--help-all`; former names of its options are accepted."""
 
@@ -142,7 +149,7 @@ class Command(TyperCommand):
             name, text = record
             if parameter.param_type_name == "argument":
                 heading, name = heading or "Arguments", name.partition(" <")[0]  # no type
-            rows.setdefault(heading or "Options", []).append((name.ljust(_NAMES), text))
+            rows.setdefault(heading or "Options", []).append((name, text))
         _write_sections({each: rows[each] for each in _HEADINGS if each in rows}, formatter)
         if num_left_out:
             formatter.write_paragraph()
@@ -167,13 +174,13 @@ def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter
     if not console.is_terminal or console.is_dumb_terminal:
         for heading, rows in sections.items():
             with formatter.section(heading):
-                formatter.write_dl(rows, col_max=_NAMES)
+                formatter.write(
+                    "".join(f"  {line}\n" for line in _layout(rows, formatter.width - 2))
+                )
         return
     formatter.write_paragraph()
     for heading, rows in sections.items():
-        inner = type(formatter)(width=formatter.width - 2)  # keeps 2 free; borders take 4
-        inner.write_dl(rows, col_max=_NAMES)
-        text = Text(inner.getvalue().rstrip())
+        text = Text("\n".join(_layout(rows, formatter.width - 4)))  # less borders and padding
         text.highlight_regex(r"(?<![\w-])--?[a-z][\w-]*", "bold cyan")
         text.highlight_regex(r"\[(default|required)[^]]*\]", "dim")
         title = Text(heading, "bold")
@@ -184,6 +191,31 @@ def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter
                 )
             )
         formatter.write(captured.get())
+
+
+def _layout(rows: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
+    """The lines of two columns: names, and texts whose own line breaks are kept."""
+    indent = " " * (_NAMES + 2)
+    for name, raw in rows:
+        is_list = "\n" in raw
+        text = re.sub(r"\[default: \((.*)\)", r"[default: \1", raw)  # of those put into words
+        if is_list:  # what Click appends gets a line of its own
+            text = re.sub(r"  (\[[^[]*\])$", r"\n\1", text)
+        lines = [
+            indent + line
+            for part in text.splitlines()
+            for line in wrap(
+                part,
+                width - len(indent),
+                subsequent_indent="  " if is_list else "",
+                break_on_hyphens=False,
+            )
+        ]
+        if len(name) <= _NAMES and lines:
+            lines[0] = f"{name:<{len(indent)}}{lines[0].lstrip()}"
+        else:
+            lines.insert(0, name)
+        yield from lines
 
 
 def current_changes(changes: list[str]) -> list[str]:

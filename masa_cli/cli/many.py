@@ -6,8 +6,9 @@ import glob
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from masa_cli.cli.command import RUNNING, further
 from masa_cli.errors import Interrupted, MasaError, SettingsError, SourceError, UsageError
 from masa_cli.jobs.batch import Engine, Outcome, Task
 
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EngineName = Literal["local", "ray"]
+
+JobsOption = Annotated[
+    int,
+    further(
+        RUNNING,
+        "--jobs",
+        min=0,
+        help="Of several videos, so many at a time (with --engine ray: at most; 0 for no limit).",
+    ),
+]
+EngineOption = Annotated[
+    EngineName,
+    further(
+        RUNNING,
+        "--engine",
+        help="Where several videos are tracked: on this machine, or on a Ray cluster.",
+    ),
+]
 
 # Options that concern all videos together, or are told each of them anew.
 _OWN = frozenset({"sources", "output", "dets", "jobs", "engine", "quiet", "json"})

@@ -1,6 +1,7 @@
 """Options that commands share, declared once, each under its heading of the help.
 
-None imports what its options control. The options of one command alone stand in its module.
+Of what they control only the tables are imported, which load nothing heavy: their rows give names
+and help. The options of one command alone stand in its module.
 """
 
 from __future__ import annotations
@@ -21,15 +22,23 @@ from masa_cli.cli.command import (
     WANTED,
     current_changes,
     further,
+    listed,
     option,
 )
 from masa_cli.cli.values import choice, or_auto
+from masa_cli.detectors import WORDS, detectors_taking
 from masa_cli.formats import detections
-from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, TRACKERS, list_trackers
+from masa_cli.models.variants import VARIANTS
+from masa_cli.segmenters import SEGMENTERS
+from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, TRACKERS
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
 PreprocessingName = Literal["demo", "tao", "bdd"]
+
+
+_DETECTORS = {row.name: row for row in detectors_taking(*WORDS)}
+
 
 # Input.
 
@@ -203,11 +212,9 @@ DetectorName = Annotated[
         DETECTOR,
         "--detector",
         metavar="NAME|FILE",
-        help="What detects the objects of a prompt. lite: 80 classes, small and quick, comes with "
-        "masa; gdino: Grounding-DINO inside gdino_masa.pth, which shares its features with the "
-        "adapter gdino; gdino-swinb, gdino-swint: as its authors published it; or a file that "
-        "masa train run --recipe lite-detector wrote. auto: gdino where its weights are and an "
-        "accelerator is, or where lite lacks a word; else lite.",
+        help=f"What detects the objects of a prompt:\n{listed(_DETECTORS)}\nFILE: of weights that "
+        "masa train run --recipe lite-detector wrote\nauto: gdino where its weights are and an "
+        "accelerator is, or where lite lacks a word; else lite",
     ),
 ]
 MaxOverlap = Annotated[
@@ -239,7 +246,7 @@ Association = Annotated[
     option(
         IDENTITY,
         "--association",
-        help=f"How boxes are joined over time. {list_trackers()}.",
+        help=f"How boxes are joined over time:\n{listed(TRACKERS)}",
         show_default=f"{DEFAULT}, or {DEFAULT_WITHOUT_IMAGES} without images",
         **choice(lambda: list(TRACKERS), "association"),
     ),
@@ -250,10 +257,8 @@ Adapter = Annotated[
         IDENTITY,
         "--adapter",
         metavar="NAME|FILE",
-        help="What gives boxes the embeddings that are compared. raw: an ImageNet backbone as it "
-        "is. lite: the same, whitened, on the features of the detector lite. r50, gdino, detic, "
-        "sam-b, sam-h: MASA's own, with their published weights. Or the file of such weights, "
-        "wherever it is.",
+        help="What gives boxes the embeddings that are compared:\n"
+        f"{listed(VARIANTS)}\nFILE: of weights of these",
         show_default="that of the detector, raw for --dets",
     ),
 ]
@@ -311,9 +316,7 @@ SegmenterName = Annotated[
         MASKS,
         "--segmenter",
         metavar="NAME|FILE",
-        help="What segments, prompted with the boxes: lite (a small network, comes with masa), "
-        "grabcut (by colours alone), sam-vit-b, sam-vit-l, sam-vit-h (Segment Anything as "
-        "published), sam-b, sam-h (as it is inside MASA's files), or the file of one of these.",
+        help=f"What segments, prompted with the boxes:\n{listed(SEGMENTERS)}\nFILE: of weights",
         show_default="auto: Segment Anything where its weights are here, else lite",
     ),
 ]
@@ -409,23 +412,6 @@ WeightsDir = Annotated[
         "--weights-dir",
         help="Folder of weights: looked in first, written into.",
         show_default="MASA_WEIGHTS, else the caches of masa and of the Hugging Face hub",
-    ),
-]
-Jobs = Annotated[
-    int,
-    further(
-        RUNNING,
-        "--jobs",
-        min=0,
-        help="Of several videos, so many at a time (with --engine ray: at most; 0 for no limit).",
-    ),
-]
-EngineName = Annotated[
-    Literal["local", "ray"],
-    further(
-        RUNNING,
-        "--engine",
-        help="Where several videos are tracked: on this machine, or on a Ray cluster.",
     ),
 ]
 Overwrite = Annotated[

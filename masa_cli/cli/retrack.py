@@ -11,37 +11,44 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
+from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, listed, option
 from masa_cli.cli.values import choice
 from masa_cli.tracking import DEFAULT, TRACKERS
 
 EmbeddingsFile = Annotated[
     Path,
     typer.Argument(
-        help="The embeddings.masa that masa track --save-embeddings wrote.", show_default=False
+        rich_help_panel=INPUT,
+        help="The embeddings.masa that masa track --save-embeddings wrote.",
+        show_default=False,
     ),
 ]
 Video = Annotated[
     Path | None,
     typer.Argument(
-        help="The video it was made from, if the annotated video is wanted.", show_default=False
+        rich_help_panel=INPUT,
+        help="The video it was made from, if the annotated video is wanted.",
+        show_default=False,
     ),
 ]
 Association = Annotated[
     str,
-    typer.Option(
+    option(
+        IDENTITY,
         "--association",
         "--preset",
-        help="How boxes are joined over time, as in masa track.",
+        help=f"How boxes are joined over time:\n{listed(TRACKERS)}",
         **choice(lambda: list(TRACKERS), "association"),
     ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        OUTPUTS,
         "--output",
         "-o",
-        help="Folder for the results (default: <name>-<association>, here).",
-        show_default=False,
+        help="Folder for the results.",
+        show_default="<name>-<association>, here",
     ),
 ]
 

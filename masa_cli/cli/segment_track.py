@@ -10,10 +10,12 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
+from masa_cli.cli.command import DETECTOR, INPUT, WANTED, further, option
 
 SourceName = Annotated[
     str,
     typer.Argument(
+        rich_help_panel=INPUT,
         metavar="SOURCE",
         help="A video file, a folder of images, - for video on standard input, the number of a "
         "camera, or an address (rtsp://, http:// and the like).",
@@ -22,7 +24,8 @@ SourceName = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    option(
+        DETECTOR,
         "--model",
         "--sam",
         metavar="NAME|FILE",
@@ -33,17 +36,19 @@ Model = Annotated[
 ]
 ProposalsName = Annotated[
     Literal["adapter", "grid"],
-    typer.Option(
+    further(
+        DETECTOR,
         "--proposals",
         help="Where objects come from: boxes of the branch that was trained for it, which masks "
         "are made of; or masks at a grid of 32 x 32 points, as the authors of Segment Anything do "
         "it, which takes far longer.",
     ),
 ]
-MaxObjects = Annotated[int, typer.Option("--max-objects", min=1, help="Of one frame, the best.")]
+MaxObjects = Annotated[int, option(DETECTOR, "--max-objects", min=1, help="Best of each frame.")]
 MinScore = Annotated[
     float | None,
-    typer.Option(
+    option(
+        WANTED,
         "--min-score",
         help="Leave out objects up to this score, 0 to 1.",
         show_default="0.02, or 0.1 for lite",
@@ -51,7 +56,8 @@ MinScore = Annotated[
 ]
 MaxOverlap = Annotated[
     float | None,
-    typer.Option(
+    further(
+        DETECTOR,
         "--max-overlap",
         help="Of two boxes with a greater IoU, leave out the weaker, 0 to 1.",
         show_default="0.5, or 0.7 for --proposals grid",
@@ -59,8 +65,11 @@ MaxOverlap = Annotated[
 ]
 MinArea = Annotated[
     float,
-    typer.Option(
-        "--min-area", metavar="PIXELS", help="Leave out boxes of less than so many square pixels."
+    further(
+        WANTED,
+        "--min-area",
+        metavar="PIXELS",
+        help="Leave out boxes of less than so many square pixels.",
     ),
 ]
 

@@ -14,6 +14,7 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
+from masa_cli.cli.many import EngineOption, JobsOption, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def track(
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
-    jobs: options.Jobs = 1,
-    engine: options.EngineName = "local",
+    jobs: JobsOption = 1,
+    engine: EngineOption = "local",
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -88,7 +89,6 @@ def track(
     """
     asked = dict(locals())
     from masa_cli.cli.console import messages, run_and_report
-    from masa_cli.cli.many import expanded, track_many
     from masa_cli.jobs.inputs import check_one_given, parse_opening, warn_of_losses
     from masa_cli.jobs.plan import Options, plan_job
 

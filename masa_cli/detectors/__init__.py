@@ -202,11 +202,6 @@ def detectors_taking(*takes: Takes) -> tuple[DetectorRow, ...]:
     return tuple(row for row in DETECTORS.values() if set(takes) & set(row.takes))
 
 
-def list_detectors(*takes: Takes) -> str:
-    """Names and summaries of these, for help texts."""
-    return "; ".join(f"{row.name}: {row.summary}" for row in detectors_taking(*takes))
-
-
 @dataclass(frozen=True, slots=True)
 class DetectorRequest:
     """A detector and what it shall find: all its files are there, and nothing is loaded.

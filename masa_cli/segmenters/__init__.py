@@ -91,11 +91,6 @@ _ROWS = (
 SEGMENTERS: Mapping[str, SegmenterRow] = MappingProxyType({row.name: row for row in _ROWS})
 
 
-def list_segmenters() -> str:
-    """Names and summaries, for help texts."""
-    return "; ".join(f"{row.name}: {row.summary}" for row in SEGMENTERS.values())
-
-
 @dataclass(frozen=True, slots=True)
 class SegmenterRequest:
     """A segmenter whose file is there.

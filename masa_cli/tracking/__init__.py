@@ -139,11 +139,6 @@ TRACKERS: dict[str, TrackerRow] = {
 DEFAULT, DEFAULT_WITHOUT_IMAGES = "hybrid", "motion"
 
 
-def list_trackers() -> str:
-    """Names and summaries, for help texts."""
-    return "; ".join(f"{name}: {row.summary}" for name, row in TRACKERS.items())
-
-
 def find_tracker(name: str) -> TrackerRow:
     """The row of that name.
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
 from masa_cli.cli.command import Further
+from masa_cli.tracking import TRACKERS
 from tests.clips import write_clip
 
 HEADINGS = ["Input", "What to track", "Detector", "Identity", "Masks", "Outputs", "Running"]
@@ -108,6 +109,26 @@ def test_a_command_of_few_options_has_no_rest():
 @pytest.mark.parametrize("name", GROUP.list_commands(None))
 def test_help_is_never_longer_than_about_fifteen_options(name):
     assert len(option_names(masa(name, "--help").stdout)) <= 17
+
+
+def test_rows_of_a_table_are_choices_and_help(monkeypatch):
+    text = masa("track", "--help").stdout
+    for name, row in TRACKERS.items():
+        assert re.search(
+            rf"^ +(--association ASSOCIATION +\S.*\n +)?{name}: {row.summary[:12]}", text, re.M
+        )
+    refused = masa("track", "--dets", "a.txt", "--association", "toy")
+    assert refused.exit_code == 2
+    assert 'unknown association "toy"' in refused.stderr
+    monkeypatch.setitem(TRACKERS, "toy", TRACKERS["motion"])
+    context = GROUP.get_command(None, "track").make_context("track", ["--association", "toy"])
+    assert context.params["association"] == "toy"
+
+
+def test_names_are_never_broken_over_lines():
+    for width in 60, 80, 100:
+        text = CliRunner(env={"COLUMNS": str(width)}).invoke(app, ["track", "--help-all"]).stdout
+        assert {"masa-benchmark:", "gdino-swint:"} <= set(text.split())
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 
 import masa_cli
 from masa_cli.cli.app import app
+from masa_cli.cli.command import listed
 from masa_cli.errors import SettingsError
 from masa_cli.formats.embeddings import defaults_as_fact, defaults_in
 from masa_cli.formats.jsonl import TracksReader
 from masa_cli.structures import EndedTracklets, FrameTracks
-from masa_cli.tracking import TRACKERS, TrackerRow, build_tracker, list_trackers
+from masa_cli.tracking import TRACKERS, TrackerRow, build_tracker
 from masa_cli.tracking.masa import PRESETS, MasaTracker
 from masa_cli.tracking.motion import MotionTracker
 from tests.clips import write_clip
@@ -113,7 +114,7 @@ def test_a_row_is_all_that_a_tracker_needs(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.stderr
     ids = [frame.tracks.ids.tolist() for frame in TracksReader(Path("out/tracks.jsonl"))]
     assert ids == [[5, 6], [7, 8], [9, 10], [11, 12], [13, 14]]
-    assert "toy: a toy" in list_trackers()
+    assert "toy: a toy" in listed(TRACKERS)
     wrong = CliRunner().invoke(app, [*command, "--association", "sort"])
     assert (wrong.exit_code, "motion, toy" in wrong.stderr) == (2, True)
     assert len(list(masa_cli.track(video, dets=dets, association="toy"))) == 5
