@@ -7,7 +7,7 @@ of `compare` hold what they differ in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,7 +19,8 @@ from scipy.optimize import linear_sum_assignment
 from masa_cli.boxes import area, intersection, iou
 from masa_cli.errors import SourceError
 from masa_cli.evaluation.metrics import EPSILON, Array
-from masa_cli.formats.bdd import BddFrame, BddVideos, Rle, read_bdd
+from masa_cli.formats.bdd import BddFrame, BddVideos, read_bdd
+from masa_cli.formats.json_fields import Rle
 from masa_cli.structures import BoolArray
 
 # Of each video by its name, the truth and the results of its frames, in order.
@@ -189,7 +190,7 @@ def _separated(pairs: Pairs) -> tuple[Pairs, list[str]]:
             _check_sizes(truth, given)
             masks = _separate(given.rles, given.scores)
             changed += any(new is not old for new, old in zip(masks, given.rles, strict=True))
-            frame = given.with_masks(masks)
+            frame = replace(given, rles=tuple(masks))
             separated[video].append((truth, frame[_mask_area(masks) > 0]))
     note = (
         f"masks overlapped in {changed} of the frames; each pixel went to the mask with the "

@@ -28,7 +28,7 @@ from masa_cli.evaluation.metrics import (
 )
 from masa_cli.evaluation.report import Metric, Report, Row
 from masa_cli.evaluation.sequences import SequencePair, check_frames, check_ids, find_pairs
-from masa_cli.formats.bdd import Rle
+from masa_cli.formats.json_fields import Rle
 from masa_cli.formats.mot import MotRows, read_results, read_truth
 from masa_cli.formats.mots import IGNORE, MotsRows, read_masks
 from masa_cli.structures import BoolArray, IntArray

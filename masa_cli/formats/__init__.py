@@ -264,7 +264,7 @@ def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -
 
     Args:
         path: the file; the folder of YOLO's labels.
-        format: its format; "auto" looks at what it holds.
+        format: its format; "auto": what it holds tells.
         hints: what the user says of it.
 
     Raises:
@@ -377,7 +377,7 @@ def _check_package(name: str) -> None:
         )
 
 
-def member(place: str | None) -> Any:  # noqa: ANN401 - whatever a row names
+def member(location: str | None) -> Any:  # noqa: ANN401 - whatever a row names
     """What stands at module:name, imported now."""
-    module, _, name = (place or "").partition(":")
+    module, _, name = (location or "").partition(":")
     return getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""CVAT's XML for video (version 1.1): tracks out, for correction by hand.
+"""CVAT's XML for video (version 1.1): tracks out, for correction by hand, and in again.
 
 A track holds its boxes in every frame as keyframes, and after each gap's beginning one box that is
 "outside", or CVAT would go on showing the last one. Attributes tell the score and whether a box was
@@ -24,8 +24,10 @@ from defusedxml.ElementTree import iterparse
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, explained
-from masa_cli.formats.tables import LARGEST, MOST_FRAMES, NAMELESS, TrackTable, numbered
+from masa_cli.formats.tables import LARGEST, MAX_FRAMES, NAMELESS, TrackTable, numbered
 from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
+
+logger = logging.getLogger(__name__)
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,6 +37,42 @@ _ATTRIBUTES = "".join(
     f"<default_value>{default}</default_value><values>{default}</values></attribute>"
     for name, kind, default in (("score", "text", ""), ("interpolated", "checkbox", "false"))
 )
+
+_FIX = "export it from CVAT as CVAT for video 1.1"
+_CORNERS = ("xtl", "ytl", "xbr", "ybr")
+
+
+def read_tracks(path: Path) -> TrackTable:
+    """Read all boxes; between keyframes they are interpolated, as CVAT shows them.
+
+    Ids that begin with 0 are all raised by 1. Other shapes are left out, and counted in a warning.
+
+    Raises:
+        SourceError: it is no such XML, or a number is missing or impossible.
+    """
+    content = _Content()
+    try:
+        with explained(path):
+            _read(path, content)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as CVAT's XML: {error}", fix=_FIX) from None
+    if content.num_others:
+        logger.warning("%s: %d shapes that are no boxes were left out", path, content.num_others)
+    raised = int(any(id_ == 0 for id_, _, _ in content.tracks))
+    labels, classes = numbered([label for _, label, _ in content.tracks])
+    frames, parts = [np.empty(0, np.int64)], []
+    for (id_, _, keyframes), label in zip(content.tracks, labels.tolist(), strict=True):
+        for shown, mark in _shown(keyframes):
+            frames.append(np.array([keyframe.frame for keyframe in shown], np.int64))
+            parts.append(_rows(shown, id_ + raised, label, mark))
+    return TrackTable.from_rows(
+        path,
+        np.concatenate(frames),
+        Tracks.joined(parts),
+        classes or (NAMELESS,),
+        num_frames=content.num_frames,
+        size=(content.width, content.height) if content.width and content.height else None,
+    )
 
 
 class CvatWriter:
@@ -140,14 +178,8 @@ def _legal(name: str) -> str:
     return _NO_XML.sub("\ufffd", name)
 
 
-logger = logging.getLogger(__name__)
-
-_FIX = "export it from CVAT as CVAT for video 1.1"
-_CORNERS = ("xtl", "ytl", "xbr", "ybr")
-
-
 @dataclass(frozen=True, slots=True)
-class _Sight:
+class _Keyframe:
     """A keyframe of a track: where it is, or that it is not."""
 
     frame: int
@@ -165,57 +197,25 @@ class _Content:
     width: int = 0
     height: int = 0
     num_others: int = 0  # shapes that are no boxes
-    tracks: list[tuple[int, str, list[_Sight]]] = field(default_factory=list)  # id, label, sights
+    # Of each track its id, label and keyframes.
+    tracks: list[tuple[int, str, list[_Keyframe]]] = field(default_factory=list)
 
 
-def read_tracks(path: Path) -> TrackTable:
-    """Read all boxes; between keyframes they are interpolated, as CVAT shows them.
-
-    Ids that begin with 0 are all raised by 1. Other shapes are left out, and counted in a warning.
-
-    Raises:
-        SourceError: it is no such XML, or a number is missing or impossible.
-    """
-    content = _Content()
-    try:
-        with explained(path):
-            _read(path, content)
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise SourceError(f"{path} cannot be read as CVAT's XML: {error}", fix=_FIX) from None
-    if content.num_others:
-        logger.warning("%s: %d shapes that are no boxes were left out", path, content.num_others)
-    raised = int(any(id_ == 0 for id_, _, _ in content.tracks))
-    labels, classes = numbered([label for _, label, _ in content.tracks])
-    frames, parts = [np.empty(0, np.int64)], []
-    for (id_, _, sights), label in zip(content.tracks, labels.tolist(), strict=True):
-        for shown, mark in _shown(sights):
-            frames.append(np.array([sight.frame for sight in shown], np.int64))
-            parts.append(_rows(shown, id_ + raised, label, mark))
-    return TrackTable.from_rows(
-        path,
-        np.concatenate(frames),
-        Tracks.joined(parts),
-        classes or (NAMELESS,),
-        num_frames=content.num_frames,
-        size=(content.width, content.height) if content.width and content.height else None,
-    )
-
-
-def _rows(sights: list[_Sight], id_: int, label: int, interpolated: bool) -> Tracks:
-    count = len(sights)
+def _rows(keyframes: list[_Keyframe], id_: int, label: int, interpolated: bool) -> Tracks:
+    count = len(keyframes)
     return Tracks(
-        np.array([sight.box for sight in sights], np.float32).reshape(-1, 4),
-        np.array([sight.score for sight in sights], np.float32),
+        np.array([keyframe.box for keyframe in keyframes], np.float32).reshape(-1, 4),
+        np.array([keyframe.score for keyframe in keyframes], np.float32),
         np.full(count, label),
         np.full(count, id_),
         np.full(count, interpolated),
     )
 
 
-def _shown(sights: list[_Sight]) -> Iterator[tuple[list[_Sight], bool]]:
+def _shown(keyframes: list[_Keyframe]) -> Iterator[tuple[list[_Keyframe], bool]]:
     """What a track shows, in pieces, each with whether it is interpolated."""
-    sights = sorted(sights, key=lambda sight: sight.frame)
-    for before, after in zip(sights, [*sights[1:], None], strict=True):
+    keyframes = sorted(keyframes, key=lambda keyframe: keyframe.frame)
+    for before, after in zip(keyframes, [*keyframes[1:], None], strict=True):
         if before.is_outside:
             continue
         yield [before], before.is_interpolated
@@ -223,34 +223,34 @@ def _shown(sights: list[_Sight]) -> Iterator[tuple[list[_Sight], bool]]:
             continue
         # A box stays where it is until the frame in which it is outside.
         goal = before if after.is_outside else after
-        places = np.arange(before.frame + 1, after.frame)
-        shares = ((places - before.frame) / (after.frame - before.frame))[:, None]
+        filled = np.arange(before.frame + 1, after.frame)
+        shares = ((filled - before.frame) / (after.frame - before.frame))[:, None]
         boxes = (1 - shares) * np.array(before.box) + shares * np.array(goal.box)
         between = [
-            _Sight(frame, tuple(box), before.score, is_outside=False, is_interpolated=True)
-            for frame, box in zip(places.tolist(), boxes.tolist(), strict=True)
+            _Keyframe(frame, tuple(box), before.score, is_outside=False, is_interpolated=True)
+            for frame, box in zip(filled.tolist(), boxes.tolist(), strict=True)
         ]
         yield between, True
 
 
 def _read(path: Path, content: _Content) -> None:
     """Take the file apart, element by element; ValueError for what is no CVAT of a video."""
-    sights: list[_Sight] | None = None
+    keyframes: list[_Keyframe] | None = None
     root = ""
     for event, element in iterparse(path, events=("start", "end"), forbid_dtd=True):
         root = root or element.tag
         if event == "start" and element.tag == "track":
-            sights = []
-            id_ = _whole(element, "id", MOST_FRAMES * 100)
-            content.tracks.append((id_, element.get("label") or NAMELESS, sights))
+            keyframes = []
+            id_ = _whole(element, "id", MAX_FRAMES * 100)
+            content.tracks.append((id_, element.get("label") or NAMELESS, keyframes))
         elif event == "start":
             continue
         elif element.tag == "image":
             raise ValueError("it is CVAT for images, which knows no tracks")
         elif element.tag == "task":
             _read_task(element, content)
-        elif element.tag == "box" and sights is not None:
-            sights.append(_sight(element))
+        elif element.tag == "box" and keyframes is not None:
+            keyframes.append(_keyframe(element))
         elif element.get("frame") is not None:
             content.num_others += 1
         elif element.tag == "track":
@@ -270,11 +270,11 @@ def _read_task(task: Any, content: _Content) -> None:  # noqa: ANN401 - defusedx
             setattr(content, name, int(text))
 
 
-def _sight(box: Any) -> _Sight:  # noqa: ANN401 - defusedxml has no types
+def _keyframe(box: Any) -> _Keyframe:  # noqa: ANN401 - defusedxml has no types
     attributes = {each.get("name"): (each.text or "").strip() for each in box.iter("attribute")}
     score = attributes.get("score")
-    return _Sight(
-        _whole(box, "frame", MOST_FRAMES - 1),
+    return _Keyframe(
+        _whole(box, "frame", MAX_FRAMES - 1),
         tuple(_number(box.get(name), name) for name in _CORNERS),
         _number(score, "score") if score else 1.0,
         is_outside=box.get("outside") == "1",
@@ -282,11 +282,11 @@ def _sight(box: Any) -> _Sight:  # noqa: ANN401 - defusedxml has no types
     )
 
 
-def _whole(element: Any, name: str, most: int) -> int:  # noqa: ANN401 - defusedxml has no types
+def _whole(element: Any, name: str, maximum: int) -> int:  # noqa: ANN401 - defusedxml has no types
     text = element.get(name) or ""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 12 or int(text) > most:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 12 or int(text) > maximum:
         raise ValueError(
-            f'expected a whole {name} of a {element.tag} up to {most}, got "{text[:40]}"'
+            f'expected a whole {name} of a {element.tag} up to {maximum}, got "{text[:40]}"'
         )
     return int(text)
 

@@ -97,7 +97,7 @@ def read_detections(
 
     Args:
         path: the file.
-        format: its format; "auto" looks at its first line.
+        format: its format; "auto": its first line tells.
         images: for COCO results, the file whose images tell the frame of each image_id.
 
     Raises:

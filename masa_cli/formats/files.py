@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 from masa_cli.errors import OutputError, SourceError, shortened
 
-_LONGEST_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
-LEAST_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
+_MAX_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
+MIN_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
+HELP = "see docs/formats.md, or the end of masa track --help"
 
 
 class PartFile:
@@ -75,33 +76,6 @@ class PartFile:
             raise unwritable(self.part, error.strerror) from error
 
 
-def part_of(path: Path) -> Path:
-    """Where a result is written until it is complete."""
-    return path.with_name(path.name + ".part")
-
-
-def unwritable(part: Path, reason: str | None) -> OutputError:
-    """The error for a file the system refuses to create or to extend."""
-    return OutputError(
-        f"{part} cannot be written: {reason}",
-        fix="choose a folder that exists, may be written to and has space left",
-    )
-
-
-def _cut(part: Path, length: int) -> BinaryIO:
-    """The file, open for writing after its first `length` bytes, without the rest."""
-    size = part.stat().st_size
-    if size < length:
-        raise OutputError(
-            f"{part} has {size} bytes, expected at least {length}",
-            fix="start again, without resuming",
-        )
-    file = part.open("r+b")
-    file.truncate(length)
-    file.seek(length)
-    return file
-
-
 class PartFolder:
     """Makes the empty folder `<path>.part`, which becomes `path` when closed without an exception.
 
@@ -156,7 +130,68 @@ class PartFolder:
             raise unwritable(self.path, failure.strerror) from failure
 
 
-HELP = "see the formats in the README, or at the end of masa track --help"
+def part_of(path: Path) -> Path:
+    """Where a result is written until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+def unwritable(part: Path, reason: str | None) -> OutputError:
+    """The error for a file the system refuses to create or to extend."""
+    return OutputError(
+        f"{part} cannot be written: {reason}",
+        fix="choose a folder that exists, may be written to and has space left",
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder; raise OutputError if it cannot be written to or hardly has space."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".masa-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written to: {error.strerror}",
+            fix="choose another place with -o",
+        ) from None
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        raise OutputError(
+            f"only {free / 2**20:.0f} MiB are free where {folder} is",
+            fix="make room, or choose another place with -o",
+        )
+
+
+def refuse_existing(outputs: Sequence[Path]) -> None:
+    """Raise OutputError if a result is there already."""
+    for path in outputs:
+        if path.exists():
+            raise OutputError(
+                f"{path} exists already",
+                fix="replace it with --overwrite, or choose another place with -o",
+            )
+
+
+def refuse_inputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raise OutputError if a file that is read would be written, too."""
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in read:
+            raise OutputError(
+                f"{path} is an input of this run and would be overwritten",
+                fix="choose another place with -o",
+            )
+
+
+def refuse_long_names(outputs: Sequence[Path]) -> None:
+    """Raise OutputError if the name of a result would be longer than file systems allow."""
+    for path in outputs:
+        if any(len(os.fsencode(part)) > _MAX_NAME for part in (*path.parent.parts, path.name)):
+            raise OutputError(
+                f"{path.name} would have a longer name than the {_MAX_NAME} bytes there can be",
+                fix="rename the video to something shorter, and choose a shorter -o",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +201,7 @@ class TextFile:
     Attributes:
         path: where it was read from.
         lines: without the blank ones and those that start with #.
-        numbers: of each line, its place in the file, from 1.
+        numbers: of each line, where it stands in the file, from 1.
     """
 
     path: Path
@@ -228,52 +263,15 @@ def as_utf8(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def refuse_long_names(outputs: Sequence[Path]) -> None:
-    """Raise OutputError if the name of a result would be longer than file systems allow."""
-    for path in outputs:
-        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in (*path.parent.parts, path.name)):
-            raise OutputError(
-                f"{path.name} would have a longer name than the {_LONGEST_NAME} bytes there can be",
-                fix="rename the video to something shorter, and choose a shorter -o",
-            )
-
-
-def refuse_inputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Raise OutputError if a file that is read would be written, too."""
-    read = {path.resolve() for path in inputs}
-    for path in outputs:
-        if path.resolve() in read:
-            raise OutputError(
-                f"{path} is an input of this run and would be overwritten",
-                fix="choose another place with -o",
-            )
-
-
-def refuse_existing(outputs: Sequence[Path]) -> None:
-    """Raise OutputError if a result is there already."""
-    for path in outputs:
-        if path.exists():
-            raise OutputError(
-                f"{path} exists already",
-                fix="replace it with --overwrite, or choose another place with -o",
-            )
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder; raise OutputError if it cannot be written to or hardly has space."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".masa-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
+def _cut(part: Path, length: int) -> BinaryIO:
+    """The file, open for writing after its first `length` bytes, without the rest."""
+    size = part.stat().st_size
+    if size < length:
         raise OutputError(
-            f"{folder} cannot be written to: {error.strerror}",
-            fix="choose another place with -o",
-        ) from None
-    free = shutil.disk_usage(folder).free
-    if free < LEAST_FREE_BYTES:
-        raise OutputError(
-            f"only {free / 2**20:.0f} MiB are free where {folder} is",
-            fix="make room, or choose another place with -o",
+            f"{part} has {size} bytes, expected at least {length}",
+            fix="start again, without resuming",
         )
+    file = part.open("r+b")
+    file.truncate(length)
+    file.seek(length)
+    return file

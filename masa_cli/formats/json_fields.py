@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -16,11 +16,18 @@ from pycocotools import mask as coco
 from masa_cli.errors import SourceError, shortened
 from masa_cli.formats.files import HELP, explained
 from masa_cli.formats.tables import LARGEST
-from masa_cli.masks import MAX_SIDE, as_array, read_masks
-from masa_cli.structures import IntArray, Mask, MaskArray
+from masa_cli.masks import MAX_SIDE, as_array, first_bad, read_masks
+from masa_cli.structures import BoolArray, IntArray, Mask, MaskArray
+
+# {"size": [height, width], "counts": compressed run lengths}, as pycocotools wants it.
+Rle: TypeAlias = dict[str, Any]
 
 TAO_HELP = "see masa eval --help, format tao"
+_RLE_HELP = "write masks as COCO's compressed run lengths: pycocotools.mask.encode"
 _TOO_LARGE = 2**63  # for int64
+_MAX_PERIMETER = 2**20  # pixels; around the largest images it is a tenth of that
+_MAX_COORDINATE = 2**20  # pixels from the image's corner
+_MAX_RUN = 2**30  # pixels; no image has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +36,11 @@ class Columns:
 
     Attributes:
         rows: the objects.
-        place: file and key, as errors name it ("gt.json annotations").
+        where: file and key, as errors name it ("gt.json annotations").
     """
 
     rows: Sequence[dict[str, Any]]
-    place: str
+    where: str
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,23 +81,23 @@ class Columns:
             raise self.wrong(number, "an id of its own", ids[number])
         return ids
 
-    def places(self, key: str, known: IntArray, fix: str = TAO_HELP) -> IntArray:
+    def positions(self, key: str, known: IntArray, fix: str = TAO_HELP) -> IntArray:
         """(N,) where in `known` the values are; raises SourceError for one that is not there."""
         values = self.whole(key)
         order = np.argsort(known)
-        places = np.searchsorted(known, values, sorter=order)
-        found = places < len(known)
-        found[found] = known[order[places[found]]] == values[found]
-        if not found.all():
-            number = int(np.argmin(found))
+        positions = np.searchsorted(known, values, sorter=order)
+        is_known = positions < len(known)
+        is_known[is_known] = known[order[positions[is_known]]] == values[is_known]
+        if not is_known.all():
+            number = int(np.argmin(is_known))
             expected = f"one of the ground truth as {key}"
             raise self.wrong(number, expected, values[number], fix)
-        return order[places]
+        return order[positions]
 
     def wrong(self, number: int, expected: str, got: object, fix: str = TAO_HELP) -> SourceError:
         """The error that blames one object, counted from 0 here and from 1 in the message."""
         return SourceError(
-            f"{self.place} entry {number + 1}: expected {expected}, got {shortened(str(got))}",
+            f"{self.where} entry {number + 1}: expected {expected}, got {shortened(str(got))}",
             fix=fix,
         )
 
@@ -100,7 +107,7 @@ class Columns:
             raise self.wrong(number, expected, values[number])
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path, *, fix: str = TAO_HELP) -> object:
     """What the file holds; raises SourceError where it is no JSON."""
     with explained(path):
         text = path.read_bytes()
@@ -111,21 +118,104 @@ def read_json(path: Path) -> object:
         nan = re.match("NaN|Infinity", rest)
         reason = f"{nan[0]} is no number" if nan else error.msg
         raise SourceError(
-            f"{path} line {error.lineno} column {error.colno} is not JSON: {reason}", fix=TAO_HELP
+            f"{path} line {error.lineno} column {error.colno} is not JSON: {reason}", fix=fix
         ) from None
 
 
 def columns_of(content: object, path: Path, key: str | None = None) -> Columns:
     """The list of objects under a key, or which the file is if there is no key."""
-    place = str(path) if key is None else f"{path} {key}"
+    where = str(path) if key is None else f"{path} {key}"
     found = content if key is None else (content.get(key) if isinstance(content, dict) else None)
     if not isinstance(found, list):
         under = "is no list of results" if key is None else f'has no list under "{key}"'
         raise SourceError(f"{path} {under}", fix=TAO_HELP)
     for number, row in enumerate(found):
         if not isinstance(row, dict):
-            raise Columns((), place).wrong(number, "an object", row)
-    return Columns(found, place)
+            raise Columns((), where).wrong(number, "an object", row)
+    return Columns(found, where)
+
+
+def read_segmentation(entry: object, size: tuple[int, int] | None) -> Mask | None:
+    """The mask of one object; None if there is none, or none of its pixels is in the image.
+
+    Args:
+        entry: {"size": [height, width], "counts": …}, where counts are COCO's compressed run
+            lengths or a list of them; or a list of polygons, each [x1, y1, x2, y2, …] in pixels,
+            whose union it is; or null. As read from JSON, not trusted.
+        size: height and width of the image, needed for polygons.
+
+    Raises:
+        ValueError: it is something else, or for an image of another size; the message says what.
+    """
+    if entry is None or entry == []:
+        return None
+    if isinstance(entry, list):
+        if size is None:
+            raise ValueError("polygons in an image whose size is not known")
+        if max(size) >= MAX_SIDE:
+            raise ValueError(f"polygons in an image of {_words(size)} pixels")
+        entry = _filled(entry, size)
+    elif isinstance(entry, dict) and isinstance(entry.get("counts"), list):
+        entry = entry | {"counts": _compressed(entry["counts"])}
+    mask: Mask | None = read_masks([entry], 1)[0]
+    if mask and size and mask.size != size:
+        raise ValueError(f"one of {_words(mask.size)} pixels in an image of {_words(size)}")
+    return mask
+
+
+def masks_of(rows: Columns, key: str, sizes: Sequence[tuple[int, int] | None]) -> MaskArray:
+    """(N,) the masks under a key of each object; None where an object has none.
+
+    Args:
+        rows: the objects.
+        key: such as "segmentation".
+        sizes: (N,) height and width of the image of each, as in `read_segmentation`.
+
+    Raises:
+        SourceError: one is no mask; it names the object.
+    """
+    masks = []
+    for number, (row, size) in enumerate(zip(rows.rows, sizes, strict=True)):
+        try:
+            masks.append(read_segmentation(row.get(key), size))
+        except ValueError as error:
+            raise rows.wrong(number, f"a mask as {key}", error, HELP) from None
+    return as_array(masks)
+
+
+def read_rle(entry: object, where: str) -> Rle:
+    """The mask, proved to be whole: pycocotools reads past the end of one that is not.
+
+    Raises:
+        SourceError: it is missing or not of its size; the message starts with `where`.
+    """
+    if not isinstance(entry, dict):
+        raise SourceError(
+            f'{where}: no "rle"', fix="use files with masks, or evaluate boxes: --format bdd"
+        )
+    size, counts = entry.get("size"), entry.get("counts")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(side) is int and 0 < side < 2**15 for side in size)
+    ):
+        raise SourceError(f'{where}: "rle" has no "size" of height and width', fix=_RLE_HELP)
+    if not isinstance(counts, str):
+        raise SourceError(f'{where}: "counts" of "rle" is no text', fix=_RLE_HELP)
+    bad = first_bad([counts], np.array([size[0] * size[1]]))
+    if bad:
+        raise SourceError(
+            f'{where}: "counts" of "rle" are {bad[1]}, expected run lengths of '
+            f"{size[0]} x {size[1]} pixels",
+            fix=_RLE_HELP,
+        )
+    return {"size": size, "counts": counts}
+
+
+def rle_of(mask: BoolArray) -> Rle:
+    """A (H, W) mask as run lengths."""
+    packed = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": packed["counts"].decode()}
 
 
 def _plain(values: object, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
@@ -141,67 +231,14 @@ def _plain(values: object, shape: tuple[int, ...]) -> NDArray[np.float64] | None
     return numbers.astype(np.float64) if np.all(np.abs(numbers) < LARGEST) else None
 
 
-_LONGEST_OUTLINE = 2**20  # pixels; around the largest pictures it is a tenth of that
-_FARTHEST = 2**20  # pixels from the picture's corner
-_LONGEST_RUN = 2**30  # pixels; no picture has more
-
-
-def read_segmentation(entry: object, size: tuple[int, int] | None) -> Mask | None:
-    """The mask of one object; None if there is none, or none of its pixels is in the picture.
-
-    Args:
-        entry: {"size": [height, width], "counts": …}, where counts are COCO's compressed run
-            lengths or a list of them; or a list of polygons, each [x1, y1, x2, y2, …] in pixels,
-            whose union it is; or null. As read from JSON, not trusted.
-        size: height and width of the picture, needed for polygons.
-
-    Raises:
-        ValueError: it is something else, or for a picture of another size; the message says what.
-    """
-    if entry is None or entry == []:
-        return None
-    if isinstance(entry, list):
-        if size is None:
-            raise ValueError("polygons in a picture whose size is not known")
-        if max(size) >= MAX_SIDE:
-            raise ValueError(f"polygons in a picture of {_words(size)} pixels")
-        entry = _filled(entry, size)
-    elif isinstance(entry, dict) and isinstance(entry.get("counts"), list):
-        entry = entry | {"counts": _compressed(entry["counts"])}
-    mask: Mask | None = read_masks([entry], 1)[0]
-    if mask and size and mask.size != size:
-        raise ValueError(f"one of {_words(mask.size)} pixels in a picture of {_words(size)}")
-    return mask
-
-
-def masks_of(rows: Columns, key: str, sizes: Sequence[tuple[int, int] | None]) -> MaskArray:
-    """(N,) the masks under a key of each object; None where an object has none.
-
-    Args:
-        rows: the objects.
-        key: such as "segmentation".
-        sizes: (N,) height and width of the picture of each, as in `read_segmentation`.
-
-    Raises:
-        SourceError: one is no mask; it names the object.
-    """
-    masks = []
-    for number, (row, size) in enumerate(zip(rows.rows, sizes, strict=True)):
-        try:
-            masks.append(read_segmentation(row.get(key), size))
-        except ValueError as error:
-            raise rows.wrong(number, f"a mask as {key}", error, HELP) from None
-    return as_array(masks)
-
-
 def _filled(polygons: list[Any], size: tuple[int, int]) -> dict[str, object]:
     """The run lengths of what polygons cover, by the rules of COCO's own tools."""
     for polygon in polygons:
         points = _points(polygon)
         corners = np.append(points, points[:1], axis=0)
         length = float(np.abs(np.diff(corners, axis=0)).max(axis=1).sum())
-        if np.abs(points).max() > _FARTHEST or length > _LONGEST_OUTLINE:
-            raise ValueError(f"a polygon far beyond any picture: {shortened(str(polygon))}")
+        if np.abs(points).max() > _MAX_COORDINATE or length > _MAX_PERIMETER:
+            raise ValueError(f"a polygon far beyond any image: {shortened(str(polygon))}")
     filled = coco.merge(coco.frPyObjects(polygons, *size))
     return {"size": list(size), "counts": filled["counts"].decode()}
 
@@ -220,7 +257,7 @@ def _points(polygon: object) -> NDArray[np.float64]:
 
 
 def _compressed(counts: list[Any]) -> str:
-    if not all(type(run) is int and 0 <= run < _LONGEST_RUN for run in counts):
+    if not all(type(run) is int and 0 <= run < _MAX_RUN for run in counts):
         raise ValueError(f"run lengths that are not whole numbers from 0: {shortened(str(counts))}")
     # Its size, which changes nothing here, is checked with the sum of the runs later.
     packed: bytes = coco.frPyObjects({"size": [1, 1], "counts": counts}, 1, 1)["counts"]

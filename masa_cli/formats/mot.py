@@ -35,69 +35,20 @@ FIRST_FRAME = 1
 # Where the columns that are read stand, from 0; those after the class are not. Nor is the id of
 # detections, which is -1.
 _COLUMNS = {"frame": 0, "left": 2, "top": 3, "width": 4, "height": 5, "score": 6, "class": 7}
+
 _TRACK_COLUMNS = {"id": 1} | _COLUMNS
 _NO_CLASS = -1
 
 # Classes of MOT16, MOT17 and MOT20, from 1 (pedestrian) to 13 (crowd).
-_MOST_CLASS = 13
-# A gt.txt of MOT15 has 10 columns, the last three for the place in the world; later ones have 9,
+_MAX_CLASS = 13
+
+# A gt.txt of MOT15 has 10 columns, the last three for the position in the world; later ones have 9,
 # the last two for class and visibility.
 _TRUTH_WIDTHS = {7: False, 8: True, 9: True, 10: False}  # number of columns: is 8 the class?
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MotRows:
-    """Rows of tracks or truth, in the order of the file.
-
-    Attributes:
-        text: the lines they come from, for errors.
-        frames: (N,) int64, from 0.
-        ids: (N,) int64.
-        boxes: (N, 4) float64 xyxy.
-        scores: (N,) float64; of truth: 0 where the row is not to be scored.
-        classes: (N,) int64, -1 where there is none; None for truth without classes (MOT15).
-    """
-
-    text: TextFile
-    frames: IntArray
-    ids: IntArray
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    classes: IntArray | None
-
-    @staticmethod
-    def empty() -> MotRows:
-        """No rows, of no file."""
-        none = np.empty(0, np.int64)
-        boxes, scores = np.empty((0, 4)), np.empty(0)
-        return MotRows(TextFile(Path(), [], array("q")), none, none, boxes, scores, none)
-
-
-def read_detections(path: Path) -> DetectionTable:
-    """Read a det.txt of 7 to 10 columns, which may differ from line to line.
-
-    Class numbers become names as they are ("3"); rows without one, or with -1, are "object".
-    """
-    text = TextFile.read(path)
-    rows = read_numbers(text, _COLUMNS, completed=_with_class(text))
-    frames, boxes, scores, numbers = rows[:, 0], rows[:, 1:5], rows[:, 5], rows[:, 6]
-    check_whole(text, frames, "frame number", least=FIRST_FRAME)
-    check_whole(text, numbers, "class number", least=_NO_CLASS)
-    found, labels = np.unique(numbers.astype(np.int64), return_inverse=True)
-    return DetectionTable.from_rows(
-        frames.astype(np.int64) - FIRST_FRAME,
-        xywh_to_xyxy(boxes.astype(np.float32)),
-        scores.astype(np.float32),
-        labels.astype(np.int64),
-        tuple(NAMELESS if number == _NO_CLASS else str(number) for number in found) or (NAMELESS,),
-    )
-
-
-def read_results(path: Path) -> MotRows:
-    """Read the results of one sequence, of at least 7 columns, which may differ by line."""
-    text = TextFile.read(path)
-    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text, most=None))
-    return _rows(text, numbers, has_classes=True)
+INFO = "seqinfo.ini"
+IMAGES = "img1"
+_HEADER = "name"
 
 
 def read_tracks(path: Path) -> TrackTable:
@@ -109,25 +60,6 @@ def read_tracks(path: Path) -> TrackTable:
     )
     tracks = Tracks(rows.boxes.astype(np.float32), rows.scores.astype(np.float32), labels, rows.ids)
     return TrackTable.from_rows(path, rows.frames, tracks, classes or (NAMELESS,))
-
-
-def read_truth(path: Path) -> MotRows:
-    """Read a gt.txt of 7 to 10 columns, the same in all lines.
-
-    Column 8 is the class if there are 8 or 9 columns and any row has another number than -1 there.
-    """
-    text = TextFile.read(path)
-    width = _width(text)
-    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text))
-    classes = numbers[:, -1]
-    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
-    if has_classes:
-        check_whole(text, classes, "class number", least=1)
-        beyond = np.flatnonzero(classes > _MOST_CLASS)
-        if len(beyond):
-            row = int(beyond[0])
-            raise text.wrong(row, f"a class from 1 to {_MOST_CLASS}", f"{classes[row]:g}")
-    return _rows(text, numbers, has_classes=has_classes)
 
 
 class MotWriter:
@@ -175,47 +107,78 @@ class MotWriter:
         self._file.__exit__(kind, error, traceback)
 
 
-def _rows(text: TextFile, numbers: NDArray[np.float64], *, has_classes: bool) -> MotRows:
-    """Rows out of the columns id, frame, left, top, width, height, score, class."""
-    ids, frames = numbers[:, 0], numbers[:, 1]
-    check_whole(text, frames, "frame number", least=FIRST_FRAME)
-    check_whole(text, ids, "id", least=0)
-    return MotRows(
-        text,
+def read_detections(path: Path) -> DetectionTable:
+    """Read a det.txt of 7 to 10 columns, which may differ from line to line.
+
+    Class numbers become names as they are ("3"); rows without one, or with -1, are "object".
+    """
+    text = TextFile.read(path)
+    rows = read_numbers(text, _COLUMNS, completed=_with_class(text))
+    frames, boxes, scores, numbers = rows[:, 0], rows[:, 1:5], rows[:, 5], rows[:, 6]
+    check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
+    check_whole(text, numbers, "class number", minimum=_NO_CLASS)
+    found, labels = np.unique(numbers.astype(np.int64), return_inverse=True)
+    return DetectionTable.from_rows(
         frames.astype(np.int64) - FIRST_FRAME,
-        ids.astype(np.int64),
-        xywh_to_xyxy(numbers[:, 2:6]),
-        numbers[:, 6],
-        numbers[:, 7].astype(np.int64) if has_classes else None,
+        xywh_to_xyxy(boxes.astype(np.float32)),
+        scores.astype(np.float32),
+        labels.astype(np.int64),
+        tuple(NAMELESS if number == _NO_CLASS else str(number) for number in found) or (NAMELESS,),
     )
 
 
-def _width(text: TextFile) -> int:
-    """How many columns all lines have; 10 if there is no line."""
-    counts = [line.count(",") + 1 for line in text.lines]
-    width = counts[0] if counts else 10
-    for row, count in enumerate(counts):
-        if count != width:
-            raise text.wrong(row, f"{width} columns as in the lines before", str(count))
-    return width
+@dataclass(frozen=True, slots=True, eq=False)
+class MotRows:
+    """Rows of tracks or truth, in the order of the file.
+
+    Attributes:
+        text: the lines they come from, for errors.
+        frames: (N,) int64, from 0.
+        ids: (N,) int64.
+        boxes: (N, 4) float64 xyxy.
+        scores: (N,) float64; of truth: 0 where the row is not to be scored.
+        classes: (N,) int64, -1 where there is none; None for truth without classes (MOT15).
+    """
+
+    text: TextFile
+    frames: IntArray
+    ids: IntArray
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    classes: IntArray | None
+
+    @staticmethod
+    def empty() -> MotRows:
+        """No rows, of no file."""
+        none = np.empty(0, np.int64)
+        boxes, scores = np.empty((0, 4)), np.empty(0)
+        return MotRows(TextFile(Path(), [], array("q")), none, none, boxes, scores, none)
 
 
-def _with_class(text: TextFile, most: int | None = 10) -> list[str]:
-    """The lines, where those of 7 columns got -1 as their class."""
-    counts = [line.count(",") + 1 for line in text.lines]
-    for row, count in enumerate(counts):
-        if count < 7:
-            raise text.wrong(row, "at least 7 columns", str(count))
-        if most is not None and count > most:
-            raise text.wrong(row, f"at most {most} columns", str(count))
-    return [
-        f"{line},{_NO_CLASS}" if count == 7 else line
-        for line, count in zip(text.lines, counts, strict=True)
-    ]
+def read_results(path: Path) -> MotRows:
+    """Read the results of one sequence, of at least 7 columns, which may differ by line."""
+    text = TextFile.read(path)
+    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text, max_columns=None))
+    return _rows(text, numbers, has_classes=True)
 
 
-INFO = "seqinfo.ini"
-IMAGES = "img1"
+def read_truth(path: Path) -> MotRows:
+    """Read a gt.txt of 7 to 10 columns, the same in all lines.
+
+    Column 8 is the class if there are 8 or 9 columns and any row has another number than -1 there.
+    """
+    text = TextFile.read(path)
+    width = _width(text)
+    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text))
+    classes = numbers[:, -1]
+    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
+    if has_classes:
+        check_whole(text, classes, "class number", minimum=1)
+        beyond = np.flatnonzero(classes > _MAX_CLASS)
+        if len(beyond):
+            row = int(beyond[0])
+            raise text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
+    return _rows(text, numbers, has_classes=has_classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +215,67 @@ def find_sequence(file: Path) -> MotSequence | None:
         if (folder / INFO).is_file() or (folder / IMAGES).is_dir():
             return _sequence(folder)
     return None
+
+
+def read_seqmap(path: Path) -> dict[str, int | None]:
+    """The sequences in their order, each with its number of frames where the file tells it.
+
+    Raises:
+        SourceError: a line is malformed, a sequence comes twice or there is none.
+    """
+    text = TextFile.read(path)
+    found: dict[str, int | None] = {}
+    for row, line in enumerate(text.lines):
+        fields = line.replace(",", " ").split()
+        if row == 0 and fields[0].lower() == _HEADER:
+            continue
+        if len(fields) not in {1, 4} or (len(fields) == 4 and not fields[3].isdecimal()):
+            raise text.wrong(row, "the name of a sequence", "something else")
+        if fields[0] in found:
+            raise text.wrong(row, "each sequence once", "one that was named before")
+        found[fields[0]] = int(fields[3]) + 1 if len(fields) == 4 else None
+    if not found:
+        raise SourceError(f"{path} names no sequence", fix="write one name per line")
+    return found
+
+
+def _rows(text: TextFile, numbers: NDArray[np.float64], *, has_classes: bool) -> MotRows:
+    """Rows out of the columns id, frame, left, top, width, height, score, class."""
+    ids, frames = numbers[:, 0], numbers[:, 1]
+    check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
+    check_whole(text, ids, "id", minimum=0)
+    return MotRows(
+        text,
+        frames.astype(np.int64) - FIRST_FRAME,
+        ids.astype(np.int64),
+        xywh_to_xyxy(numbers[:, 2:6]),
+        numbers[:, 6],
+        numbers[:, 7].astype(np.int64) if has_classes else None,
+    )
+
+
+def _width(text: TextFile) -> int:
+    """How many columns all lines have; 10 if there is no line."""
+    counts = [line.count(",") + 1 for line in text.lines]
+    width = counts[0] if counts else 10
+    for row, count in enumerate(counts):
+        if count != width:
+            raise text.wrong(row, f"{width} columns as in the lines before", str(count))
+    return width
+
+
+def _with_class(text: TextFile, max_columns: int | None = 10) -> list[str]:
+    """The lines, where those of 7 columns got -1 as their class."""
+    counts = [line.count(",") + 1 for line in text.lines]
+    for row, count in enumerate(counts):
+        if count < 7:
+            raise text.wrong(row, "at least 7 columns", str(count))
+        if max_columns is not None and count > max_columns:
+            raise text.wrong(row, f"at most {max_columns} columns", str(count))
+    return [
+        f"{line},{_NO_CLASS}" if count == 7 else line
+        for line, count in zip(text.lines, counts, strict=True)
+    ]
 
 
 def _sequence(folder: Path) -> MotSequence:
@@ -301,28 +325,3 @@ def _number(folder: Path, info: dict[str, str], key: str) -> Fraction | None:
 def _whole(folder: Path, info: dict[str, str], key: str) -> int | None:
     number = _number(folder, info, key)
     return None if number is None else int(number)
-
-
-_HEADER = "name"
-
-
-def read_seqmap(path: Path) -> dict[str, int | None]:
-    """The sequences in their order, each with its number of frames where the file tells it.
-
-    Raises:
-        SourceError: a line is malformed, a sequence comes twice or there is none.
-    """
-    text = TextFile.read(path)
-    found: dict[str, int | None] = {}
-    for row, line in enumerate(text.lines):
-        fields = line.replace(",", " ").split()
-        if row == 0 and fields[0].lower() == _HEADER:
-            continue
-        if len(fields) not in {1, 4} or (len(fields) == 4 and not fields[3].isdecimal()):
-            raise text.wrong(row, "the name of a sequence", "something else")
-        if fields[0] in found:
-            raise text.wrong(row, "each sequence once", "one that was named before")
-        found[fields[0]] = int(fields[3]) + 1 if len(fields) == 4 else None
-    if not found:
-        raise SourceError(f"{path} names no sequence", fix="write one name per line")
-    return found

@@ -1,4 +1,4 @@
-"""MOTS text: masks with identities, in and out.
+"""MOTS text: masks with identities, in and out; and images of identities, out.
 
 Space separated, no header: `frame id class height width rle`, the mask as COCO's compressed run
 lengths. Frames count from 1 in MOTSChallenge, from 0 in KITTI MOTS; ids are by custom the class
@@ -25,8 +25,78 @@ from masa_cli.structures import Frame, IntArray, Mask, Tracks, VideoInfo
 
 IGNORE = 10  # the class of regions where nothing is scored
 
-# Least value of the columns of numbers; the first is that of the frame, which the caller knows.
+# Lowest value of the columns of numbers; the first is that of the frame, which the caller knows.
 _COLUMNS = {"frame number": 0, "id": 0, "class number": 0, "height": 1, "width": 1}
+
+# MOTSChallenge and KITTI MOTS have these two; the former has pedestrians only and names none.
+_NUMBERS: Mapping[str, int] = MappingProxyType(
+    {"car": 1, "pedestrian": 2, "person": 2, NAMELESS: 2}
+)
+
+MAX_ID = 2**16 - 1  # the highest id a pixel can hold
+_IMAGE_NAME = re.compile(r"\d+\.png")
+
+
+def read_tracks(path: Path) -> TrackTable:
+    """Read masks as tracks: boxes are those around them, ignore regions are left out.
+
+    Class numbers become names as they are, but for car and pedestrian; all scores are 1.
+
+    Raises:
+        SourceError: a line is malformed.
+    """
+    rows = read_masks(path)
+    kept = np.flatnonzero(rows.classes != IGNORE)
+    masks = [Mask((int(h), int(w)), rows.masks[row]) for row, (h, w) in _sized(kept, rows.sizes)]
+    names = {1: "car", 2: "pedestrian"}
+    numbers = rows.classes[kept].tolist()
+    labels, classes = numbered([names.get(number, str(number)) for number in numbers])
+    tracks = Tracks(
+        frames_of(masks),
+        np.ones(len(kept), np.float32),
+        labels,
+        rows.ids[kept],
+        masks=as_array(masks),
+    )
+    return TrackTable.from_rows(path, rows.frames[kept], tracks, classes or (NAMELESS,))
+
+
+class MotsTracksWriter:
+    """A sink that writes a line for each mask; boxes without a mask are left out.
+
+    Args:
+        path: replaced at a clean close; until then `<path>.part`.
+        classes: names of the labels.
+    """
+
+    def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
+        self._writer = MotsWriter(path)
+        self._numbers = np.array(class_numbers(classes), np.int64)
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append one frame."""
+        apart = without_overlaps(tracks)
+        apart = apart[apart.has_mask]
+        if not len(apart):
+            return
+        self._writer.write(
+            frame.index,
+            apart.ids,
+            self._numbers[apart.labels],
+            apart.masks[0].size,
+            [mask.counts for mask in apart.masks],
+        )
+
+    def __enter__(self) -> MotsTracksWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, traceback)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,11 +140,11 @@ def read_masks(path: Path, *, first_frame: int = 1) -> MotsRows:
             expected = "6 columns (frame id class height width rle)"
             raise text.wrong(row, expected, str(len(values)))
     numbers = _whole_numbers(text, fields)
-    least = np.array([first_frame, *list(_COLUMNS.values())[1:]])
-    low = np.argwhere(numbers < least)
+    minimum = np.array([first_frame, *list(_COLUMNS.values())[1:]])
+    low = np.argwhere(numbers < minimum)
     if len(low):
-        row, column = (int(place) for place in low[0])
-        expected = f"a {list(_COLUMNS)[column]} from {least[column]}"
+        row, column = (int(index) for index in low[0])
+        expected = f"a {list(_COLUMNS)[column]} from {minimum[column]}"
         raise text.wrong(row, expected, str(numbers[row, column]))
     masks = [values[-1] for values in fields]
     bad = first_bad(masks, numbers[:, 3] * numbers[:, 4])
@@ -137,6 +207,53 @@ class MotsWriter:
         self._file.__exit__(kind, error, traceback)
 
 
+def class_numbers(classes: Sequence[str]) -> list[int]:
+    """The number of each class: those of the benchmarks, and from 11 on for all others."""
+    return [_NUMBERS.get(name, IGNORE + 1 + label) for label, name in enumerate(classes)]
+
+
+class IdMapWriter:
+    """Writes `<folder>/000001.png` and so on, frames from 1 as MOTChallenge counts them.
+
+    Higher scores lie on top. The folder is `<folder>.part` until it is closed without an exception.
+
+    Args:
+        folder: for the images. An earlier one is replaced, if it holds nothing but such.
+        info: of the video.
+
+    Raises:
+        OutputError: there is something else in the folder, or it cannot be made.
+    """
+
+    def __init__(self, folder: Path, *, info: VideoInfo) -> None:
+        self._folder = PartFolder(folder, lambda name: _IMAGE_NAME.fullmatch(name) is not None)
+        self._size = info.height, info.width
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one frame."""
+        highest = int(tracks.ids.max(initial=0))
+        if highest > MAX_ID:
+            raise OutputError(
+                f"frame {frame.index} has the id {highest}, but the pixels of "
+                f"{self._folder.path} hold ids up to {MAX_ID}",
+                fix="leave out --masks-png",
+            )
+        image = id_map(tracks, self._size).astype(np.uint16)
+        _, data = cv2.imencode(".png", image)
+        self._folder.write(f"{frame.index + 1:06d}.png", data.tobytes())
+
+    def __enter__(self) -> IdMapWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._folder.__exit__(kind, error, traceback)
+
+
 def _whole_numbers(text: TextFile, fields: list[list[str]]) -> IntArray:
     """(N, 5) the columns before the mask."""
     limit = np.iinfo(np.int32).max
@@ -153,125 +270,6 @@ def _whole_numbers(text: TextFile, fields: list[list[str]]) -> IntArray:
     return np.array(rows, np.int64).reshape(-1, 5)
 
 
-# MOTSChallenge and KITTI MOTS have these two; the former has pedestrians only and names none.
-_NUMBERS: Mapping[str, int] = MappingProxyType(
-    {"car": 1, "pedestrian": 2, "person": 2, NAMELESS: 2}
-)
-
-
-def class_numbers(classes: Sequence[str]) -> list[int]:
-    """The number of each class: those of the benchmarks, and from 11 on for all others."""
-    return [_NUMBERS.get(name, IGNORE + 1 + label) for label, name in enumerate(classes)]
-
-
-def read_tracks(path: Path) -> TrackTable:
-    """Read masks as tracks: boxes are those around them, ignore regions are left out.
-
-    Class numbers become names as they are, but for car and pedestrian; all scores are 1.
-
-    Raises:
-        SourceError: a line is malformed.
-    """
-    rows = read_masks(path)
-    kept = np.flatnonzero(rows.classes != IGNORE)
-    masks = [Mask((int(h), int(w)), rows.masks[row]) for row, (h, w) in _sized(kept, rows.sizes)]
-    names = {1: "car", 2: "pedestrian"}
-    numbers = rows.classes[kept].tolist()
-    labels, classes = numbered([names.get(number, str(number)) for number in numbers])
-    tracks = Tracks(
-        frames_of(masks),
-        np.ones(len(kept), np.float32),
-        labels,
-        rows.ids[kept],
-        masks=as_array(masks),
-    )
-    return TrackTable.from_rows(path, rows.frames[kept], tracks, classes or (NAMELESS,))
-
-
 def _sized(rows: IntArray, sizes: IntArray) -> list[tuple[int, list[int]]]:
     """Each row with its height and width."""
     return list(zip(rows.tolist(), sizes[rows].tolist(), strict=True))
-
-
-class MotsTracksWriter:
-    """A sink that writes a line for each mask; boxes without a mask are left out.
-
-    Args:
-        path: replaced at a clean close; until then `<path>.part`.
-        classes: names of the labels.
-    """
-
-    def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
-        self._writer = MotsWriter(path)
-        self._numbers = np.array(class_numbers(classes), np.int64)
-
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Append one frame."""
-        apart = without_overlaps(tracks)
-        apart = apart[apart.has_mask]
-        if not len(apart):
-            return
-        self._writer.write(
-            frame.index,
-            apart.ids,
-            self._numbers[apart.labels],
-            apart.masks[0].size,
-            [mask.counts for mask in apart.masks],
-        )
-
-    def __enter__(self) -> MotsTracksWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._writer.__exit__(kind, error, traceback)
-
-
-MOST = 2**16 - 1  # the highest id a pixel can hold
-_PICTURE = re.compile(r"\d+\.png")
-
-
-class IdMapWriter:
-    """Writes `<folder>/000001.png` and so on, frames from 1 as MOTChallenge counts them.
-
-    Higher scores lie on top. The folder is `<folder>.part` until it is closed without an exception.
-
-    Args:
-        folder: for the pictures. An earlier one is replaced, if it holds nothing but such.
-        info: of the video.
-
-    Raises:
-        OutputError: there is something else in the folder, or it cannot be made.
-    """
-
-    def __init__(self, folder: Path, *, info: VideoInfo) -> None:
-        self._folder = PartFolder(folder, lambda name: _PICTURE.fullmatch(name) is not None)
-        self._size = info.height, info.width
-
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write one frame."""
-        highest = int(tracks.ids.max(initial=0))
-        if highest > MOST:
-            raise OutputError(
-                f"frame {frame.index} has the id {highest}, but the pixels of "
-                f"{self._folder.path} hold ids up to {MOST}",
-                fix="leave out --masks-png",
-            )
-        picture = id_map(tracks, self._size).astype(np.uint16)
-        _, data = cv2.imencode(".png", picture)
-        self._folder.write(f"{frame.index + 1:06d}.png", data.tobytes())
-
-    def __enter__(self) -> IdMapWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._folder.__exit__(kind, error, traceback)

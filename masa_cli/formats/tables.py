@@ -1,4 +1,7 @@
-"""All tracks of a file at once, as columns: what every reader of tracks gives."""
+"""All tracks, or all detections, of a file at once, as columns: what every reader gives.
+
+Also how readers of text get columns of numbers out of its lines.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,13 @@ from masa_cli.structures import (
 )
 
 # Four days at 30 frames/s. A frame number beyond is damage, and would keep writers busy for ever.
-MOST_FRAMES = 10_000_000
+MAX_FRAMES = 10_000_000
+
+# Readers refuse numbers of this size and above: float32 would tell pixels apart no finer than 64.
+LARGEST = 1e9
+
+# The class of boxes in files that name none.
+NAMELESS = "object"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +92,7 @@ class TrackTable:
             size: see the attribute; where there are masks, theirs.
 
         Raises:
-            SourceError: an identity is twice in a frame, or below 1; a frame is beyond MOST_FRAMES;
+            SourceError: an identity is twice in a frame, or below 1; a frame is beyond MAX_FRAMES;
                 masks are of different sizes.
         """
         check_frame(path, int(frames.max(initial=0)))
@@ -106,11 +115,11 @@ class TrackTable:
         size = _size_of_masks(path, tracks.masks) or size
         last = int(frames[-1]) + 1 if len(frames) else 0
         return TrackTable(
-            frames, tracks, classes, max(min(num_frames, MOST_FRAMES), last), times, size
+            frames, tracks, classes, max(min(num_frames, MAX_FRAMES), last), times, size
         )
 
     def of_frames(self, time_base: Fraction) -> Iterator[tuple[Frame, Tracks]]:
-        """Every frame, without its picture, and its tracks.
+        """Every frame, without its image, and its tracks.
 
         Args:
             time_base: seconds from frame to frame, where the file tells no times.
@@ -149,41 +158,6 @@ class TableReader:
     def __iter__(self) -> Iterator[FrameTracks]:
         for frame, tracks in self._table.of_frames(self._time_base):
             yield FrameTracks(frame.index, float(frame.time), tracks)
-
-
-def check_frame(path: Path, frame: int) -> None:
-    """Raise SourceError for a frame number that no video reaches."""
-    if frame >= MOST_FRAMES:
-        raise SourceError(
-            f"{path}: frame {frame} is beyond {MOST_FRAMES}, the most there can be",
-            fix="check the frame numbers",
-        )
-
-
-def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
-    """Width and height of the pictures that masks are of, if there are masks."""
-    sizes = {mask.size[::-1] for mask in masks if mask is not None}
-    if len(sizes) > 1:
-        (first_width, first_height), (width, height) = sorted(sizes)[:2]
-        raise SourceError(
-            f"{path} has masks of {first_width} x {first_height} and of {width} x {height} pixels",
-            fix="give masks of one video, all at its full size",
-        )
-    return sizes.pop() if sizes else None
-
-
-def numbered(names: list[str]) -> tuple[IntArray, tuple[str, ...]]:
-    """(M,) labels for the name of each row, and the names, numbered as they appear."""
-    classes: dict[str, int] = {}
-    labels = [classes.setdefault(name, len(classes)) for name in names]
-    return np.array(labels, np.int64), tuple(classes)
-
-
-# Readers refuse numbers of this size and above: float32 would tell pixels apart no finer than 64.
-LARGEST = 1e9
-
-# The class of boxes in files that name none.
-NAMELESS = "object"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,7 +219,7 @@ class DetectionTable:
 
     @property
     def num_frames(self) -> int:
-        """The least length of the video: one more than the last frame with a box."""
+        """The shortest length of the video: one more than the last frame with a box."""
         return int(self.frames[-1]) + 1 if len(self) else 0
 
     def of_frame(self, index: int) -> Detections:
@@ -293,7 +267,7 @@ def read_numbers(
         text: comma separated lines; fields may be quoted.
         columns: name of each wanted column, for errors, and where it stands, from 0.
         convert: how to read the columns that hold no numbers, by name.
-        completed: the same lines with what may be missing, read in their place; errors quote what
+        completed: the same lines with what may be missing, read instead of them; errors quote what
             stands in the file.
 
     Raises:
@@ -323,26 +297,54 @@ def read_numbers(
     except ValueError:
         row = _first_failure(lines, parse)
         fields = next(csv.reader([lines[row]]))
-        numeric = {name: place for name, place in columns.items() if place not in converters}
+        numeric = {name: column for name, column in columns.items() if column not in converters}
         width = max(columns.values()) + 1
         raise _unreadable(text, row, fields, numeric, width) from None
     _check_finite(text, rows, list(columns))
     return rows
 
 
-def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, least: int) -> None:
-    """Raise SourceError unless all numbers, one per line, are whole and at least `least`."""
-    bad = np.flatnonzero((numbers != np.floor(numbers)) | (numbers < least))
+def check_frame(path: Path, frame: int) -> None:
+    """Raise SourceError for a frame number that no video reaches."""
+    if frame >= MAX_FRAMES:
+        raise SourceError(
+            f"{path}: frame {frame} is beyond {MAX_FRAMES}, the most there can be",
+            fix="check the frame numbers",
+        )
+
+
+def numbered(names: list[str]) -> tuple[IntArray, tuple[str, ...]]:
+    """(M,) labels for the name of each row, and the names, numbered as they appear."""
+    classes: dict[str, int] = {}
+    labels = [classes.setdefault(name, len(classes)) for name in names]
+    return np.array(labels, np.int64), tuple(classes)
+
+
+def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, minimum: int) -> None:
+    """Raise SourceError unless all numbers, one per line, are whole and at least `minimum`."""
+    bad = np.flatnonzero((numbers != np.floor(numbers)) | (numbers < minimum))
     if len(bad):
         row = int(bad[0])
-        raise text.wrong(row, f"a whole {name} from {least}", f"{numbers[row]:g}")
+        raise text.wrong(row, f"a whole {name} from {minimum}", f"{numbers[row]:g}")
+
+
+def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
+    """Width and height of the frames that masks are of, if there are masks."""
+    sizes = {mask.size[::-1] for mask in masks if mask is not None}
+    if len(sizes) > 1:
+        (first_width, first_height), (width, height) = sorted(sizes)[:2]
+        raise SourceError(
+            f"{path} has masks of {first_width} x {first_height} and of {width} x {height} pixels",
+            fix="give masks of one video, all at its full size",
+        )
+    return sizes.pop() if sizes else None
 
 
 def _check_finite(text: TextFile, rows: NDArray[np.float64], names: list[str]) -> None:
     # NaN compares false, so it is caught as well.
     bad = np.argwhere(~(np.abs(rows) < LARGEST))
     if len(bad):
-        row, column = (int(place) for place in bad[0])
+        row, column = (int(index) for index in bad[0])
         raise text.wrong(
             row, f"a finite {names[column]} (below {LARGEST:g})", f"{rows[row, column]:g}"
         )
@@ -370,6 +372,6 @@ def _unreadable(
         try:
             float(fields[column])
         except ValueError:
-            place = f"column {column + 1} ({name})"
-            return text.wrong(row, f"a number in {place}", f'"{fields[column].strip()}"')
+            where = f"column {column + 1} ({name})"
+            return text.wrong(row, f"a number in {where}", f'"{fields[column].strip()}"')
     return text.wrong(row, "plain numbers", "something else")

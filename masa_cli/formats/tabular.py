@@ -1,4 +1,4 @@
-"""Tracks as comma separated values under a header, for spreadsheets and scripts.
+"""Tables with named columns, for spreadsheets and scripts: CSV, and Parquet with pyarrow.
 
 `frame,time,id,x1,y1,x2,y2,score,label,interpolated`: frames from 0, seconds, pixels. Read again,
 the columns may be in any order with others between; time, label and interpolated may be missing.
@@ -31,9 +31,12 @@ from masa_cli.formats.tables import (
 )
 from masa_cli.structures import Detections, Frame, Tracks, VideoInfo
 
-HEADER = ("frame", "time", "id", "x1", "y1", "x2", "y2", "score", "label", "interpolated")
-_NEEDED = ("frame", "id", "x1", "y1", "x2", "y2", "score")
+_HEADER = ("frame", "time", "id", "x1", "y1", "x2", "y2", "score", "label", "interpolated")
+_CORNERS = ("x1", "y1", "x2", "y2")
+_NEEDED = ("frame", "id", *_CORNERS, "score")
+_OF_DETECTIONS = ("frame", *_CORNERS, "score", "label")  # the last one may be missing
 _MARKS = {"": 0.0, "0": 0.0, "false": 0.0, "1": 1.0, "true": 1.0}
+_ROWS_AT_ONCE = 100_000  # of a row group: what is in memory while writing
 
 
 class CsvWriter:
@@ -50,7 +53,7 @@ class CsvWriter:
     def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
         self._file = PartFile(path)
         self._names = [harmless(name) for name in classes]
-        self._file.write((",".join(HEADER) + "\n").encode())
+        self._file.write((",".join(_HEADER) + "\n").encode())
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Append one frame."""
@@ -90,7 +93,7 @@ def read_csv(path: Path) -> TrackTable:
         SourceError: a column is missing, or a line is malformed.
     """
     text = TextFile.read(path)
-    fields = [name.strip().lower() for name in next(csv.reader(text.lines[:1]), list(HEADER))]
+    fields = [name.strip().lower() for name in next(csv.reader(text.lines[:1]), list(_HEADER))]
     missing = [name for name in _NEEDED if name not in fields]
     if missing:
         raise SourceError(
@@ -108,13 +111,13 @@ def read_csv(path: Path) -> TrackTable:
         return _MARKS[text.strip().lower()]  # a KeyError becomes the ValueError of numpy
 
     converters = {"label": number_of, "interpolated": mark_of}
-    columns = {name: fields.index(name) for name in HEADER if name in fields and name != "time"}
+    columns = {name: fields.index(name) for name in _HEADER if name in fields and name != "time"}
     rows = read_numbers(
         text, columns, {name: each for name, each in converters.items() if name in columns}
     )
-    column = {name: rows[:, place] for place, name in enumerate(columns)}
-    check_whole(text, column["frame"], "frame number", least=0)
-    check_whole(text, column["id"], "id", least=1)
+    column = {name: rows[:, index] for index, name in enumerate(columns)}
+    check_whole(text, column["frame"], "frame number", minimum=0)
+    check_whole(text, column["id"], "id", minimum=1)
     none = np.zeros(len(rows))
     tracks = Tracks(
         rows[:, [list(columns).index(name) for name in ("x1", "y1", "x2", "y2")]].astype(
@@ -127,84 +130,6 @@ def read_csv(path: Path) -> TrackTable:
     )
     frames = column["frame"].astype(np.int64)
     return TrackTable.from_rows(path, frames, tracks, tuple(classes) or (NAMELESS,))
-
-
-def harmless(name: str) -> str:
-    """A name as no spreadsheet takes for a formula."""
-    return "'" + name if name[:1] in {"=", "+", "-", "@", "'"} else name
-
-
-def _original(name: str) -> str:
-    return name[1:] if name[:1] == "'" and name[1:2] in {"=", "+", "-", "@", "'"} else name
-
-
-NUMBERS = ("frame", "x1", "y1", "x2", "y2", "score")
-LABEL = "label"
-
-
-def read_detections(path: Path) -> DetectionTable:
-    """Read the table; classes are numbered as they appear, rows without a label are "object"."""
-    columns, text = _split_header(TextFile.read(path))
-    classes: dict[str, int] = {}
-
-    def number_of(label: str) -> float:
-        return classes.setdefault(label.strip() or NAMELESS, len(classes))
-
-    if LABEL not in columns:
-        number_of(NAMELESS)
-    _check_quotes(text)
-    rows = read_numbers(text, columns, {LABEL: number_of} if LABEL in columns else {})
-    check_whole(text, rows[:, 0], "frame number", least=0)
-    return DetectionTable.from_rows(
-        rows[:, 0].astype(np.int64),
-        rows[:, 1:5].astype(np.float32),
-        rows[:, 5].astype(np.float32),
-        rows[:, 6].astype(np.int64) if LABEL in columns else np.zeros(len(rows), np.int64),
-        tuple(classes),
-    )
-
-
-def write_detections(path: Path, frames: Iterable[Detections], classes: Sequence[str]) -> None:
-    """Write the detections of all frames, in order; `path` is replaced once it is complete."""
-    with PartFile(path) as file:
-        file.write((",".join((*NUMBERS, LABEL)) + "\n").encode())
-        for index, found in enumerate(frames):
-            text = io.StringIO()
-            rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels, strict=True)
-            csv.writer(text, lineterminator="\n").writerows(
-                [index, *(f"{number:.9g}" for number in (*box, score)), classes[label]]
-                for box, score, label in rows
-            )
-            file.write(text.getvalue().encode())
-
-
-def _split_header(text: TextFile) -> tuple[dict[str, int], TextFile]:
-    """Where the wanted columns stand, in the order of NUMBERS and LABEL; and the other lines."""
-    fields = _fields(text.lines[0]) if text.lines else list(NUMBERS)
-    missing = [name for name in NUMBERS if name not in fields]
-    if missing:
-        raise SourceError(
-            f"{text.path} line {text.numbers[0]}: no column {', '.join(missing)} "
-            f"in the header: {', '.join(fields)}",
-            fix=HELP,
-        )
-    columns = {name: fields.index(name) for name in (*NUMBERS, LABEL) if name in fields}
-    return columns, TextFile(text.path, text.lines[1:], text.numbers[1:])
-
-
-def _fields(header: str) -> list[str]:
-    return [name.strip().lower() for name in next(csv.reader([header]), [])]
-
-
-def _check_quotes(text: TextFile) -> None:
-    """An open quote would swallow the lines after it."""
-    for row, line in enumerate(text.lines):
-        if line.count('"') % 2:
-            raise text.wrong(row, "quotes in pairs", str(line.count('"')))
-
-
-_CORNERS = ("x1", "y1", "x2", "y2")
-_ROWS_AT_ONCE = 100_000  # of a row group: what is in memory while writing
 
 
 class ParquetWriter:
@@ -330,6 +255,76 @@ def read_parquet(path: Path) -> TrackTable:
         num_frames=num_frames,
         size=(width, height) if width and height else None,
     )
+
+
+def read_detections(path: Path) -> DetectionTable:
+    """Read the table; classes are numbered as they appear, rows without a label are "object"."""
+    columns, text = _split_header(TextFile.read(path))
+    classes: dict[str, int] = {}
+
+    def number_of(label: str) -> float:
+        return classes.setdefault(label.strip() or NAMELESS, len(classes))
+
+    if "label" not in columns:
+        number_of(NAMELESS)
+    _check_quotes(text)
+    rows = read_numbers(text, columns, {"label": number_of} if "label" in columns else {})
+    check_whole(text, rows[:, 0], "frame number", minimum=0)
+    return DetectionTable.from_rows(
+        rows[:, 0].astype(np.int64),
+        rows[:, 1:5].astype(np.float32),
+        rows[:, 5].astype(np.float32),
+        rows[:, 6].astype(np.int64) if "label" in columns else np.zeros(len(rows), np.int64),
+        tuple(classes),
+    )
+
+
+def write_detections(path: Path, frames: Iterable[Detections], classes: Sequence[str]) -> None:
+    """Write the detections of all frames, in order; `path` is replaced once it is complete."""
+    with PartFile(path) as file:
+        file.write((",".join(_OF_DETECTIONS) + "\n").encode())
+        for index, found in enumerate(frames):
+            text = io.StringIO()
+            rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels, strict=True)
+            csv.writer(text, lineterminator="\n").writerows(
+                [index, *(f"{number:.9g}" for number in (*box, score)), classes[label]]
+                for box, score, label in rows
+            )
+            file.write(text.getvalue().encode())
+
+
+def harmless(name: str) -> str:
+    """A name as no spreadsheet takes for a formula."""
+    return "'" + name if name[:1] in {"=", "+", "-", "@", "'"} else name
+
+
+def _original(name: str) -> str:
+    return name[1:] if name[:1] == "'" and name[1:2] in {"=", "+", "-", "@", "'"} else name
+
+
+def _split_header(text: TextFile) -> tuple[dict[str, int], TextFile]:
+    """Where the wanted columns stand, in the order of _OF_DETECTIONS; and the other lines."""
+    fields = _fields(text.lines[0]) if text.lines else list(_OF_DETECTIONS[:-1])
+    missing = [name for name in _OF_DETECTIONS[:-1] if name not in fields]
+    if missing:
+        raise SourceError(
+            f"{text.path} line {text.numbers[0]}: no column {', '.join(missing)} "
+            f"in the header: {', '.join(fields)}",
+            fix=HELP,
+        )
+    columns = {name: fields.index(name) for name in _OF_DETECTIONS if name in fields}
+    return columns, TextFile(text.path, text.lines[1:], text.numbers[1:])
+
+
+def _fields(header: str) -> list[str]:
+    return [name.strip().lower() for name in next(csv.reader([header]), [])]
+
+
+def _check_quotes(text: TextFile) -> None:
+    """An open quote would swallow the lines after it."""
+    for row, line in enumerate(text.lines):
+        if line.count('"') % 2:
+            raise text.wrong(row, "quotes in pairs", str(line.count('"')))
 
 
 def _plain(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -30,110 +30,6 @@ from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 _OTHER_SET = "compare results with the annotation file they were made for"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TaoBoxes:
-    """Boxes with identities, in the order of the file.
-
-    Attributes:
-        images: (M,) places in TaoSet.image_ids.
-        tracks: (M,) as in the file; unique within a video, perhaps not beyond.
-        classes: (M,) category ids.
-        boxes: (M, 4) float64 xyxy in pixels.
-        scores: (M,) float64; 1 in ground truth.
-    """
-
-    images: IntArray
-    tracks: IntArray
-    classes: IntArray
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, rows: IntArray | BoolArray | slice) -> TaoBoxes:
-        return TaoBoxes(
-            self.images[rows],
-            self.tracks[rows],
-            self.classes[rows],
-            self.boxes[rows],
-            self.scores[rows],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TaoVideo:
-    """One video of a set.
-
-    Attributes:
-        id: its number in the file.
-        name: such as "val/YFCC100M/v_xxx".
-        negative: categories known to be absent.
-        not_exhaustive: categories of which not all objects are annotated.
-    """
-
-    id: int
-    name: str
-    negative: frozenset[int]
-    not_exhaustive: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TaoSet:
-    """Videos with ground truth.
-
-    Attributes:
-        path: the file it was read from.
-        names: of the categories, by id.
-        frequencies: "r", "c" or "f" by category id, where the file tells.
-        merged: by the id of a merged category, the one it counts as.
-        videos: in the order of the file.
-        image_ids: (I,) video by video, each in time order.
-        image_videos: (I,) places in `videos`.
-        truth: the boxes.
-    """
-
-    path: Path
-    names: Mapping[int, str]
-    frequencies: Mapping[int, str]
-    merged: Mapping[int, int]
-    videos: tuple[TaoVideo, ...]
-    image_ids: IntArray
-    image_videos: IntArray
-    truth: TaoBoxes
-
-
-def read_annotations(path: Path) -> TaoSet:
-    """Read ground truth; raises SourceError where it is incomplete or contradicts itself."""
-    content = read_json(path)
-    categories = columns_of(content, path, "categories")
-    ids = categories.own_ids().tolist()
-    names = dict(zip(ids, map(str, categories.of("name")), strict=True))
-    videos = _videos(columns_of(content, path, "videos"))
-    image_ids, image_videos = _images(columns_of(content, path, "images"), videos)
-    empty = np.empty(0, np.int64)
-    read = TaoSet(
-        path,
-        names,
-        {
-            id_: row["frequency"]
-            for id_, row in zip(ids, categories.rows, strict=True)
-            if "frequency" in row
-        },
-        _merged(categories, ids),
-        videos,
-        image_ids,
-        image_videos,
-        truth=TaoBoxes(empty, empty, empty, np.empty((0, 4)), np.empty(0)),
-    )
-    return replace(read, truth=_boxes(columns_of(content, path, "annotations"), read, scored=False))
-
-
-def read_results(path: Path, tao: TaoSet) -> TaoBoxes:
-    """Read results for a set; raises SourceError where they are malformed or for another set."""
-    return _boxes(columns_of(read_json(path), path), tao, scored=True)
-
-
 def read_tracks(
     path: Path, *, images: Path | None = None, size: tuple[int, int] | None = None
 ) -> TrackTable:
@@ -218,10 +114,114 @@ class TaoWriter:
         self._file.__exit__(kind, error, traceback)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TaoBoxes:
+    """Boxes with identities, in the order of the file.
+
+    Attributes:
+        images: (M,) indices into TaoSet.image_ids.
+        tracks: (M,) as in the file; unique within a video, perhaps not beyond.
+        classes: (M,) category ids.
+        boxes: (M, 4) float64 xyxy in pixels.
+        scores: (M,) float64; 1 in ground truth.
+    """
+
+    images: IntArray
+    tracks: IntArray
+    classes: IntArray
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: IntArray | BoolArray | slice) -> TaoBoxes:
+        return TaoBoxes(
+            self.images[rows],
+            self.tracks[rows],
+            self.classes[rows],
+            self.boxes[rows],
+            self.scores[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaoVideo:
+    """One video of a set.
+
+    Attributes:
+        id: its number in the file.
+        name: such as "val/YFCC100M/v_xxx".
+        negative: categories known to be absent.
+        not_exhaustive: categories of which not all objects are annotated.
+    """
+
+    id: int
+    name: str
+    negative: frozenset[int]
+    not_exhaustive: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaoSet:
+    """Videos with ground truth.
+
+    Attributes:
+        path: the file it was read from.
+        names: of the categories, by id.
+        frequencies: "r", "c" or "f" by category id, where the file tells.
+        merged: by the id of a merged category, the one it counts as.
+        videos: in the order of the file.
+        image_ids: (I,) video by video, each in time order.
+        image_videos: (I,) indices into `videos`.
+        truth: the boxes.
+    """
+
+    path: Path
+    names: Mapping[int, str]
+    frequencies: Mapping[int, str]
+    merged: Mapping[int, int]
+    videos: tuple[TaoVideo, ...]
+    image_ids: IntArray
+    image_videos: IntArray
+    truth: TaoBoxes
+
+
+def read_annotations(path: Path) -> TaoSet:
+    """Read ground truth; raises SourceError where it is incomplete or contradicts itself."""
+    content = read_json(path)
+    categories = columns_of(content, path, "categories")
+    ids = categories.own_ids().tolist()
+    names = dict(zip(ids, map(str, categories.of("name")), strict=True))
+    videos = _videos(columns_of(content, path, "videos"))
+    image_ids, image_videos = _images(columns_of(content, path, "images"), videos)
+    empty = np.empty(0, np.int64)
+    read = TaoSet(
+        path,
+        names,
+        {
+            id_: row["frequency"]
+            for id_, row in zip(ids, categories.rows, strict=True)
+            if "frequency" in row
+        },
+        _merged(categories, ids),
+        videos,
+        image_ids,
+        image_videos,
+        truth=TaoBoxes(empty, empty, empty, np.empty((0, 4)), np.empty(0)),
+    )
+    return replace(read, truth=_boxes(columns_of(content, path, "annotations"), read, scored=False))
+
+
+def read_results(path: Path, tao: TaoSet) -> TaoBoxes:
+    """Read results for a set; raises SourceError where they are malformed or for another set."""
+    return _boxes(columns_of(read_json(path), path), tao, scored=True)
+
+
 def _merged(categories: Columns, ids: Sequence[int]) -> dict[int, int]:
     owners: dict[int, int] = {}
     for owner, row in zip(ids, categories.rows, strict=True):
-        parts = columns_of(row.get("merged") or [], Path(f"{categories.place} merged"))
+        parts = columns_of(row.get("merged") or [], Path(f"{categories.where} merged"))
         owners.update(dict.fromkeys(parts.whole("id").tolist(), owner))
     return owners
 
@@ -242,16 +242,16 @@ def _videos(rows: Columns) -> tuple[TaoVideo, ...]:
 def _images(rows: Columns, videos: Sequence[TaoVideo]) -> tuple[IntArray, IntArray]:
     """Ids and videos of the images, sorted by video and time."""
     ids = rows.own_ids()
-    places = rows.places("video_id", np.array([video.id for video in videos], np.int64))
-    order = np.lexsort((rows.whole("frame_index"), places))
-    return ids[order], places[order]
+    video_indices = rows.positions("video_id", np.array([video.id for video in videos], np.int64))
+    order = np.lexsort((rows.whole("frame_index"), video_indices))
+    return ids[order], video_indices[order]
 
 
 def _boxes(rows: Columns, tao: TaoSet, *, scored: bool) -> TaoBoxes:
-    images = rows.places("image_id", tao.image_ids, _OTHER_SET)
+    images = rows.positions("image_id", tao.image_ids, _OTHER_SET)
     known = np.array(sorted({*tao.names, *tao.merged}), np.int64)
     counts_as = np.array([tao.merged.get(id_, id_) for id_ in known.tolist()], np.int64)
-    classes = counts_as[rows.places("category_id", known, _OTHER_SET)]
+    classes = counts_as[rows.positions("category_id", known, _OTHER_SET)]
     xywh = rows.numbers("bbox", 4)
     negative = (xywh[:, 2:] < 0).any(axis=1)
     if negative.any():
@@ -273,7 +273,7 @@ def _boxes(rows: Columns, tao: TaoSet, *, scored: bool) -> TaoBoxes:
 
 def _check_videos(rows: Columns, tao: TaoSet, images: IntArray) -> None:
     """Raise SourceError where a box names another video than its image does."""
-    expected = [tao.videos[place].id for place in tao.image_videos[images].tolist()]
+    expected = [tao.videos[index].id for index in tao.image_videos[images].tolist()]
     for number, (row, video) in enumerate(zip(rows.rows, expected, strict=True)):
         if row.get("video_id", video) != video:
             image = row["image_id"]

@@ -3,7 +3,7 @@
     <folder>/labels/<name>_000001.txt     class centre-x centre-y width height[ score id]
     <folder>/data.yaml                    names: {0: car, …}
 
-Coordinates are shares of the picture's width and height. `yolo` has five columns, what detectors
+Coordinates are fractions of the image's width and height. `yolo` has five columns, what detectors
 are trained with: identities are lost. `yolo-tracks` has seven, as Ultralytics writes its tracks.
 Frames count from 1 in the names of files.
 """
@@ -29,60 +29,6 @@ _LABELS, _NAMES = "labels", "data.yaml"
 _FIX = "give the folder that holds labels/ and data.yaml, or the folder of labels"
 
 
-class YoloWriter:
-    """Writes the folder `<path>.part`, which becomes `path` when closed without an exception.
-
-    Boxes are clipped to the picture; those outside leave no line.
-
-    Args:
-        path: of the folder; one that `YoloWriter` wrote before is replaced.
-        info: the video; its size is needed.
-        classes: names of the labels.
-    """
-
-    _with_ids = False
-
-    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
-        if not (info.width and info.height):
-            raise SettingsError(
-                "YOLO's coordinates are shares of the picture, whose size is not known",
-                fix="name the video with --video, or its size with --size",
-            )
-        self._info = info
-        self._folder = PartFolder(path, {_LABELS, _NAMES}.__contains__)
-        self._folder.write(_NAMES, _data(classes).encode())
-
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write the file of one frame; it is empty if there are no tracks."""
-        size = np.array([self._info.width, self._info.height] * 2, np.float64)
-        boxes = np.clip(tracks.boxes.astype(np.float64) / size, 0, 1)
-        centre, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-        lines = []
-        for row in np.flatnonzero((extent > 0).all(axis=1)).tolist():
-            shares = " ".join(f"{share:.6f}" for share in (*centre[row], *extent[row]))
-            end = f" {tracks.scores[row]:.4f} {tracks.ids[row]}" if self._with_ids else ""
-            lines.append(f"{tracks.labels[row]} {shares}{end}\n")
-        name = f"{self._info.name}_{frame.index + _FIRST_FRAME:06d}.txt"
-        self._folder.write(f"{_LABELS}/{name}", "".join(lines).encode())
-
-    def __enter__(self) -> YoloWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._folder.__exit__(kind, error, traceback)
-
-
-class YoloTracksWriter(YoloWriter):
-    """The same, where each line ends with score and id."""
-
-    _with_ids = True
-
-
 def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTable:
     """Read a folder of seven columns, or six, where the last is the id.
 
@@ -98,7 +44,7 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
     """
     if size is None:
         raise SettingsError(
-            f"{path}: YOLO's coordinates are shares of the picture, whose size is not known",
+            f"{path}: YOLO's coordinates are fractions of the image, whose size is not known",
             fix="name the video with --video, or its size with --size",
         )
     folder = path / _LABELS if (path / _LABELS).is_dir() else path
@@ -129,6 +75,60 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
     )
 
 
+class YoloWriter:
+    """Writes the folder `<path>.part`, which becomes `path` when closed without an exception.
+
+    Boxes are clipped to the image; those outside leave no line.
+
+    Args:
+        path: of the folder; one that `YoloWriter` wrote before is replaced.
+        info: the video; its size is needed.
+        classes: names of the labels.
+    """
+
+    _with_ids = False
+
+    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
+        if not (info.width and info.height):
+            raise SettingsError(
+                "YOLO's coordinates are fractions of the image, whose size is not known",
+                fix="name the video with --video, or its size with --size",
+            )
+        self._info = info
+        self._folder = PartFolder(path, {_LABELS, _NAMES}.__contains__)
+        self._folder.write(_NAMES, _data(classes).encode())
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write the file of one frame; it is empty if there are no tracks."""
+        size = np.array([self._info.width, self._info.height] * 2, np.float64)
+        boxes = np.clip(tracks.boxes.astype(np.float64) / size, 0, 1)
+        centre, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+        lines = []
+        for row in np.flatnonzero((extent > 0).all(axis=1)).tolist():
+            fractions = " ".join(f"{fraction:.6f}" for fraction in (*centre[row], *extent[row]))
+            end = f" {tracks.scores[row]:.4f} {tracks.ids[row]}" if self._with_ids else ""
+            lines.append(f"{tracks.labels[row]} {fractions}{end}\n")
+        name = f"{self._info.name}_{frame.index + _FIRST_FRAME:06d}.txt"
+        self._folder.write(f"{_LABELS}/{name}", "".join(lines).encode())
+
+    def __enter__(self) -> YoloWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._folder.__exit__(kind, error, traceback)
+
+
+class YoloTracksWriter(YoloWriter):
+    """The same, where each line ends with score and id."""
+
+    _with_ids = True
+
+
 def _data(classes: Sequence[str]) -> str:
     """The names as YAML: what JSON quotes, YAML reads."""
     names = "".join(f"  {label}: {json.dumps(name)}\n" for label, name in enumerate(classes))
@@ -137,11 +137,11 @@ def _data(classes: Sequence[str]) -> str:
 
 def _names(folder: Path, path: Path) -> dict[int, str]:
     """Of the classes, from data.yaml or classes.txt; empty where there is neither."""
-    for place in (path, folder, folder.parent):
-        if (place / _NAMES).is_file():
-            return _yaml_names(place / _NAMES)
-        if (place / "classes.txt").is_file():
-            lines = TextFile.read(place / "classes.txt").lines
+    for each in (path, folder, folder.parent):
+        if (each / _NAMES).is_file():
+            return _yaml_names(each / _NAMES)
+        if (each / "classes.txt").is_file():
+            lines = TextFile.read(each / "classes.txt").lines
             return dict(enumerate(line.strip() for line in lines))
     return {}
 

@@ -27,21 +27,45 @@ from masa_cli.structures import Frame, Tracks, VideoInfo
 _VIDEO = 1
 
 
-@dataclass(slots=True)
-class _Identity:
-    """Where the entries of one identity wait, and what its label and score are."""
+def read_tracks(path: Path) -> TrackTable:
+    """The tracks, in each frame in the order of the file.
 
-    frames: array[int] = field(default_factory=lambda: array("q"))
-    places: array[int] = field(default_factory=lambda: array("q"))
-    scores: float = 0.0  # sum over the frames
-    labels: dict[int, int] = field(default_factory=dict)  # how often each
-    interpolated: array[int] = field(default_factory=lambda: array("q"))  # frames
+    Args:
+        path: a file of one video, with bboxes; its videos are numbered from 1.
+
+    Raises:
+        SourceError: it is no such file.
+    """
+    with explained(path):
+        data = path.read_bytes()
+    try:
+        content = orjson.loads(data)
+        [video] = content["videos"]
+        categories = {entry["id"]: entry["name"] for entry in content["categories"]}
+        labels = {number: label for label, number in enumerate(categories)}
+        frames: list[list[Tracks]] = [[] for _ in range(video["length"])]
+        for entry in content["annotations"]:
+            for frame, track in _rows(entry, labels):
+                frames[frame].append(track)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise SourceError(
+            f"{path} is no YouTube-VIS json of one video with bboxes: {reason}",
+            fix="give one that --also ytvis has written",
+        ) from None
+    return TrackTable.from_rows(
+        path,
+        np.repeat(np.arange(len(frames)), [len(rows) for rows in frames]),
+        Tracks.joined(track for rows in frames for track in rows),
+        tuple(map(str, categories.values())) or (NAMELESS,),
+        num_frames=len(frames),
+    )
 
 
 class YtvisWriter:
     """Writes videos, categories and, for each identity, bboxes, areas and segmentations.
 
-    These lists have an entry for every frame, null where the identity is not seen. The category is
+    These lists have an entry for every frame, null where the identity is not. The category is
     that of most of its boxes, the score their mean. A box without a mask has a null segmentation;
     `interpolated` are the frames whose box was put between others.
 
@@ -66,7 +90,7 @@ class YtvisWriter:
             size = int(areas([tracks.masks[row]])[0]) if mask else None
             identity = self._identities.setdefault(int(tracks.ids[row]), _Identity())
             identity.frames.append(frame.index)
-            identity.places.append(self._waiting.tell())
+            identity.offsets.append(self._waiting.tell())
             identity.scores += float(tracks.scores[row])
             if tracks.interpolated[row]:
                 identity.interpolated.append(frame.index)
@@ -101,16 +125,16 @@ class YtvisWriter:
         ]
         head = orjson.dumps({"videos": [video], "categories": categories})
         self._file.write(head[:-1] + b',\n"annotations":[')
-        for place, (id_, identity) in enumerate(sorted(self._identities.items())):
+        for number, (id_, identity) in enumerate(sorted(self._identities.items())):
             line = orjson.dumps(self._annotation(id_, identity))
-            self._file.write((b",\n" if place else b"\n") + line)
+            self._file.write((b",\n" if number else b"\n") + line)
         self._file.write(b"\n]}\n")
 
     def _annotation(self, id_: int, identity: _Identity) -> dict[str, object]:
         boxes: list[object] = [None] * self._num_frames
         sizes, masks = boxes.copy(), boxes.copy()
-        for frame, place in zip(identity.frames, identity.places, strict=True):
-            self._waiting.seek(place)
+        for frame, offset in zip(identity.frames, identity.offsets, strict=True):
+            self._waiting.seek(offset)
             boxes[frame], sizes[frame], masks[frame] = orjson.loads(self._waiting.readline())
         label = max(identity.labels, key=lambda label: (identity.labels[label], -label))
         return {
@@ -129,39 +153,15 @@ class YtvisWriter:
         }
 
 
-def read_tracks(path: Path) -> TrackTable:
-    """The tracks, in each frame in the order of the file.
+@dataclass(slots=True)
+class _Identity:
+    """Where the entries of one identity wait, and what its label and score are."""
 
-    Args:
-        path: a file of one video, with bboxes; its videos are numbered from 1.
-
-    Raises:
-        SourceError: it is no such file.
-    """
-    with explained(path):
-        data = path.read_bytes()
-    try:
-        content = orjson.loads(data)
-        [video] = content["videos"]
-        categories = {entry["id"]: entry["name"] for entry in content["categories"]}
-        labels = {number: label for label, number in enumerate(categories)}
-        frames: list[list[Tracks]] = [[] for _ in range(video["length"])]
-        for entry in content["annotations"]:
-            for frame, track in _rows(entry, labels):
-                frames[frame].append(track)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise SourceError(
-            f"{path} is no YouTube-VIS json of one video with bboxes: {reason}",
-            fix="give one that --also ytvis has written",
-        ) from None
-    return TrackTable.from_rows(
-        path,
-        np.repeat(np.arange(len(frames)), [len(rows) for rows in frames]),
-        Tracks.joined(track for rows in frames for track in rows),
-        tuple(map(str, categories.values())) or (NAMELESS,),
-        num_frames=len(frames),
-    )
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+    scores: float = 0.0  # sum over the frames
+    labels: dict[int, int] = field(default_factory=dict)  # how often each
+    interpolated: array[int] = field(default_factory=lambda: array("q"))  # frames
 
 
 def _rows(entry: dict[str, Any], labels: dict[Any, int]) -> Iterator[tuple[int, Tracks]]:

@@ -71,7 +71,7 @@ def convert(
         writes: format of the target, or "auto": its name tells.
         facts: of the video.
         images: for TAO results, the file that has the images.
-        names: of the classes, in place of the numbers that MOT files have, from 1.
+        names: of the classes, instead of the numbers that MOT files have, from 1.
         mot_classes: whether a MOT file's column 8 tells the class.
         overwrite: replace what is there.
 
@@ -121,11 +121,11 @@ def _named(classes: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
         return classes
     named = []
     for each in classes:
-        place = int(each) - 1 if each.isascii() and each.isdecimal() and len(each) < 9 else -1
-        if not 0 <= place < len(names):
+        index = int(each) - 1 if each.isascii() and each.isdecimal() and len(each) < 9 else -1
+        if not 0 <= index < len(names):
             raise SettingsError(
                 f'--names tells {len(names)} classes, but there is one called "{each}"',
                 fix="give a name for each class number from 1",
             )
-        named.append(names[place])
+        named.append(names[index])
     return tuple(named)

@@ -88,7 +88,7 @@ def test_no_frame_at_all_is_valid_too(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["yolo", "yolo-tracks"])
-def test_shares_of_a_picture_need_its_size(name):
+def test_shares_of_an_image_need_its_size(name):
     check_formats((name,), INFO)
     with pytest.raises(SettingsError, match="size is not known"):
         check_formats((name,), replace(INFO, width=0, height=0))

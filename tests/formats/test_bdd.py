@@ -241,10 +241,10 @@ def test_bad_bitmasks_are_refused(tmp_path: Path):
         read_bdd(tmp_path, masks=True)
     with pytest.raises(SourceError, match=r"a.png id 5: its class is 9, expected 1 to 8"):
         read_bitmask(bitmask(tmp_path / "a.png", [[(9, 0, 0, 5)]]))
-    with pytest.raises(SourceError, match=r"is a picture of RGB, expected RGBA"):
+    with pytest.raises(SourceError, match=r"is an image of RGB, expected RGBA"):
         read_bitmask(bitmask(tmp_path / "b.png", [[(1, 2, 3)]]))
     (tmp_path / "c.png").write_text("no picture")
-    with pytest.raises(SourceError, match=r"c.png is no picture"):
+    with pytest.raises(SourceError, match=r"c.png is no image"):
         read_bitmask(tmp_path / "c.png")
 
 

@@ -54,7 +54,7 @@ def test_coco_writes_masks_in_many_ways(tmp_path, segmentation):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_polygons_cover_what_pycocotools_says(tmp_path, seed):
-    """Stars around the picture's middle, some of whose points lie outside."""
+    """Stars around the image's middle, some of whose points lie outside."""
     rng = np.random.default_rng(seed)
     angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
     ends = rng.uniform(3, 18, 9)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -63,9 +63,9 @@ def test_polygons_cover_what_pycocotools_says(tmp_path, seed):
     coco = COCO(str(path))
     [mask] = read_tracks(path).tracks.masks
     pixels, (x, y) = unpack(mask)
-    picture = np.zeros((20, 30), np.uint8)
-    picture[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
-    assert np.array_equal(picture, coco.annToMask(coco.anns[1]))
+    image = np.zeros((20, 30), np.uint8)
+    image[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    assert np.array_equal(image, coco.annToMask(coco.anns[1]))
 
 
 @pytest.mark.parametrize("segmentation", [None, [], [[-9, -9, -5, -9, -5, -5]]], ids=str)
@@ -96,7 +96,7 @@ def test_results_may_have_masks_whose_images_are_in_another_file(tmp_path):
         read_tracks(results)
 
 
-def test_polygons_need_the_size_of_the_picture(tmp_path):
+def test_polygons_need_the_size_of_the_image(tmp_path):
     path = coco_file(tmp_path / "o.json", [SQUARE], width=None)
     with pytest.raises(SettingsError, match="has polygons, but not the width and height"):
         read_tracks(path)
@@ -104,9 +104,9 @@ def test_polygons_need_the_size_of_the_picture(tmp_path):
     assert mask.size == (20, 30)
 
 
-def test_polygons_in_a_picture_beyond_all_pictures_are_an_error(tmp_path):
+def test_polygons_in_an_image_beyond_all_images_are_an_error(tmp_path):
     path = coco_file(tmp_path / "o.json", [SQUARE], width=2**50)
-    with pytest.raises(SourceError, match=r"entry 1: expected a mask.*in a picture of 11258"):
+    with pytest.raises(SourceError, match=r"entry 1: expected a mask.*in an image of 11258"):
         read_tracks(path)
 
 
@@ -118,9 +118,9 @@ def test_polygons_in_a_picture_beyond_all_pictures_are_an_error(tmp_path):
         (SQUARE, "a polygon that is no list of numbers|a polygon of 1 numbers"),
         ([["3", *SQUARE[1:]]], "a polygon that is no list of numbers"),
         ([[True, *SQUARE[1:]]], "a polygon that is no list of numbers"),
-        ([[1e300, *SQUARE[1:]]], "a polygon far beyond any picture"),
-        ([[2**70, *SQUARE[1:]]], "a polygon far beyond any picture"),
-        ([[0, 0, 9e5, 0] * 40], "a polygon far beyond any picture"),
+        ([[1e300, *SQUARE[1:]]], "a polygon far beyond any image"),
+        ([[2**70, *SQUARE[1:]]], "a polygon far beyond any image"),
+        ([[0, 0, 9e5, 0] * 40], "a polygon far beyond any image"),
         ({"size": [20, 30], "counts": [1, 2, 3]}, "runs that are not 600 pixels"),
         ({"size": [20, 30], "counts": [601, -1]}, "not whole numbers from 0"),
         ({"size": [20, 30], "counts": [2**40]}, "not whole numbers from 0"),
@@ -129,7 +129,7 @@ def test_polygons_in_a_picture_beyond_all_pictures_are_an_error(tmp_path):
         ({"size": [20], "counts": [600]}, "size"),
         ({"counts": [600]}, "counts"),
         ({"size": [20, 30], "counts": "XX"}, "20 x 30 pixels that are"),
-        ({"size": [30, 20], "counts": [300, 300]}, "20 x 30 pixels in a picture of 30 x 20"),
+        ({"size": [30, 20], "counts": [300, 300]}, "20 x 30 pixels in an image of 30 x 20"),
         ("mask", "mask"),
         (7, "7"),
     ],

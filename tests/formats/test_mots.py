@@ -77,7 +77,7 @@ def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
-def test_each_frame_is_a_picture_of_ids(tmp_path):
+def test_each_frame_is_an_image_of_ids(tmp_path):
     folder = tmp_path / "street.masks"
     write_three_frames(IdMapWriter(folder, info=INFO))
     names = sorted(path.name for path in folder.iterdir())

@@ -100,4 +100,4 @@ def test_the_bad_line_is_found_wherever_it_is(count: int):
 @pytest.mark.parametrize("bad", [2.5, 0.0])
 def test_numbers_that_are_not_whole_or_too_low_are_named(bad: float):
     with pytest.raises(SourceError, match=f"line 12: expected a whole frame from 1, got {bad:g}"):
-        check_whole(text("1", "?", "2"), np.array([1, bad, 2]), "frame", least=1)
+        check_whole(text("1", "?", "2"), np.array([1, bad, 2]), "frame", minimum=1)
