@@ -1,3 +1,5 @@
+"""Every format that is written: what is there when a writer is closed, and when it is not."""
+
 import json
 from dataclasses import replace
 from fractions import Fraction
