@@ -31,8 +31,7 @@ def demo(
     from masa_cli.cli.console import show
     from masa_cli.cli.track import track
     from masa_cli.formats.files import make_folder, refuse_existing
-    from masa_cli.sources.scenarios import SCENARIOS
-    from masa_cli.sources.synthetic import SyntheticVideo
+    from masa_cli.sources.synthetic import SCENARIOS, SyntheticVideo
 
     inputs = output / "input"
     clip, dets, truth = inputs / "demo.mp4", inputs / "detections.csv", inputs / "gt.txt"

@@ -3,7 +3,7 @@
     python tests/benchmarks/association_ablation.py --scenarios all --seeds 3 --cache DIR \\
         [--clip VIDEO BOXES TRUTH ...] [--also "momentum=0.3 linking.seconds=5" ...] [--only-also]
 
-Scenarios are those of masa_cli.sources.scenarios, seeds count from 1. VIDEO is what `masa track`
+Scenarios are those of masa_cli.sources.synthetic, seeds count from 1. VIDEO is what `masa track`
 reads (a folder: img1 itself), BOXES a detections file, TRUTH MOTChallenge ground truth; frames up
 to its last are tracked and scored, hybrid after offline refinement unless the row says otherwise.
 `--also` adds hybrid with other settings, to tune it. Embeddings are those of --adapter, or
@@ -37,7 +37,7 @@ from masa_cli.models.trained_weights import variant_in
 from masa_cli.pipeline import Refinement, refine
 from masa_cli.settings import with_changes
 from masa_cli.sources import open_source
-from masa_cli.sources.scenarios import SCENARIOS, scenario
+from masa_cli.sources.synthetic import SCENARIOS, scenario
 from masa_cli.structures import CameraMotion, Detections, FloatArray, Frame, Observation
 from masa_cli.tracking import build_tracker
 from masa_cli.tracking.camera import CameraMotionEstimator

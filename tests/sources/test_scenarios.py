@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SettingsError
-from masa_cli.sources.scenarios import SCENARIOS, scenario
-from masa_cli.sources.synthetic import SyntheticSettings
+from masa_cli.sources.synthetic import SCENARIOS, SyntheticSettings, scenario
 from masa_cli.sources.textures import Sprite
 
 FAMILIES = tuple(SCENARIOS)

@@ -10,8 +10,7 @@ import pytest
 
 from masa_cli.boxes import iou
 from masa_cli.sources import textures
-from masa_cli.sources.scenarios import SCENARIOS
-from masa_cli.sources.synthetic import Camera, SyntheticSettings, SyntheticVideo
+from masa_cli.sources.synthetic import SCENARIOS, Camera, SyntheticSettings, SyntheticVideo
 from masa_cli.sources.textures import Sprite, draw_sprite
 from masa_cli.structures import BoolArray, Image
 
