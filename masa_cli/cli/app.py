@@ -128,10 +128,9 @@ class Commands(Boundary):
         one.command(name=name, cls=Command, epilog=_named(row.epilog))(member)
         return typer.main.get_command(one)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - Click's own
-        """The summaries of the rows; no command is imported."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, row.summary) for name, row in COMMANDS.items()])
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Click's own
+        """Those of the rows; no command is imported."""
+        return [(name, row.summary) for name, row in COMMANDS.items()]
 
 
 def _named(place: str | None) -> str | None:

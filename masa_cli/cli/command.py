@@ -42,7 +42,22 @@ _FEW = 15  # parameters, of which none is left out
 _NAMES = 24  # characters of a name that leave room for its text on the same line
 
 
-class Boundary(TyperGroup):
+class Group(TyperGroup):
+    """Commands, listed as options are."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - Click's own
+        """Write the options of the group, and its commands."""
+        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        options = [record for record in records if record]
+        _write_sections({"Options": options, "Commands": self.summaries(ctx)}, formatter)
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Click's own
+        """Names and one line for each command."""
+        names = self.list_commands(ctx)
+        return [(name, self.commands[name].get_short_help_str(limit=100)) for name in names]
+
+
+class Boundary(Group):
     """The group of all commands; whatever they raise ends here."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Click's own signature
@@ -170,17 +185,21 @@ def _heading(parameter: Any) -> str | None:  # noqa: ANN401 - Click's own
 
 def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter: Any) -> None:  # noqa: ANN401
     """Names and what they mean: in panels on a terminal, else as indented text."""
+    longest = max(len(name) for rows in sections.values() for name, _ in rows)
+    column = min(longest, _NAMES) + 2
     console = Console(highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         for heading, rows in sections.items():
             with formatter.section(heading):
                 formatter.write(
-                    "".join(f"  {line}\n" for line in _layout(rows, formatter.width - 2))
+                    "".join(f"  {line}\n" for line in _layout(rows, column, formatter.width - 2))
                 )
         return
     formatter.write_paragraph()
     for heading, rows in sections.items():
-        text = Text("\n".join(_layout(rows, formatter.width - 4)))  # less borders and padding
+        text = Text(
+            "\n".join(_layout(rows, column, formatter.width - 4))
+        )  # less borders and padding
         text.highlight_regex(r"(?<![\w-])--?[a-z][\w-]*", "bold cyan")
         text.highlight_regex(r"\[(default|required)[^]]*\]", "dim")
         title = Text(heading, "bold")
@@ -193,9 +212,9 @@ def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter
         formatter.write(captured.get())
 
 
-def _layout(rows: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    """The lines of two columns: names, and texts whose own line breaks are kept."""
-    indent = " " * (_NAMES + 2)
+def _layout(rows: Sequence[tuple[str, str]], column: int, width: int) -> Iterator[str]:
+    """The lines of names and, from a column on, their texts, whose own line breaks are kept."""
+    indent = " " * column
     for name, raw in rows:
         is_list = "\n" in raw
         text = re.sub(r"\[default: \((.*)\)", r"[default: \1", raw)  # of those put into words
@@ -206,13 +225,13 @@ def _layout(rows: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
             for part in text.splitlines()
             for line in wrap(
                 part,
-                width - len(indent),
+                width - column,
                 subsequent_indent="  " if is_list else "",
                 break_on_hyphens=False,
             )
         ]
-        if len(name) <= _NAMES and lines:
-            lines[0] = f"{name:<{len(indent)}}{lines[0].lstrip()}"
+        if len(name) < column and lines:
+            lines[0] = f"{name:<{column}}{lines[0].lstrip()}"
         else:
             lines.insert(0, name)
         yield from lines

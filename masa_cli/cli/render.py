@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 
 from masa_cli.cli import options
+from masa_cli.cli.command import INPUT, OUTPUTS, further, option
 from masa_cli.errors import OutputError
 
 VideoOrFolder = Annotated[
-    Path, typer.Argument(help="The video file or folder of images.", show_default=False)
+    Path,
+    typer.Argument(
+        rich_help_panel=INPUT, help="The video file or folder of images.", show_default=False
+    ),
 ]
 TracksFile = Annotated[
     Path,
     typer.Argument(
+        rich_help_panel=INPUT,
         help="A tracks.jsonl, the tracks.jsonl.part of an interrupted run, or tracks in any other "
         "format that masa convert reads.",
         show_default=False,
@@ -23,50 +28,50 @@ TracksFile = Annotated[
 ]
 VideoFile = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        OUTPUTS,
         "--output",
         "-o",
-        help="The mp4 to write (default: beside the tracks, named after the source).",
-        show_default=False,
+        help="The mp4 to write.",
+        show_default="beside the tracks, named after the source",
     ),
 ]
 
 
-Boxes = Annotated[bool, typer.Option("--boxes/--no-boxes", help="Draw boxes.")]
+Boxes = Annotated[bool, option(OUTPUTS, "--boxes/--no-boxes", help="Draw boxes.")]
 Masks = Annotated[
-    bool, typer.Option("--masks/--no-masks", help="Draw masks, where tracks have them.")
+    bool, option(OUTPUTS, "--masks/--no-masks", help="Draw masks, where tracks have them.")
 ]
 Labels = Annotated[
-    bool, typer.Option("--labels/--no-labels", help="Draw identities, and with them names, scores.")
+    bool,
+    option(OUTPUTS, "--labels/--no-labels", help="Draw identities, and with them names, scores."),
 ]
 Thickness = Annotated[
     float,
-    typer.Option("--thickness", min=0.1, max=50, help="Multiple of the default width of lines."),
+    further(
+        OUTPUTS, "--thickness", min=0.1, max=50, help="Multiple of the default width of lines."
+    ),
 ]
 TextSize = Annotated[
     float,
-    typer.Option("--text-size", min=0.1, max=50, help="Multiple of the default size of text."),
+    further(OUTPUTS, "--text-size", min=0.1, max=50, help="Multiple of the default size of text."),
 ]
 Only = Annotated[
     str,
-    typer.Option(
-        "--only", metavar="IDS", help="Draw only these identities: 3,7.", show_default=False
-    ),
+    option(OUTPUTS, "--only", metavar="IDS", help="Draw only these identities: 3,7."),
 ]
 Classes = Annotated[
     str,
-    typer.Option(
-        "--classes", metavar="NAMES", help="Draw only these classes: car,bus.", show_default=False
-    ),
+    option(OUTPUTS, "--classes", metavar="NAMES", help="Draw only these classes: car,bus."),
 ]
 Blur = Annotated[
     str,
-    typer.Option(
+    option(
+        OUTPUTS,
         "--blur",
         metavar="NAMES",
         help="Make everything inside the boxes of these classes unrecognisable, drawn or not: "
         "person,face; or all.",
-        show_default=False,
     ),
 ]
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masa_cli.cli import options
+from masa_cli.cli.command import Command, Group
 from masa_cli.cli.console import (
     error_console,
     messages,
@@ -36,6 +37,8 @@ _LINE_EVERY = 30.0  # seconds between lines where there is no terminal
 _SMOOTH = 0.1  # share of the newest step in what is shown
 train = typer.Typer(
     name="train",
+    cls=Group,
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Learn to match anything from plain images: prepare, show, run.",
@@ -149,7 +152,7 @@ Sheet = Annotated[
 Count = Annotated[int, typer.Option("--count", min=1, help="How many pairs.")]
 
 
-@train.command()
+@train.command(cls=Command)
 def prepare(
     images: Images,
     output: Prepared,
@@ -206,7 +209,7 @@ def prepare(
     show(str(sheet))
 
 
-@train.command(name="show")
+@train.command(name="show", cls=Command)
 def show_(
     data: Data,
     output: Sheet = None,
@@ -240,7 +243,7 @@ def show_(
     show(str(output))
 
 
-@train.command()
+@train.command(cls=Command)
 def run(
     data: Data,
     output: Folder,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masa_cli.cli import options
+from masa_cli.cli.command import Command, Group
 
 if TYPE_CHECKING:
     from masa_cli.weights.manifest import WeightsFile
 
 weights = typer.Typer(
     name="weights",
+    cls=Group,
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="The published files masa runs on: list, pull, verify, where, import.",
@@ -41,7 +44,7 @@ Link = Annotated[bool, typer.Option("--link", help="Link to it instead of copyin
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON, for machines.")]
 
 
-@weights.command(name="list")
+@weights.command(name="list", cls=Command)
 def list_(weights_dir: options.WeightsDir = None, json: Json = False) -> None:
     """List the files, what needs them, and which are here."""
     from masa_cli.cli.console import show_json, show_table
@@ -61,7 +64,7 @@ def list_(weights_dir: options.WeightsDir = None, json: Json = False) -> None:
     )
 
 
-@weights.command()
+@weights.command(cls=Command)
 def pull(
     names: Names, weights_dir: options.WeightsDir = None, quiet: options.Quiet = False
 ) -> None:
@@ -86,7 +89,7 @@ def pull(
         show(str(path))
 
 
-@weights.command()
+@weights.command(cls=Command)
 def verify(
     names: SomeNames = None, weights_dir: options.WeightsDir = None, quiet: options.Quiet = False
 ) -> None:
@@ -116,7 +119,7 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-@weights.command()
+@weights.command(cls=Command)
 def where(name: Name = None, weights_dir: options.WeightsDir = None) -> None:
     """Print where a file is, or which folders are looked in.
 
@@ -130,7 +133,7 @@ def where(name: Name = None, weights_dir: options.WeightsDir = None) -> None:
         show(str(path))
 
 
-@weights.command(name="import")
+@weights.command(name="import", cls=Command)
 def import_(
     file: File, as_: As = None, link: Link = False, weights_dir: options.WeightsDir = None
 ) -> None:
