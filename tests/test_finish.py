@@ -37,7 +37,7 @@ def test_what_changes_most_counts_least(finish):
     assert after.std(axis=(0, 2)).max() / after.std(axis=(0, 2)).min() < 1.5
 
 
-def test_later_sights_of_one_track_are_compared(finish):
+def test_later_boxes_of_one_track_are_compared(finish):
     track = [(time, np.full((2, 7), time)) for time in (0.0, 0.05, 0.2, 0.9, 3.0)]
     rows = finish.differences(track, np.random.default_rng(0))
     gaps = sorted(round(-float(row[0, 0]), 2) for row in rows)
@@ -59,14 +59,14 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
         assert (path, fps, weights) == (clip, 4, trained)
         return [[(time / 4, random.normal(size=(32, 7))) for time in range(5)] for _ in boxes]
 
-    monkeypatch.setattr(finish, "looks", tracks)
+    monkeypatch.setattr(finish, "parts_of_tracks", tracks)
     out = tmp_path / "lite.safetensors"
     given = [str(trained), str(out), str(clip), "--fps", "4"]
     given += ["--set", "hybrid", "birth_score=0.4", "gate=9"]
     monkeypatch.setattr(sys, "argv", ["finish.py", *given])
     finish.main()
     assert out.stat().st_size < 0.6 * trained.stat().st_size
-    assert default_changes(out) == {"hybrid": ["birth_score=0.4", "gate=9"]}
+    assert default_changes(out) == {"hybrid": ("birth_score=0.4", "gate=9")}
     assert classes_of(out) == classes_of(trained)
     assert variant_in("lite", out).head == "whitened-part-pooling"
     name, weights = resolve(str(out))
@@ -76,7 +76,7 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
-def test_looks_of_a_clip_are_those_of_what_is_found(finish, tmp_path, monkeypatch):
+def test_parts_of_a_clip_are_those_of_what_is_detected(finish, tmp_path, monkeypatch):
     trained = write_lite(tmp_path / "last.safetensors", with_head=False)
     clip = tmp_path / "clip"
     clip.mkdir()
@@ -85,9 +85,9 @@ def test_looks_of_a_clip_are_those_of_what_is_found(finish, tmp_path, monkeypatc
         cv2.imwrite(str(clip / f"{number}.png"), random.integers(0, 255, (96, 128, 3), np.uint8))
     monkeypatch.setattr(finish, "MIN_SCORE", 0.001)
     monkeypatch.setattr(finish, "build_tracker", lambda name: _Follow())
-    (track,) = finish.looks(clip, Fraction(10), trained)
+    (track,) = finish.parts_of_tracks(clip, Fraction(10), trained)
     assert [time for time, _ in track] == pytest.approx([0, 0.1, 0.2])
-    assert all(look.shape == (32, 7) for _, look in track)
+    assert all(own.shape == (32, 7) for _, own in track)
 
 
 class _Follow:

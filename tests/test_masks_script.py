@@ -1,4 +1,4 @@
-"""weights/masks.py: what it learns outlines from, and the file it makes."""
+"""weights/masks.py: what it learns masks from, and the file it makes."""
 
 import importlib.util
 import json
@@ -78,7 +78,7 @@ def test_masks_are_those_given_or_cut_out(script, regions):
     ],
 )
 def test_ground_is_not_learned_as_an_object(script, pixels, is_object):
-    assert script.looks_like_an_object(pixels) == is_object
+    assert script.is_rather_an_object(pixels) == is_object
 
 
 def test_a_file_is_made_that_outlines(script, regions, tmp_path, monkeypatch, capsys):

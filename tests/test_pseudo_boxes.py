@@ -1,4 +1,4 @@
-"""weights/pseudo_boxes.py: where it looks, and what it believes."""
+"""weights/pseudo_boxes.py: where it detects, and what it trusts."""
 
 import importlib.util
 from pathlib import Path

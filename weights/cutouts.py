@@ -26,12 +26,12 @@ from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import BoolArray, Frame, Image, IntArray, Mask
 from masa_cli.training.regions import Regions, read_regions
 
-LEAST_SHORT, LEAST_LONG = 24, 48  # sides of a box, pixels
+MIN_SHORT, MIN_LONG = 24, 48  # sides of a box, pixels
 BORDER = 3  # least distance from the image's border, pixels
 COVERED = 0.15  # most that another labelled object covers of a box
-LEAST_FIT = 0.85  # IoU of the box around the mask with that of the label
-LEAST_SHARE, MOST_SHARE = 0.3, 0.88  # of the box around the mask
-LEAST_PIECE = 0.9  # share of the largest piece
+MIN_FIT = 0.85  # IoU of the box around the mask with that of the label
+MIN_SHARE, MAX_SHARE = 0.3, 0.88  # of the box around the mask
+MIN_PIECE = 0.9  # share of the largest piece
 LONG_SIDE = 320  # of what is written, at most, pixels
 
 
@@ -44,7 +44,7 @@ def alone(regions: Regions) -> IntArray:
     inside = (boxes[:, :2] >= BORDER) & (boxes[:, 2:] <= np.array([width, height]) - BORDER)
     covered = intersection(boxes, boxes) / np.maximum(area(boxes), 1)[:, None]
     np.fill_diagonal(covered, 0)
-    large = (sides.min(axis=1) >= LEAST_SHORT) & (sides.max(axis=1) >= LEAST_LONG)
+    large = (sides.min(axis=1) >= MIN_SHORT) & (sides.max(axis=1) >= MIN_LONG)
     return labelled[inside.all(axis=1) & large & (covered.max(axis=1, initial=0) <= COVERED)]
 
 
@@ -53,9 +53,9 @@ def trusted(pixels: BoolArray, corner: tuple[int, int], box: np.ndarray) -> bool
     around = np.array([[*corner, *np.add(corner, pixels.shape[::-1])]], np.float32)
     pieces = cv2.connectedComponentsWithStats(pixels.astype(np.uint8))[2]
     return bool(
-        iou(around, box[None])[0, 0] >= LEAST_FIT
-        and LEAST_SHARE <= pixels.mean() <= MOST_SHARE
-        and pieces[1:, cv2.CC_STAT_AREA].max() >= LEAST_PIECE * pixels.sum()
+        iou(around, box[None])[0, 0] >= MIN_FIT
+        and MIN_SHARE <= pixels.mean() <= MAX_SHARE
+        and pieces[1:, cv2.CC_STAT_AREA].max() >= MIN_PIECE * pixels.sum()
     )
 
 

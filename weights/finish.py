@@ -3,11 +3,11 @@
     python weights/finish.py RUN/last.safetensors OUT.safetensors CLIP [CLIP ...]
         [--fps 5] [--set hybrid birth_score=0.4 ...]
 
-CLIPs are videos, or folders of frames that were taken --fps times a second. Embeddings are stripes
-of the frozen stride-8 map, whitened. What changes while an object stays the same is learned from
-CLIPs without labels: the detector finds boxes of any object, motion alone joins them, and the
-differences between one track's stripes a little later give the covariance that is divided by. --set
-stores changes to an association that this detector's boxes need.
+CLIPs are videos, or folders of frames that were taken --fps times a second. Embeddings are
+part-based pooling (stripes) on the frozen stride-8 map, whitened. What changes while an object
+stays the same is learned from CLIPs without labels: the detector finds boxes of any object, motion
+alone tracks them, and the differences between one track's parts a little later give the covariance
+that is divided by. --set stores changes to an association that this detector's boxes need.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from masa_cli.tracking import build_tracker
 
 MODEL = "lite"
 ROW = DETECTORS[MODEL]
-FROM, TO = 0.1, 1.0  # how much later the same object is looked at again, seconds
-PER_LOOK = 4  # differences of each look to later ones, at most
+FROM, TO = 0.1, 1.0  # how much later the same object is compared again, seconds
+PER_BOX = 4  # differences of each box to later ones, at most
 SHRINK = 0.1  # what is added to all variances, of their mean
 SEED = 0
 MIN_SCORE = 0.3  # of boxes
@@ -48,13 +48,15 @@ ADAPTER = {"temperature": 0.05}  # what is stored of how embeddings are read; th
 
 
 class Unweighed(PartPooling):
-    """Keeps stripes as they are after centring, instead of rows of length 1."""
+    """Keeps parts as they are after centring, instead of rows of length 1."""
 
     embed = PartPooling.parts
 
 
-def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float, FloatArray]]]:
-    """For each track of a clip the times in seconds and stripes (C, 7) it was seen with."""
+def parts_of_tracks(
+    clip: Path, fps: Fraction, weights: Path
+) -> Iterator[list[tuple[float, FloatArray]]]:
+    """For each track of a clip the times in seconds and parts (C, 7) of its boxes."""
     networks = SharedNetworks(device="cpu")
     settings = BoxSettings(MIN_SCORE, max_overlap=0.5, max_boxes=50)
     detector = DetectorRequest(ROW, ("object",), settings, weights=weights).build(networks)
@@ -69,17 +71,17 @@ def looks(clip: Path, fps: Fraction, weights: Path) -> Iterator[list[tuple[float
         time = float(frame.time)
         (found,) = detector.detect([frame])
         found_tracks = tracker.update(frame.index, time, found, np.empty((len(found.boxes), 0)))
-        (stripes,) = adapter.embed([frame], [found_tracks.boxes])
-        for number, look in zip(found_tracks.ids.tolist(), stripes, strict=True):
-            tracks[number].append((time, look))
+        (parts,) = adapter.embed([frame], [found_tracks.boxes])
+        for number, own in zip(found_tracks.ids.tolist(), parts, strict=True):
+            tracks[number].append((time, own))
     yield from tracks.values()
 
 
 def differences(track: list[tuple[float, FloatArray]], random: np.random.Generator) -> list:
     rows = []
-    for time, look in track:
+    for time, own in track:
         later = [other for then, other in track if FROM <= then - time <= TO]
-        rows += [look - later[index] for index in random.permutation(len(later))[:PER_LOOK]]
+        rows += [own - later[index] for index in random.permutation(len(later))[:PER_BOX]]
     return rows
 
 
@@ -105,16 +107,16 @@ def main() -> None:
     options = parser.parse_args()
     random, rows = np.random.default_rng(SEED), []
     for clip in options.clips:
-        tracks = list(looks(clip, options.fps, options.weights))
+        tracks = list(parts_of_tracks(clip, options.fps, options.weights))
         own = [row for track in tracks for row in differences(track, random)]
         print(f"{clip.name}: {len(tracks)} tracks, {len(own)} differences", flush=True)
         rows += own
     own = load_file(options.weights).items()
     tensors = {name: tensor for name, tensor in own if not name.startswith("head.")}
     tensors["head.white"] = torch.from_numpy(whitening(np.array(rows)))
-    usual = {name: changes for name, *changes in options.set}
+    defaults = {name: changes for name, *changes in options.set}
     about = {**describe_trained(options.weights).about}
-    about |= {ADAPTER_KEY: ADAPTER, ASSOCIATION_KEY: usual}
+    about |= {ADAPTER_KEY: ADAPTER, ASSOCIATION_KEY: defaults}
     save_tensors(options.out, MODEL, tensors, about, torch.float16)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
 

@@ -1,10 +1,10 @@
-"""The masks of `lite`: trains the small network that outlines what is in a box.
+"""The masks of `lite`: trains the small network that segments what is in a box.
 
     python weights/masks.py WEIGHTS OUT.safetensors REGIONS [REGIONS ...] [--steps 3000]
 
-WEIGHTS is a file with the detector, on whose maps the network looks; OUT is the same with the part
+WEIGHTS is a file with the detector, whose maps the network reads; OUT is the same with the part
 "masks". REGIONS are files of regions (`masa train prepare`, pseudo_boxes.py). A region with a mask
-is learned if it looks like an object, not like the ground: it fills the middle of its box and ends
+is learned if it is rather an object than background: it fills the middle of its box and ends
 inside the image. Of a region with only a box the mask is GrabCut's, where that can be trusted, as
 in cutouts.py. A tenth of the images is held out; its mean IoU is printed.
 """
@@ -39,9 +39,9 @@ from masa_cli.structures import BoolArray, FloatArray, Frame, Image
 from masa_cli.training.regions import REGIONS_FILE, Regions, read_regions
 
 MODEL = "lite"
-LEAST_SHORT, LEAST_LONG = 32, 64  # sides of a box, pixels
-LEAST_SHARE, MOST_SHARE = 0.3, 0.95  # of its box that a region's mask fills
-CORE, LEAST_CORE = 0.4, 0.6  # of the box's half sides: an ellipse; share of it that is filled
+MIN_SHORT, MIN_LONG = 32, 64  # sides of a box, pixels
+MIN_SHARE, MAX_SHARE = 0.3, 0.95  # of its box that a region's mask fills
+CORE, MIN_CORE = 0.4, 0.6  # of the box's half sides: an ellipse; share of it that is filled
 INEXACT = 0.03  # standard deviation of the sides of boxes, as detectors give them; of their length
 EACH_HELD_OUT = 10  # of so many images one
 BATCH, LR, DECAY = 32, 2e-3, 0.05
@@ -60,7 +60,7 @@ def masks_of(
     for row in given:
         mask = row["segmentation"]
         pixels = coco.decode({**mask, "counts": mask["counts"].encode()}).astype(bool)
-        if looks_like_an_object(pixels):
+        if is_rather_an_object(pixels):
             yield pixels
     numbers = [] if given else alone(regions)
     boxes = regions.boxes[numbers]
@@ -75,7 +75,7 @@ def masks_of(
             yield pixels
 
 
-def looks_like_an_object(pixels: BoolArray) -> bool:
+def is_rather_an_object(pixels: BoolArray) -> bool:
     """Whether a region (H, W) is rather an object than what is behind."""
     left, top, right, bottom = box_of(pixels)
     inside = pixels[int(top) : int(bottom), int(left) : int(right)]
@@ -85,10 +85,10 @@ def looks_like_an_object(pixels: BoolArray) -> bool:
     core = np.hypot(y[:, None], x) < CORE
     return bool(
         borders < 2
-        and min(inside.shape) >= LEAST_SHORT
-        and max(inside.shape) >= LEAST_LONG
-        and LEAST_SHARE < inside.mean() < MOST_SHARE
-        and inside[core].mean() > LEAST_CORE
+        and min(inside.shape) >= MIN_SHORT
+        and max(inside.shape) >= MIN_LONG
+        and MIN_SHARE < inside.mean() < MAX_SHARE
+        and inside[core].mean() > MIN_CORE
     )
 
 

@@ -10,8 +10,8 @@ written beside OUT as an image. The models' boxes are joined by weighted box fus
 become labels, doubtful ones regions to ignore (COCO's `iscrowd`). Where a set has true boxes, they
 are the labels; with --partial SET they are so for their own classes alone, and with --rough SET
 for none: everything they cover is ignored, unless the models are sure of it. With --closer SET the
-models look at four overlapping parts of each image, too, for what is small in it. --times N SET
-lists the images of a set N times, to be seen more often. The result is what `masa train run` reads,
+models are run on four overlapping crops of each image, too, for what is small in it. --times N SET
+lists the images of a set N times, to be used more often. The result is what `masa train run` reads,
 which takes images without a label for backgrounds of --cutouts, or else leaves them out; it can be
 interrupted and goes on where it was.
 """
@@ -31,7 +31,7 @@ from ensemble_boxes import nms, weighted_boxes_fusion
 
 from masa_cli.boxes import intersection
 
-# How much each detector is believed; in the order of how well they find persons.
+# How much each detector is trusted; in the order of how well they find persons.
 DETECTORS = {"yolox_nano": 3, "picodet_s": 3, "nanodet_m": 2, "fastestdet": 1}
 AGREE_IOU = 0.55  # boxes of one class that overlap by more are one
 # Scores after the fusion: above the first a label; from the second on ignored. (From 0.12 on, half
@@ -64,7 +64,7 @@ class Found(NamedTuple):
     classes: np.ndarray
 
 
-class Picture(NamedTuple):
+class LabelledImage(NamedTuple):
     file: Path
     true: list[Row]  # its annotations
     kind: str  # "whole", "partial", "rough" or "none": what they are
@@ -74,7 +74,7 @@ class Set(NamedTuple):
     folder: Path
     kind: str  # of its annotations
     times: int  # how often its images are listed
-    closer: bool  # whether their parts are looked at, too
+    closer: bool  # whether their crops are searched, too
 
 
 def load_detectors(folder: Path) -> tuple[dict[str, Detect], list[str]]:
@@ -89,9 +89,9 @@ def load_detectors(folder: Path) -> tuple[dict[str, Detect], list[str]]:
 
 
 def closer(detect: Detect) -> Detect:
-    """A detector that looks at the image, and then at four overlapping parts of it."""
+    """A detector that is run on the image, and then on four overlapping crops of it."""
 
-    def look(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def search(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         size = np.array(image.shape[1::-1])
         part = np.ceil(size * PART).astype(int)
         found = [detect(image)]
@@ -107,7 +107,7 @@ def closer(detect: Detect) -> Detect:
         kept, scores, labels = nms(shares, scores, labels, iou_thr=AGREE_IOU)
         return kept * np.tile(size, 2), scores, labels
 
-    return look
+    return search
 
 
 def agreed(detectors: Mapping[str, Detect], image: np.ndarray) -> Found:
@@ -128,13 +128,13 @@ def agreed(detectors: Mapping[str, Detect], image: np.ndarray) -> Found:
     return Found(fused * (width, height, width, height), sure, labels.astype(int))
 
 
-def pictures(folder: Path, kind: str) -> Iterator[Picture]:
+def labelled_images(folder: Path, kind: str) -> Iterator[LabelledImage]:
     images = folder / "images" if (folder / "images").is_dir() else folder
     file = folder / "annotations.json"
     if not file.exists():
         for path in sorted(images.rglob("*")):
             if path.suffix.lower() in ENDINGS:
-                yield Picture(path, [], "none")
+                yield LabelledImage(path, [], "none")
         return
     content = json.loads(file.read_text())
     rows: dict[int, list[Row]] = {image["id"]: [] for image in content["images"]}
@@ -142,7 +142,7 @@ def pictures(folder: Path, kind: str) -> Iterator[Picture]:
     for row in content["annotations"]:
         rows[row["image_id"]].append({**row, "name": names[row["category_id"]]})
     for image in content["images"]:
-        yield Picture(folder / image["file_name"], rows[image["id"]], kind)
+        yield LabelledImage(folder / image["file_name"], rows[image["id"]], kind)
 
 
 def frames_of(video: Path, folder: Path, every: int) -> Path:
@@ -160,25 +160,25 @@ def frames_of(video: Path, folder: Path, every: int) -> Path:
         index += 1
 
 
-def annotations(picture: Picture, found: Found, names: list[str]) -> Iterator[Row]:
+def annotations(labelled: LabelledImage, found: Found, names: list[str]) -> Iterator[Row]:
     """COCO annotations of an image: true boxes and what was found, as far as each is believed."""
-    true = [row for row in picture.true if row["name"] in names]
-    corners = np.array([row["bbox"] for row in picture.true], np.float64).reshape(-1, 4)
+    true = [row for row in labelled.true if row["name"] in names]
+    corners = np.array([row["bbox"] for row in labelled.true], np.float64).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
-    for row, box in zip(picture.true, corners.tolist(), strict=True):
-        doubtful = picture.kind == "rough" or row.get("iscrowd") or row["name"] not in names
+    for row, box in zip(labelled.true, corners.tolist(), strict=True):
+        doubtful = labelled.kind == "rough" or row.get("iscrowd") or row["name"] not in names
         label = names.index(row["name"]) if row in true else 0
         yield annotation(box, label, 1.0, ignored=bool(doubtful))
     own = {row["name"] for row in true}
     areas = np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1)
     shared = intersection(found.boxes, corners) / np.maximum(areas, 1e-6)[:, None]
     for box, score, label, covers in zip(*found, shared, strict=True):
-        if score <= DOUBTFUL or picture.kind == "whole":
+        if score <= DOUBTFUL or labelled.kind == "whole":
             continue
-        if picture.kind == "partial" and names[label] in own:
+        if labelled.kind == "partial" and names[label] in own:
             continue
-        same = np.array([row["name"] == names[label] for row in picture.true], bool)
-        if picture.kind == "partial" and (covers[same] > COVERED).any():
+        same = np.array([row["name"] == names[label] for row in labelled.true], bool)
+        if labelled.kind == "partial" and (covers[same] > COVERED).any():
             continue
         yield annotation(box.tolist(), int(label), float(score), ignored=score <= SURE)
 
@@ -228,17 +228,17 @@ def main() -> None:
     rows, listed = done_before(journal), []
     with journal.open("a") as file:
         for folder, kind, times, is_closer in sets:
-            look = near if is_closer else detectors
-            for picture in pictures(folder, kind):
-                name = str(picture.file.resolve().relative_to(root))
+            search = near if is_closer else detectors
+            for labelled in labelled_images(folder, kind):
+                name = str(labelled.file.resolve().relative_to(root))
                 listed += [name] * times
                 if name in rows:
                     continue
-                image = cv2.imread(str(picture.file))
+                image = cv2.imread(str(labelled.file))
                 nothing = Found(np.empty((0, 4)), np.empty(0), np.empty(0, int))
-                found = nothing if picture.kind == "whole" else agreed(look, image)
+                found = nothing if labelled.kind == "whole" else agreed(search, image)
                 facts = {"file_name": name, "height": image.shape[0], "width": image.shape[1]}
-                rows[name] = {"image": facts, "boxes": list(annotations(picture, found, names))}
+                rows[name] = {"image": facts, "boxes": list(annotations(labelled, found, names))}
                 print(json.dumps(rows[name]), file=file, flush=True)
     write(options.out, root, (rows[name] for name in listed), names)
 

@@ -199,7 +199,13 @@ class Checkpoints:
 
 
 def refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise OutputError unless a run that is resumed has the settings it began with."""
+    """Raise OutputError unless a run that is resumed has the version and settings it began with."""
+    if before["masa"] != now["masa"]:
+        raise OutputError(
+            f"the run began with masa {before['masa']}, whose checkpoints masa {now['masa']} "
+            "cannot resume",
+            fix="go on with the version it began with, or start a new one with -o",
+        )
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
             raise OutputError(

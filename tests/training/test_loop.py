@@ -267,6 +267,15 @@ def test_a_run_is_not_gone_on_with_in_another_way(finished, data):
         run(other)
 
 
+def test_a_run_of_another_version_is_refused_in_one_sentence(finished, data, monkeypatch):
+    job, _ = finished
+    monkeypatch.setattr("masa_cli.training.recipe.__version__", "99.0")
+    with pytest.raises(
+        OutputError, match=r"began with masa \d.*, whose .* masa 99\.0 cannot resume"
+    ):
+        run(job_of(data, job.folder, resume=True))
+
+
 def test_what_cannot_work_is_said_before_anything_is_written(data, tmp_path):
     with pytest.raises(SettingsError, match="unknown precision"):
         run(replace(job_of(data, tmp_path / "run"), precision="int3"))
