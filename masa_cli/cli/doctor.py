@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from masa_cli import __version__
 from masa_cli.cli import options
-from masa_cli.detectors import WORDS, DetectorRow, detectors_taking
+from masa_cli.detectors import DEFAULT_PROPOSALS, WORDS, DetectorRow, detectors_taking
 from masa_cli.models.variants import VARIANTS
 from masa_cli.segmenters import SEGMENTERS
 from masa_cli.weights.manifest import WeightsFile, find_row, look_for, needed_for
@@ -277,8 +277,8 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
             own = _PACKAGED if variant.packaged else _PUBLISHED if variant.weights else _UNTRAINED
             yield f"masa track --adapter {adapter}", own, needed_for(adapter=adapter)
     for row in detectors_taking("nothing"):
-        if row.proposals == "adapter":  # others are options of the same model
-            command = f"masa segment-track --model {row.weights}"
+        if row.proposals == DEFAULT_PROPOSALS:  # others are options of the same model
+            command = f"masa segment-track --model {row.name}"
             yield command, (*_NETWORK, *row.packages, *_MASKS), _files_of(row)
     for name, segmenter in SEGMENTERS.items():
         files = [find_row(name)] if segmenter.has_weights and not segmenter.packaged else []
@@ -290,8 +290,8 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
 
 def _files_of(row: DetectorRow) -> list[WeightsFile]:
     """What has to be downloaded for a detector."""
-    names = row.files if row.packaged else (row.weights, *row.files)
-    return [find_row(name) for name in names]
+    own = [row.weights] if row.weights and not row.packaged else []
+    return [find_row(name) for name in (*own, *row.files)]
 
 
 def _is_there(name: str, mode: Literal["r", "w"]) -> bool:

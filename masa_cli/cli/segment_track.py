@@ -1,16 +1,21 @@
-"""`masa segment-track`: everything in a video, with masks and identities."""
+"""`masa segment-track`: objects of any class in a video, with masks and identities."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
-from masa_cli.cli.command import DETECTOR, INPUT, WANTED, further, option
+from masa_cli.cli.command import DETECTOR, INPUT, WANTED, further, listed, option
+from masa_cli.detectors import DEFAULT_PROPOSALS, Proposals, detectors_taking
+
+_MODELS = {
+    row.name: row for row in detectors_taking("nothing") if row.proposals == DEFAULT_PROPOSALS
+}
 
 SourceName = Annotated[
     str,
@@ -29,13 +34,12 @@ Model = Annotated[
         "--model",
         "--sam",
         metavar="NAME|FILE",
-        help="What finds and describes objects: sam-b or sam-h, MASA's adapters with Segment "
-        "Anything inside; lite, small and quick; or the file of one.",
-        show_default="sam-b or sam-h, whose weights are here, else lite",
+        help=f"What finds and describes objects:\n{listed(_MODELS)}\nFILE: of weights",
+        show_default="the first of these whose weights are here",
     ),
 ]
 ProposalsName = Annotated[
-    Literal["adapter", "grid"],
+    Proposals,
     further(
         DETECTOR,
         "--proposals",
@@ -77,7 +81,7 @@ MinArea = Annotated[
 def segment_track(
     source: SourceName,
     model: Model = None,
-    proposals: ProposalsName = "adapter",
+    proposals: ProposalsName = DEFAULT_PROPOSALS,
     max_objects: MaxObjects = 50,
     min_score: MinScore = None,
     max_overlap: MaxOverlap = None,

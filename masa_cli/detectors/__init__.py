@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Any words; those of a fixed vocabulary; none, for it is class-agnostic; boxes that are there.
 Takes = Literal["words", "vocabulary", "nothing", "boxes"]
 WORDS: tuple[Takes, ...] = ("words", "vocabulary")
+# Where the boxes of a class-agnostic detector come from: its network, or masks at a grid of points.
+Proposals = Literal["adapter", "grid"]
+DEFAULT_PROPOSALS: Proposals = "adapter"
 
 OWN_WEIGHTS = ""  # as the default adapter: the one in the file of the detector's own weights
 
@@ -107,7 +110,7 @@ class DetectorRow:
     unfiltered: BoxSettings | None = None
     changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     has_masks: bool = False
-    proposals: str = "adapter"
+    proposals: Proposals = DEFAULT_PROPOSALS
     needs_accelerator: bool = False
     automatic: bool = True
     packages: tuple[str, ...] = ()
@@ -138,7 +141,7 @@ def _text_detector(name: str, summary: str, *, automatic: bool = False) -> Detec
     )
 
 
-def _object_detector(name: str, model: str, summary: str, proposals: str) -> DetectorRow:
+def _object_detector(name: str, model: str, summary: str, proposals: Proposals) -> DetectorRow:
     """A class-agnostic detector inside one of MASA's files; the settings are those of spec 7."""
     return DetectorRow(
         name,
@@ -148,7 +151,7 @@ def _object_detector(name: str, model: str, summary: str, proposals: str) -> Det
         weights=model,
         adapter=OWN_WEIGHTS,
         # The most overlap: as in MASA's configuration, or in Segment Anything's generator.
-        settings=BoxSettings(0.02, 0.5 if proposals == "adapter" else 0.7, max_boxes=50),
+        settings=BoxSettings(0.02, 0.5 if proposals == DEFAULT_PROPOSALS else 0.7, max_boxes=50),
         # The scores of objects of any class are lower than those of a detector's: MASA's demo takes
         # 0.1 for the beginning of a track.
         changes=MappingProxyType(
@@ -165,7 +168,7 @@ GIVEN = DetectorRow(
     "file",
     "boxes of a file, or of a detector of one's own",
     takes=("boxes",),
-    build="masa_cli.detectors.from_file:build_given",
+    build="masa_cli.detectors.filter:build_given",
 )
 # In the order in which "auto" prefers them.
 _ROWS = (

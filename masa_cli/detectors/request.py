@@ -10,11 +10,13 @@ from pkgutil import resolve_name
 from typing import Any
 
 from masa_cli.detectors import (
+    DEFAULT_PROPOSALS,
     OWN_WEIGHTS,
     WORDS,
     BoxSettings,
     DetectorRequest,
     DetectorRow,
+    Proposals,
     detectors_taking,
 )
 from masa_cli.detectors.prompt import Prompt, load_vocabulary
@@ -69,7 +71,7 @@ def request_objects(
     wanted: str | None,
     settings: Mapping[str, Any] | None = None,
     *,
-    proposals: str = "adapter",
+    proposals: Proposals = DEFAULT_PROPOSALS,
     folder: Path | None = None,
 ) -> DetectorRequest:
     """The request for a class-agnostic detector.
@@ -192,7 +194,7 @@ def _is_here(row: DetectorRow, folder: Path | None) -> bool:
     return look_for(find_row(row.weights), folder) is not None
 
 
-def _named(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> DetectorRow | None:
+def _named(wanted: str, rows: Sequence[DetectorRow], proposals: Proposals) -> DetectorRow | None:
     """The row of a model by its name, or by that of its weights; None if that is none of them."""
     own = [row for row in rows if wanted in (row.name, row.weights)]
     if not own:
@@ -203,7 +205,7 @@ def _named(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> Detector
     )
 
 
-def _refuse(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> DetectorRow:
+def _refuse(wanted: str, rows: Sequence[DetectorRow], proposals: Proposals) -> DetectorRow:
     fitting = [row.weights for row in rows if row.proposals == proposals]
     raise SettingsError(
         f"--proposals {proposals} asks Segment Anything, but there is none in {wanted}",
@@ -211,7 +213,9 @@ def _refuse(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> Detecto
     )
 
 
-def _of_file(wanted: str, rows: Sequence[DetectorRow], proposals: str) -> tuple[DetectorRow, Path]:
+def _of_file(
+    wanted: str, rows: Sequence[DetectorRow], proposals: Proposals
+) -> tuple[DetectorRow, Path]:
     names = dict.fromkeys(row.weights or row.name for row in rows)
     fix = f"use one of: {', '.join(names)}; or the file of one"
     file = Path(wanted)

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from masa_cli.detectors import DetectorRequest, given
-from masa_cli.detectors.from_file import FromFile, OfExcerpt
+from masa_cli.detectors.filter import FromFile, OfExcerpt
 from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
 from masa_cli.detectors.request import request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError

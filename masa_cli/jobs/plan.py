@@ -13,7 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from masa_cli.detectors import DETECTORS, GIVEN, Detector, DetectorRequest, given
+from masa_cli.detectors import (
+    DEFAULT_PROPOSALS,
+    DETECTORS,
+    GIVEN,
+    Detector,
+    DetectorRequest,
+    Proposals,
+    given,
+)
 from masa_cli.detectors.filter import Placement, Selection, parse_classes, read_polygons
 from masa_cli.detectors.request import request_objects, settings_for
 from masa_cli.errors import SettingsError, UsageError
@@ -77,7 +85,7 @@ class Options:
     # Detector; of a class-agnostic one `model`, `proposals`, `max_objects`
     detector: str = "auto"
     model: str | None = None
-    proposals: str = "adapter"
+    proposals: Proposals = DEFAULT_PROPOSALS
     max_objects: int | None = None
     min_score: float | None = None
     max_overlap: float | None = None

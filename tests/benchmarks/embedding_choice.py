@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from masa_cli.boxes import iou, xywh_to_xyxy
-from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.filter import FromFile
 from masa_cli.formats.detections import read_detections
 from masa_cli.models.adapter import Adapter
 from masa_cli.models.backbones import build_backbone, load_packaged, packaged_file

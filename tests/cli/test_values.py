@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from masa_cli import __version__
 from masa_cli.cli.app import app
 from tests.clips import write_clip
 
@@ -102,7 +103,8 @@ def test_a_run_goes_on_only_with_the_same_choice(clip):
     assert masa(*command, "--roi", top).exit_code == 0
     # As if it had been killed at once.
     Path("out/tracks.jsonl").rename("out/tracks.jsonl.part")
-    ResumeState({"wanted boxes": "others"}, 0, 0, False, {}).write(Path("out/checkpoint.part"))
+    before = {"masa": __version__, "wanted boxes": "others"}
+    ResumeState(before, 0, 0, False, {}).write(Path("out/checkpoint.part"))
     result = masa(*command, "--roi", top, "--resume")
     assert result.exit_code == 1
     assert "wanted boxes was others, is Selection(" in " ".join(result.stderr.split())

@@ -1,10 +1,14 @@
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
 
-from masa_cli.detectors.filter import Selection, parse_classes, read_polygons, within_any
+from masa_cli.detectors import Detector
+from masa_cli.detectors.filter import FromFile, Selection, parse_classes, read_polygons, within_any
 from masa_cli.errors import SettingsError, SourceError, UsageError
-from masa_cli.structures import Detections
+from masa_cli.formats.tables import DetectionTable
+from masa_cli.structures import Detections, Frame
 
 TRIANGLE = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.5))
 TEXT = "[[0, 0], [10, 0], [0, 10.5]]"
@@ -162,3 +166,29 @@ def test_what_is_no_class_is_a_usage_error(text):
 def test_classes_are_parsed_with_their_scores():
     assert parse_classes("car, a b:0.6,") == {"car": float("-inf"), "a b": 0.6}
     assert parse_classes("") == {}
+
+
+TABLE = DetectionTable.from_rows(
+    np.array([2, 0, 2]),
+    np.array([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], np.float32),
+    np.array([0.5, -1, 0.1], np.float32),
+    np.array([0, 1, 1]),
+    ("cat", "dog"),
+)
+
+
+def frames(*indices: int) -> list[Frame]:
+    return [Frame.without_image(index, Fraction(index)) for index in indices]
+
+
+def test_each_frame_gets_its_boxes_whatever_the_order_asked():
+    detector: Detector = FromFile(TABLE)
+    found = detector.detect(frames(2, 0, 1, 99))
+    assert [len(detections) for detections in found] == [2, 1, 0, 0]
+    assert found[0].boxes[:, 2].tolist() == [1, 3]
+    assert detector.classes == ("cat", "dog")
+
+
+def test_boxes_below_the_minimum_score_are_left_out():
+    found = FromFile(TABLE, min_score=0.5).detect(frames(0, 2))
+    assert [detections.scores.tolist() for detections in found] == [[], [0.5]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from masa_cli.detectors import DETECTORS, DetectorRequest, given
-from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.filter import FromFile
 from masa_cli.formats.detections import read_detections
 from masa_cli.jobs.build import build_networks
 from masa_cli.segmenters import SegmenterRequest

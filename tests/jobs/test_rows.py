@@ -15,7 +15,7 @@ from masa_cli.masks import pack
 from masa_cli.segmenters import SEGMENTERS, SegmenterRow
 from masa_cli.structures import Detections
 from masa_cli.tracking import TRACKERS
-from masa_cli.weights.manifest import find_row
+from masa_cli.weights.manifest import find_row, needed_for
 from tests.clips import HEIGHT, WIDTH, boxes_at, write_clip
 
 NUM_FRAMES = 6
@@ -107,8 +107,10 @@ def test_what_a_detector_names_is_there(row):
     assert callable(resolve_name(row.build))
     assert not row.prepare or callable(resolve_name(row.prepare))
     assert set(row.changes) <= set(TRACKERS)
-    for name in (*([row.weights] if row.weights and not row.packaged else []), *row.files):
-        assert find_row(name)
+    names = (*([row.weights] if row.weights and not row.packaged else []), *row.files)
+    assert all(find_row(name) for name in names)
+    if "words" in row.takes:  # masa weights tells the same
+        assert set(names) == {each.name for each in needed_for(detector=row.name)}
 
 
 @pytest.mark.parametrize("row", SEGMENTERS.values(), ids=lambda row: row.name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from masa_cli.detectors import given
-from masa_cli.detectors.from_file import FromFile
+from masa_cli.detectors.filter import FromFile
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.detections import read_detections
 from masa_cli.jobs.run import live_frames, render, run
