@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from masa_cli.errors import MasaError
     from masa_cli.structures import Detections, Frame, Tracks
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Detections",
     "Frame",
