@@ -288,7 +288,7 @@ class Association:
         self.build_tracker()
         if self.linking_settings != LinkingSettings() and self.refinement.linking is None:
             raise SettingsError(
-                f"nothing is refined offline, so --set {_OF_LINKING}... changes nothing",
+                f"nothing is refined offline, so --set {_OF_LINKING}NAME=VALUE changes nothing",
                 fix=f"leave them out, or use --association {DEFAULT} without --no-refine",
             )
 
