@@ -11,15 +11,34 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.render import VideoOrFolder
-from masa_cli.cli.values import Fps, TracksFile, times_of
 from masa_cli.errors import UsageError
+from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from masa_cli.analysis.crossings import Crossing, Line
     from masa_cli.analysis.lifetimes import ClassCount
     from masa_cli.formats.tables import TrackTable
     from masa_cli.structures import Image
 
+TracksFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Tracks in any format that masa convert reads, such as a tracks.jsonl.",
+        show_default=False,
+    ),
+]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        "--fps",
+        help="Frames per second of a folder of images, or of tracks that tell no times "
+        "(default: 30).",
+        show_default=False,
+    ),
+]
 StatsFolder = Annotated[
     Path | None,
     typer.Option(
@@ -65,7 +84,7 @@ def stats(
             refuse_existing(targets)
         size, picture = _video_facts(video)
         table = read_tracks(tracks, hints=Hints(size))
-        times = times_of(table, fps)
+        times = _times_of(table, fps)
         lives = life.lifetimes(table, times)
         counts = life.class_counts(table, lives)
         if output:
@@ -193,7 +212,7 @@ def count(
             if not overwrite:
                 refuse_existing([output])
         table = read_tracks(tracks)
-        found = crossings(table, times_of(table, fps), lines, point)
+        found = crossings(table, _times_of(table, fps), lines, point)
         if output:
             make_folder(output.parent)
             _write_counts(output, found)
@@ -348,3 +367,13 @@ def crops(
             quiet=quiet,
             json=json,
         )
+
+
+def _times_of(table: TrackTable, fps: str | None) -> NDArray[np.float64]:
+    """(num_frames,) seconds of each frame: of the tracks, or by the frame rate."""
+    import numpy as np
+
+    rate = parse_frame_rate(fps)
+    if table.times is not None and rate is None:
+        return table.times
+    return np.arange(table.num_frames) / float(rate or DEFAULT_FRAME_RATE)

@@ -7,7 +7,7 @@ people need, `--help-all` (as in Jupyter) all of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from textwrap import wrap
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from masa_cli.cli.console import FAILED, INTERRUPTED, MISUSED, say
 from masa_cli.errors import Interrupted, MasaError, UsageError
+from masa_cli.formats import AUTO
 
 # Headings, in the order in which they are shown; those of options without one come before.
 INPUT, WANTED, DETECTOR, IDENTITY = "Input", "What to track", "Detector", "Identity"
@@ -101,6 +102,28 @@ def further(heading: str, *names: str, **settings: Any) -> Any:  # noqa: ANN401 
 def listed(rows: Mapping[str, Any]) -> str:
     """Names and summaries of a table's rows, a line each, for help texts."""
     return "\n".join(f"{name}: {row.summary}" for name, row in rows.items())
+
+
+def choice(names: Callable[[], Sequence[str]], what: str = "format") -> dict[str, Any]:
+    """What makes an option take one of the names of a table, looked up when it is used."""
+
+    def check(param: typer.CallbackParam, value: str | None) -> str | None:
+        if value is not None and value not in names():
+            raise UsageError(
+                f'{param.opts[0]}: unknown {what} "{value}"',
+                fix=f"use one of: {', '.join(names())}",
+            )
+        return value
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return {"metavar": what.upper(), "callback": check, "autocompletion": complete}
+
+
+def or_auto(names: Callable[[], Sequence[str]]) -> Callable[[], Sequence[str]]:
+    """These names, and "auto" before them."""
+    return lambda: (AUTO, *names())
 
 
 class Command(TyperCommand):

@@ -9,7 +9,7 @@ import typer
 
 from masa_cli import formats
 from masa_cli.cli import options
-from masa_cli.cli.values import choice, or_auto
+from masa_cli.cli.command import choice, or_auto
 from masa_cli.errors import UsageError
 
 Tracks = Annotated[

@@ -20,12 +20,13 @@ from masa_cli.cli.command import (
     OUTPUTS,
     RUNNING,
     WANTED,
+    choice,
     current_changes,
     further,
     listed,
     option,
+    or_auto,
 )
-from masa_cli.cli.values import choice, or_auto
 from masa_cli.detectors import WORDS, detectors_taking
 from masa_cli.formats import detections
 from masa_cli.models.variants import VARIANTS

@@ -9,7 +9,7 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.command import INPUT, OUTPUTS, further, option
-from masa_cli.errors import OutputError
+from masa_cli.errors import OutputError, UsageError
 
 VideoOrFolder = Annotated[
     Path,
@@ -104,7 +104,6 @@ def render(
     This is its second pass alone: it needs no models, and runs on any machine.
     """
     from masa_cli.cli.console import messages, run_and_report
-    from masa_cli.cli.values import parse_ids, parse_names
     from masa_cli.jobs.inputs import excerpt_of
     from masa_cli.jobs.run import render as draw
     from masa_cli.render.annotator import DrawingSettings
@@ -128,9 +127,9 @@ def render(
             labels=labels,
             thickness=thickness,
             text_size=text_size,
-            only=frozenset(parse_ids(only)),
-            classes=frozenset(parse_names(classes)),
-            blur=frozenset(parse_names(blur)),
+            only=frozenset(_ids_in(only)),
+            classes=frozenset(_names_in(classes)),
+            blur=frozenset(_names_in(blur)),
         )
         run_and_report(
             lambda watch: draw(
@@ -140,3 +139,17 @@ def render(
             quiet=quiet,
             json=json,
         )
+
+
+def _names_in(text: str) -> tuple[str, ...]:
+    """The names in "car, bus", each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _ids_in(text: str) -> tuple[int, ...]:
+    """The identities in "3,7"; UsageError for anything but whole numbers from 1."""
+    names = _names_in(text)
+    for name in names:
+        if not (name.isascii() and name.isdecimal() and len(name) < 16 and int(name) >= 1):
+            raise UsageError(f'expected ids from 1, got "{name}"', fix="write them as 3,7")
+    return tuple(map(int, names))

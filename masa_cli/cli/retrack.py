@@ -11,8 +11,7 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli import options as box_options
 from masa_cli.cli import options as source_options
-from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, listed, option
-from masa_cli.cli.values import choice
+from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, choice, listed, option
 from masa_cli.tracking import DEFAULT, TRACKERS
 
 EmbeddingsFile = Annotated[

@@ -186,7 +186,7 @@ def test_a_killed_run_is_resumed_to_the_same_results(tmp_path, detections):
     subprocess.run([*command, "-o", "whole"], cwd=tmp_path, check=True)
     for name in ("dets.txt", "tracks.jsonl"):
         assert (tmp_path / "dets" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(os.listdir(tmp_path / "dets")) == ["dets.txt", "tracks.jsonl"]
+    assert sorted(os.listdir(tmp_path / "dets")) == ["dets.txt", "run.json", "tracks.jsonl"]
 
 
 def test_signals_are_handled_as_before_once_the_run_is_over():
