@@ -23,7 +23,8 @@ import torch
 from safetensors.torch import load_file
 
 from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
-from masa_cli.models.adapter import Adapter, SharedNetworks
+from masa_cli.models import SharedNetworks
+from masa_cli.models.adapter import Adapter
 from masa_cli.models.features import Pyramid
 from masa_cli.models.heads import PartPooling
 from masa_cli.models.trained_weights import (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from masa_cli.detectors.prompt import Prompt
-    from masa_cli.models.adapter import SharedNetworks
+    from masa_cli.models import SharedNetworks
     from masa_cli.structures import Detections, Frame
 
 # Any words; those of a fixed vocabulary; none, for it is class-agnostic; boxes that are there.

@@ -15,7 +15,7 @@ from masa_cli.boxes import xywh_to_xyxy
 from masa_cli.detectors import BoxSettings, DetectorRequest
 from masa_cli.detectors.lite import OnMaps, best_large, in_source
 from masa_cli.masks import as_array
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings

@@ -24,7 +24,7 @@ from masa_cli.sources.excerpt import Excerpt
 from masa_cli.structures import BoolArray, Detections, FloatArray, Frame
 
 if TYPE_CHECKING:
-    from masa_cli.models.adapter import SharedNetworks
+    from masa_cli.models import SharedNetworks
 
 Placement = Literal["centre", "foot", "overlap"]
 Polygon = tuple[tuple[float, float], ...]

@@ -13,7 +13,7 @@ from torchvision.ops import box_convert, nms
 from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.lite import best_large
 from masa_cli.detectors.prompt import Caption
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures

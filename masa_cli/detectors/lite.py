@@ -13,7 +13,7 @@ from torch import Tensor
 from masa_cli.boxes import area
 from masa_cli.detectors import DetectorRequest
 from masa_cli.errors import WeightsError
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Pyramid
 from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from masa_cli.detectors import Detector
 from masa_cli.detectors.filter import FilteredDetector, Selection
 from masa_cli.jobs.job import Perception, TrackJob
+from masa_cli.models import SharedNetworks
 from masa_cli.pipeline import Embedder, NoEmbeddings
 from masa_cli.segmenters import TrackSegmenter
 from masa_cli.structures import State
 
 if TYPE_CHECKING:
-    from masa_cli.models.adapter import Adapter, SharedNetworks
+    from masa_cli.models.adapter import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,6 @@ def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networ
     Raises:
         MasaError: a file of weights is not what it was taken for.
     """
-    from masa_cli.models.adapter import SharedNetworks
-
     seen = job.perception
     shared = SharedNetworks(
         device=seen.device,

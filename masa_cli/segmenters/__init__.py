@@ -18,7 +18,7 @@ from masa_cli.models.variants import SAM_VARIANTS
 from masa_cli.weights.manifest import find_row, find_weights, look_for, look_for_packaged
 
 if TYPE_CHECKING:
-    from masa_cli.models.adapter import SharedNetworks
+    from masa_cli.models import SharedNetworks
     from masa_cli.structures import FloatArray, Frame, Mask, Tracks
 
 AUTO = "auto"

@@ -21,7 +21,7 @@ from masa_cli.masks import pack
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
 
 if TYPE_CHECKING:
-    from masa_cli.models.adapter import SharedNetworks
+    from masa_cli.models import SharedNetworks
     from masa_cli.segmenters import SegmenterRequest
 
 _MAX_THREADS = 8  # frames rarely have so many boxes that more would help

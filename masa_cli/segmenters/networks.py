@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masa_cli.masks import pack
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_input
 from masa_cli.models.lite_heads import MARGIN, PART, SIDE, MaskHead, mask_input
 from masa_cli.models.published_weights import load_parts

@@ -30,7 +30,7 @@ from masa_cli.detectors.prompt import load_vocabulary, parse_prompt
 from masa_cli.detectors.request import request_prompt
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, Frame
 from masa_cli.training.validation import average_precisions, rows_of

@@ -10,8 +10,9 @@ file: pictures, tracks, every format. Both print a row for each case and end wit
 
 `--assets` is a folder with videos/vtest.avi (PETS09-S2L1) and sequences/eth-sunnyday/video.mp4,
 whose camera moves, each with its detections; without it, `masa demo` makes the only video. Takes
-about 4 minutes of one core. Results are compared as they are but for one thing: the header of
-embeddings.masa tells in `facts` what its boxes depend on, in words of the code at that time.
+about 4 minutes of one core. Results are compared as they are but for two things: the header of
+embeddings.masa tells in `facts` and `found_by` what its boxes depend on, in words of the code at
+that time, and run.json tells how long a run took.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ LONG, SHORT, FEW = 120, 60, 30  # frames
 RECORD = "record.json"  # what was recorded, in OUT
 STDOUT = "stdout.txt"  # what commands printed, in the folder of a case
 EMBEDDINGS = "embeddings.masa"
+RUN = "run.json"  # of masa, tells times and versions
 OF_BOXES = ("tao", "coco", "bdd", "cvat", "csv", "parquet", "yolo", "yolo-tracks")
 OF_MASKS = (*OF_BOXES, "mots", "ytvis")
 NOT_READ = "yolo"  # holds no identities
@@ -251,7 +253,7 @@ def differences(one: Path, other: Path, *, leave_out: str = "") -> list[str]:
     names = {path.relative_to(top) for top in (one, other) for path in top.rglob("*")}
     for name in sorted(names):
         is_folder = (one / name).is_dir() and (other / name).is_dir()
-        if is_folder or name.name == leave_out:
+        if is_folder or name.name in (leave_out, RUN):
             continue
         missing = [str(top) for top in (one, other) if not (top / name).is_file()]
         if missing:
@@ -277,7 +279,7 @@ def content(path: Path) -> bytes:
         return path.read_bytes()
     with path.open("rb") as file:
         header = json.loads(np.load(file).tobytes())
-        del header["facts"]
+        del header["facts"], header["found_by"]
         return json.dumps(header).encode() + file.read()
 
 

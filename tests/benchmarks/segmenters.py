@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from masa_cli.masks import frames_of, pack, unpack
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.segmenters import request_segmenter
 from masa_cli.structures import Frame
 

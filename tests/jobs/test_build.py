@@ -1,5 +1,7 @@
 """Who shares which backbone: counted, with nothing in place of the networks."""
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +40,7 @@ def built(monkeypatch):
 
     for place, kind in {
         "models.adapter.build_features": "backbone",
-        "models.adapter.build_sam_features": "sam backbone",
+        "models.sam.build_sam_features": "sam backbone",
         "models.adapter.build_pyramid": "pyramid",
         "models.adapter.build_adapter": "adapter",
         "detectors.class_agnostic.ObjectDetector": "objects",
@@ -127,3 +129,14 @@ def test_without_masks_there_is_nothing_to_outline(job, built):
         build_networks(changed(job, association="motion", fits_boxes=True)).track_segmenter
         is not None
     )
+
+
+def test_boxes_that_are_given_are_tracked_by_motion_without_loading_torch(tmp_path):
+    (tmp_path / "dets.txt").write_text("1,-1,1,1,9,9,0.9\n")
+    code = (
+        "import sys; from masa_cli.cli.app import app;"
+        "app(['track', '--dets', 'dets.txt', '-o', 'out'], standalone_mode=False);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert run.returncode == 0

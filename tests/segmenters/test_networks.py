@@ -12,7 +12,7 @@ from torch import nn
 
 from masa_cli.errors import WeightsError
 from masa_cli.masks import areas, frames_of, unpack
-from masa_cli.models.adapter import SharedNetworks
+from masa_cli.models import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.lite_heads import CELLS, FINE, SIDE, MaskHead
 from masa_cli.models.sam import SamMasks
