@@ -33,7 +33,7 @@ from masa_cli.formats.mot import read_truth
 from masa_cli.models import SharedNetworks
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, Frame
-from masa_cli.training.validation import average_precisions, rows_of
+from masa_cli.training.validation import average_precisions, coco_rows
 
 ALL = load_vocabulary().classes
 
@@ -44,7 +44,7 @@ def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
 
 
 def results_of(found: Detections, image: int, categories: list[int]) -> list[dict]:
-    rows = rows_of(image, found.boxes, [categories[label] for label in found.labels])
+    rows = coco_rows(image, found.boxes, [categories[label] for label in found.labels])
     return [row | {"score": score} for row, score in zip(rows, found.scores.tolist(), strict=True)]
 
 
@@ -68,7 +68,7 @@ def score_video(weights: Path, video: str, truth: str, every: int, against: list
     for index in indices:
         own = true.frames == index
         ignored = (true.scores[own] == 0).tolist()
-        here = rows_of(index, true.boxes[own], [1] * len(ignored))
+        here = coco_rows(index, true.boxes[own], [1] * len(ignored))
         rows += [row | {"iscrowd": int(skip)} for row, skip in zip(here, ignored, strict=True)]
     results = list(timed(build(weights, ["person"]), frames))
     found = [
@@ -164,7 +164,7 @@ def score_images(weights: Path, regions: str, classes: list[str], teachers: Path
         found = []
         for number, picture in pictures:
             boxes, scores, labels = find(picture)
-            rows = rows_of(number, boxes, [own.get(label, 0) for label in labels])
+            rows = coco_rows(number, boxes, [own.get(label, 0) for label in labels])
             scored = (row | {"score": score} for row, score in zip(rows, scores, strict=True))
             found += [row for row in scored if row["category_id"] in wanted]
         print_score(f"{Path(regions).name}, {name}", truth, found, names, content)
