@@ -152,3 +152,9 @@ def test_the_readme_opens_with_set_up_and_test():
     assert run.endswith("masa demo")
     assert test.endswith("pytest")
     assert test in (ROOT / ".ci/run").read_text()
+
+
+def test_pre_commit_runs_the_checks_of_ci():
+    entries = re.findall(r"entry: (.*)", (ROOT / ".pre-commit-config.yaml").read_text())
+    programs = re.findall(r"^\.venv/bin/(.*)$", (ROOT / ".ci/run").read_text(), flags=re.MULTILINE)
+    assert entries == [each for each in programs if not each.startswith("masa ")]

@@ -360,8 +360,8 @@ def crops(
             refuse_existing([folder])
         make_folder(folder.parent)
         run_and_report(
-            lambda watch: write_crops(
-                frames, table, folder, CropSettings(per_track, min_side, margin), watch
+            lambda progress: write_crops(
+                frames, table, folder, CropSettings(per_track, min_side, margin), progress
             ),
             frames.info.num_frames,
             quiet=quiet,

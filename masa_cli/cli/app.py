@@ -125,7 +125,7 @@ class Commands(Boundary):
         one = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
-        one.command(name=name, cls=Command, epilog=_named(row.epilog))(member)
+        one.command(name=name, cls=Command, epilog=_told_by(row.epilog))(member)
         return typer.main.get_command(one)
 
     def summaries(self, ctx: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Click's own
@@ -133,11 +133,11 @@ class Commands(Boundary):
         return [(name, row.summary) for name, row in COMMANDS.items()]
 
 
-def _named(place: str | None) -> str | None:
+def _told_by(target: str | None) -> str | None:
     """What the function at module:name tells."""
-    if place is None:
+    if target is None:
         return None
-    module, _, name = place.partition(":")
+    module, _, name = target.partition(":")
     text: str = getattr(import_module(module), name)()
     return text
 

@@ -37,7 +37,6 @@ _FORMER: Mapping[str, str] = MappingProxyType(
         "--preparation": "--preprocessing",
     }
 )
-_FORMER_GROUP, _GROUP = "relink.", "linking."  # of --set
 _HELP_ALL = "--help-all"
 _FEW = 15  # parameters, of which none is left out
 _NAMES = 24  # characters of a name that leave room for its text on the same line
@@ -258,16 +257,6 @@ def _layout(rows: Sequence[tuple[str, str]], column: int, width: int) -> Iterato
         else:
             lines.insert(0, name)
         yield from lines
-
-
-def current_changes(changes: list[str]) -> list[str]:
-    """Values of --set, the former name of a group of settings replaced with a warning."""
-    if any(change.startswith(_FORMER_GROUP) for change in changes):
-        _warn(f"--set {_FORMER_GROUP}NAME", f"--set {_GROUP}NAME")
-    return [
-        _GROUP + change.removeprefix(_FORMER_GROUP) if change.startswith(_FORMER_GROUP) else change
-        for change in changes
-    ]
 
 
 def _warn(former: str, name: str) -> None:

@@ -91,8 +91,8 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(watch: RunProgress, total: int | None, *, quiet: bool) -> Iterator[None]:
-    """Show the frames a watch sees as a live bar; nothing when stderr is no terminal."""
+def progress_bar(run: RunProgress, total: int | None, *, quiet: bool) -> Iterator[None]:
+    """Show how far a run is as a live bar; nothing when stderr is no terminal."""
     console = error_console()
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -108,8 +108,8 @@ def progress(watch: RunProgress, total: int | None, *, quiet: bool) -> Iterator[
         transient=True,
     ) as bar:
         task = bar.add_task("loading", total=total, tracks=0)
-        watch.on_pass = lambda name, done: bar.reset(task, description=name, completed=done)
-        watch.on_frame = lambda done, tracks: bar.update(task, completed=done, tracks=tracks)
+        run.on_pass = lambda name, done: bar.reset(task, description=name, completed=done)
+        run.on_frame = lambda done, tracks: bar.update(task, completed=done, tracks=tracks)
         yield
 
 
@@ -147,11 +147,11 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_lef
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for block in _blocks(widths, console.width):
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for place in block:
-            justify: JustifyMethod = "left" if place < num_left else "right"
-            table.add_column(Text(columns[place]), justify=justify, overflow="fold")
+        for index in block:
+            justify: JustifyMethod = "left" if index < num_left else "right"
+            table.add_column(Text(columns[index]), justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(printable(row[place])) for place in block))
+            table.add_row(*(Text(printable(row[index])) for index in block))
         console.print(table)
 
 
@@ -159,11 +159,11 @@ def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
     """Columns in blocks that fit, each beginning with column 0; at least one other column each."""
     blocks: list[list[int]] = []
     left = 0
-    for place, width in enumerate(widths[1:], start=1):
+    for index, width in enumerate(widths[1:], start=1):
         if not blocks or width + 2 > left:
             blocks.append([0])
             left = room - widths[0]
-        blocks[-1].append(place)
+        blocks[-1].append(index)
         left -= width + 2  # two spaces between columns
     return blocks
 
@@ -181,11 +181,11 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 @contextmanager
-def stops_on_signals(watch: RunProgress) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks the watch to stop; the second ends the program at once."""
+def stops_on_signals(progress: RunProgress) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks the run to stop; the second ends the program at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
-        watch.stop_requested = True
+        progress.stop_requested = True
         for each in previous:
             signal.signal(each, _stop_at_once)
 
@@ -209,7 +209,7 @@ def run_and_report(
     """Do `work`; print a table of files and stages, or the same as JSON.
 
     Args:
-        work: what to do; it is given the watch that a signal or a bar belongs to.
+        work: what to do; it is given the progress that a signal or a bar belongs to.
         num_frames: how many frames to expect, if that is known.
         quiet: no bar and no table.
         json: one line of JSON instead of bar and table.
@@ -219,19 +219,19 @@ def run_and_report(
     """
     from masa_cli.progress import RunProgress
 
-    watch = RunProgress()
+    progress = RunProgress()
     start = time.perf_counter()
-    with stops_on_signals(watch), progress(watch, num_frames, quiet=quiet or json):
-        summary = work(watch)
+    with stops_on_signals(progress), progress_bar(progress, num_frames, quiet=quiet or json):
+        summary = work(progress)
     seconds = time.perf_counter() - start
     if json:
-        show_json(_record(summary, watch, seconds))
+        show_json(_record(summary, progress, seconds))
     elif not quiet:
-        _show(summary, watch, seconds)
+        _show(summary, progress, seconds)
     return summary
 
 
-def _record(summary: Summary, watch: RunProgress, seconds: float) -> dict[str, object]:
+def _record(summary: Summary, progress: RunProgress, seconds: float) -> dict[str, object]:
     return {
         "frames": summary.num_frames,
         "boxes": summary.num_boxes,
@@ -241,15 +241,15 @@ def _record(summary: Summary, watch: RunProgress, seconds: float) -> dict[str, o
         "most_in_frame": summary.most_in_frame,
         "written": [str(path) for path in summary.written],
         "seconds": round(seconds, 3),
-        "stages": {name: round(spent, 3) for name, spent in watch.seconds.items()},
+        "stages": {name: round(spent, 3) for name, spent in progress.seconds.items()},
     }
 
 
-def _show(summary: Summary, watch: RunProgress, seconds: float) -> None:
+def _show(summary: Summary, progress: RunProgress, seconds: float) -> None:
     frames = max(summary.num_frames, 1)
     stages = [
         (name, f"{spent:.2f}", f"{spent / frames * 1e3:.2f}")
-        for name, spent in watch.seconds.items()
+        for name, spent in progress.seconds.items()
     ]
     masks = f" ({summary.num_masks} with masks)" if summary.num_masks else ""
     show(

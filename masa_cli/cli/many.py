@@ -49,14 +49,14 @@ def expanded(sources: Sequence[str]) -> list[str]:
     Raises:
         SourceError: a pattern matches nothing.
     """
-    found: dict[str, None] = {}
+    unique: dict[str, None] = {}
     for source in sources:
         is_pattern = glob.has_magic(source) and "://" not in source and not Path(source).exists()
         matches = sorted(glob.glob(source, recursive=True)) if is_pattern else [source]
         if not matches:
             raise SourceError(f"{source} matches nothing", fix="check the pattern for a typo")
-        found.update(dict.fromkeys(matches))
-    return list(found)
+        unique.update(dict.fromkeys(matches))
+    return list(unique)
 
 
 def track_many(
@@ -79,17 +79,17 @@ def track_many(
     from masa_cli.cli.console import messages, stops_on_signals
     from masa_cli.progress import RunProgress
 
-    watch = RunProgress()
-    with messages(quiet=quiet or json), stops_on_signals(watch):
+    progress = RunProgress()
+    with messages(quiet=quiet or json), stops_on_signals(progress):
         tasks = _tasks(sources, _options(ctx), dets, output or Path())
         if ctx.params["resume"]:
             tasks = list(_unfinished(tasks))
         outcomes = []
-        for outcome in _engine(engine, jobs).run(tasks, lambda: watch.stop_requested):
+        for outcome in _engine(engine, jobs).run(tasks, lambda: progress.stop_requested):
             outcomes.append(outcome)
             _tell(outcome, len(outcomes), len(tasks))
     _report(outcomes, quiet=quiet, json=json)
-    if watch.stop_requested:
+    if progress.stop_requested:
         raise Interrupted("videos that were finished are kept; --resume goes on with the others")
     failed = [outcome.task.name for outcome in outcomes if outcome.exit_code]
     if failed:
@@ -152,14 +152,14 @@ def _detections(dets: Path, name: str, num_sources: int) -> Path:
             fix="give --dets a folder with a file for each video, or a pattern: dets/{name}.txt",
         )
     names = [each.format(name=name) for each in _DETECTIONS]
-    found = [dets / each for each in names if (dets / each).is_file()]
-    if len(found) != 1:
-        what = "several files" if found else "no file"
+    files = [dets / each for each in names if (dets / each).is_file()]
+    if len(files) != 1:
+        what = "several files" if files else "no file"
         raise SourceError(
             f"{dets} has {what} of detections for {name}",
             fix=f"it should have one of: {', '.join(names)}",
         )
-    return found[0]
+    return files[0]
 
 
 def _options(ctx: typer.Context) -> list[str]:

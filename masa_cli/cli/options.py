@@ -21,7 +21,6 @@ from masa_cli.cli.command import (
     RUNNING,
     WANTED,
     choice,
-    current_changes,
     further,
     listed,
     option,
@@ -278,7 +277,6 @@ Changes = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Change one setting of the association; may be repeated. A wrong name lists all.",
-        callback=current_changes,
     ),
 ]
 Refine = Annotated[

@@ -132,8 +132,8 @@ def render(
             blur=frozenset(_names_in(blur)),
         )
         run_and_report(
-            lambda watch: draw(
-                frames, tracks, path, watch, origin=source, drawing=drawing, overwrite=overwrite
+            lambda progress: draw(
+                frames, tracks, path, progress, origin=source, drawing=drawing, overwrite=overwrite
             ),
             info.num_frames,
             quiet=quiet,

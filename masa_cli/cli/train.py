@@ -19,7 +19,7 @@ from masa_cli.cli.command import Command, Group
 from masa_cli.cli.console import (
     error_console,
     messages,
-    progress,
+    progress_bar,
     show,
     show_json,
     show_table,
@@ -187,7 +187,7 @@ def prepare(
     with (
         messages(quiet=quiet),
         stops_on_signals(run_progress),
-        progress(run_progress, total, quiet=quiet),
+        progress_bar(run_progress, total, quiet=quiet),
     ):
         found = preparation.prepare(
             images,

@@ -54,8 +54,8 @@ def test_the_script_can_be_printed(tmp_path):
     ],
 )
 def test_bash_is_told_what_fits(tmp_path, words, expected):
-    place = str(len(words.split()) - 1)
-    result = run(home=tmp_path, _MASA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place)
+    index = str(len(words.split()) - 1)
+    result = run(home=tmp_path, _MASA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=index)
     assert set(result.stdout.split()) == expected, result.stderr
 
 

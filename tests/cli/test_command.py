@@ -152,15 +152,6 @@ def test_a_former_option_does_its_work_and_warns(capsys, former, name, parameter
         assert old not in masa("track", help_option).stdout
 
 
-def test_a_former_group_of_settings_warns_once(capsys):
-    command = GROUP.get_command(None, "retrack")
-    words = ["e.masa", "--set", "relink.a=1", "--set=relink.b=2", "--set", "gate=6"]
-    changes = command.make_context("retrack", words).params["changes"]
-    assert changes == ["linking.a=1", "linking.b=2", "gate=6"]
-    warning = "warning: --set relink.NAME is now --set linking.NAME; the old name goes in 0.3\n"
-    assert capsys.readouterr().err == warning
-
-
 def test_former_options_are_known_only_where_the_new_ones_are():
     assert "No such option: --relink" in masa("render", "a.mp4", "b", "--relink").stderr
 

@@ -201,10 +201,10 @@ def test_a_second_signal_stops_at_once():
         "import os, signal\n"
         "from masa_cli.cli.console import stops_on_signals\n"
         "from masa_cli.progress import RunProgress\n"
-        "watch = RunProgress()\n"
-        "with stops_on_signals(watch):\n"
+        "progress = RunProgress()\n"
+        "with stops_on_signals(progress):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    print(watch.stop_requested, flush=True)\n"
+        "    print(progress.stop_requested, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('went on')"
     )
