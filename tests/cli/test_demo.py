@@ -12,6 +12,7 @@ def test_demo_writes_a_clip_tracks_it_and_scores_it(tmp_path):
         "demo.mp4",
         "demo.txt",
         "tracks.jsonl",
+        "run.json",
         "input/demo.mp4",
         "input/detections.csv",
         "input/gt.txt",
