@@ -219,9 +219,8 @@ def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter
         return
     formatter.write_paragraph()
     for heading, rows in sections.items():
-        text = Text(
-            "\n".join(_layout(rows, column, formatter.width - 4))
-        )  # less borders and padding
+        lines = _layout(rows, column, formatter.width - 4)  # less borders and padding
+        text = Text("\n".join(lines))
         text.highlight_regex(r"(?<![\w-])--?[a-z][\w-]*", "bold cyan")
         text.highlight_regex(r"\[(default|required)[^]]*\]", "dim")
         title = Text(heading, "bold")

@@ -35,7 +35,8 @@ def write_record(job: TrackJob, progress: RunProgress, summary: Summary) -> None
     """
     content = json.dumps(describe_run(job, progress, summary), indent=2, ensure_ascii=False)
     with PartFile(job.outputs.record) as file:
-        file.write(f"{content}\n".encode())
+        # Names of files that are no text: JSON's own escapes, as os.fsencode brings them back.
+        file.write(f"{content}\n".encode(errors="backslashreplace"))
 
 
 def describe_run(job: TrackJob, progress: RunProgress, summary: Summary) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_other_files_and_names_are_refused_before_anything_is_written(clip):
     for adapter, problem in {
         "r51": 'unknown adapter "r51"',
         "weights/none.pth": "weights/none.pth cannot be read: No such file",
-        "dets.txt": "dets.txt is no checkpoint that masa knows",
+        "dets.txt": "dets.txt is no file of weights that masa knows",
     }.items():
         result = masa("track", *clip, "--adapter", adapter)
         assert result.exit_code == 1

@@ -125,7 +125,7 @@ def test_what_a_prompt_found_can_be_associated_anew(video, weights, calls):
         assert Path("again", name).read_bytes() == Path("street", name).read_bytes()
     other = masa("retrack", "street/embeddings.masa", "-o", "other", "--association", "masa-demo")
     assert other.exit_code == 0
-    assert "the boxes were kept by Choice(" in " ".join(other.stderr.split())
+    assert "the boxes were kept by BoxSettings(" in " ".join(other.stderr.split())
 
 
 def test_a_word_that_lite_lacks_is_looked_for_with_the_weights_that_are_here(video, weights, calls):
