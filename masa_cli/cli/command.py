@@ -39,7 +39,7 @@ _FORMER: Mapping[str, str] = MappingProxyType(
 )
 _HELP_ALL = "--help-all"
 _FEW = 15  # parameters, of which none is left out
-_NAMES = 24  # characters of a name that leave room for its text on the same line
+_NAMES = 25  # characters of a name that leave room for its text on the same line
 
 
 class Group(TyperGroup):
@@ -251,7 +251,7 @@ def _layout(rows: Sequence[tuple[str, str]], column: int, width: int) -> Iterato
                 break_on_hyphens=False,
             )
         ]
-        if len(name) < column and lines:
+        if len(name) <= column - 2 and lines:
             lines[0] = f"{name:<{column}}{lines[0].lstrip()}"
         else:
             lines.insert(0, name)
