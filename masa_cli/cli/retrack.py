@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli import options as box_options
-from masa_cli.cli import options as source_options
 from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, choice, listed, option
 from masa_cli.tracking import DEFAULT, TRACKERS
 
@@ -60,7 +58,7 @@ def retrack(
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
     refine: options.Refine = True,
     clean_up: options.CleanUp = False,
-    min_track_length: box_options.MinTrackLength = 1,
+    min_track_length: options.MinTrackLength = 1,
     mot: options.Mot = True,
     jsonl: options.Jsonl = True,
     mot_classes: options.MotClasses = False,
@@ -68,10 +66,10 @@ def retrack(
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
-    fps: source_options.FrameRate = None,
-    start: source_options.Start = None,
-    end: source_options.End = None,
-    every: source_options.Every = 1,
+    fps: options.FrameRate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli import options as box_options
-from masa_cli.cli import options as source_options
 from masa_cli.cli.command import DETECTOR, INPUT, WANTED, further, listed, option
 from masa_cli.detectors import DEFAULT_PROPOSALS, Proposals, detectors_taking
 
@@ -86,7 +84,7 @@ def segment_track(
     min_score: MinScore = None,
     max_overlap: MaxOverlap = None,
     min_area: MinArea = 0,
-    min_track_length: box_options.MinTrackLength = 1,
+    min_track_length: options.MinTrackLength = 1,
     fit_boxes: options.FitBoxes = False,
     masks_png: options.MasksPng = False,
     output: options.Output = None,
@@ -102,13 +100,13 @@ def segment_track(
     also: options.Also = "",
     trails: options.Trails = 0,
     scores: options.Scores = True,
-    fps: source_options.FrameRate = None,
-    video_size: source_options.VideoSize = None,
-    pixel_format: source_options.PixelFormatName = None,
-    start: source_options.Start = None,
-    end: source_options.End = None,
-    every: source_options.Every = 1,
-    reconnect: source_options.Reconnect = 60.0,
+    fps: options.FrameRate = None,
+    video_size: options.VideoSize = None,
+    pixel_format: options.PixelFormatName = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
+    reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli import options as box_options
-from masa_cli.cli import options as source_options
 from masa_cli.cli.many import EngineOption, JobsOption, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
 
@@ -25,22 +23,22 @@ if TYPE_CHECKING:
 
 def track(
     ctx: typer.Context,
-    sources: source_options.Sources = None,
-    dets: box_options.Dets = None,
-    prompt: box_options.Prompt = None,
-    prompt_file: box_options.PromptFile = None,
+    sources: options.Sources = None,
+    dets: options.Dets = None,
+    prompt: options.Prompt = None,
+    prompt_file: options.PromptFile = None,
     output: options.Output = None,
-    dets_format: box_options.DetsFormat = "auto",
-    dets_images: box_options.DetsImages = None,
-    detector: box_options.DetectorName = "auto",
-    min_score: box_options.MinScore = None,
-    max_overlap: box_options.MaxOverlap = None,
-    classes: box_options.Classes = "",
-    roi: box_options.Roi = None,
-    ignore: box_options.Ignore = None,
-    region_by: box_options.RegionBy = "centre",
-    min_area: box_options.MinArea = 0.0,
-    min_track_length: box_options.MinTrackLength = 1,
+    dets_format: options.DetsFormat = "auto",
+    dets_images: options.DetsImages = None,
+    detector: options.DetectorName = "auto",
+    min_score: options.MinScore = None,
+    max_overlap: options.MaxOverlap = None,
+    classes: options.Classes = "",
+    roi: options.Roi = None,
+    ignore: options.Ignore = None,
+    region_by: options.RegionBy = "centre",
+    min_area: options.MinArea = 0.0,
+    min_track_length: options.MinTrackLength = 1,
     adapter: options.Adapter = None,
     preprocessing: options.Preprocessing = "demo",
     imgsz: options.ImageSide = None,
@@ -64,13 +62,13 @@ def track(
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
-    fps: source_options.FrameRate = None,
-    video_size: source_options.VideoSize = None,
-    pixel_format: source_options.PixelFormatName = None,
-    start: source_options.Start = None,
-    end: source_options.End = None,
-    every: source_options.Every = 1,
-    reconnect: source_options.Reconnect = 60.0,
+    fps: options.FrameRate = None,
+    video_size: options.VideoSize = None,
+    pixel_format: options.PixelFormatName = None,
+    start: options.Start = None,
+    end: options.End = None,
+    every: options.Every = 1,
+    reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
