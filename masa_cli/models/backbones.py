@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -41,12 +40,10 @@ def load_packaged(name: str, backbone: nn.Module) -> bool:
 
 
 def _mobilenet_v2() -> nn.Module:
-
     return mobilenet([STRIDE_8])
 
 
 def _mobilenet_v2_pyramid() -> nn.Module:
-
     return mobilenet([STRIDE_8, STRIDE_16, STRIDE_32])
 
 
@@ -56,37 +53,36 @@ def _fill_mobilenet(backbone: nn.Module) -> None:
 
 
 def _resnet_50() -> nn.Module:
-
     return resnet_50()
 
 
 def _swin_t() -> nn.Module:
+    from masa_cli.models.swin import swin_t
 
     return swin_t()
 
 
 def _swin_b_12() -> nn.Module:
+    from masa_cli.models.swin import swin_b
 
     return swin_b(window=12)
 
 
 def _swin_b_7() -> nn.Module:
+    from masa_cli.models.swin import swin_b
 
     return swin_b(window=7)
 
 
 def _sam_vit_b() -> nn.Module:
-
     return sam_vit(channels=768, depth=12, num_heads=12)
 
 
 def _sam_vit_l() -> nn.Module:
-
     return sam_vit(channels=1024, depth=24, num_heads=16)
 
 
 def _sam_vit_h() -> nn.Module:
-
     return sam_vit(channels=1280, depth=32, num_heads=16)
 
 
@@ -214,50 +210,6 @@ def resnet_50() -> nn.Module:
     """The network, its weights still to be loaded."""
     with torch.device("meta"):
         return ResNet50()
-
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # timm has moved what groundingdino-py imports
-    from groundingdino.models.GroundingDINO.backbone.swin_transformer import SwinTransformer
-
-
-class Swin(SwinTransformer):  # type: ignore[misc] # groundingdino-py has no types
-    """Images in, the maps of the last three stages out, each through its own LayerNorm.
-
-    A map that is no multiple of the window is padded for attention and cropped afterwards, so
-    images may have any size.
-    """
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to maps at strides 8, 16, 32 with 2, 4 and 8 times the embedding's size."""
-        return list(self.forward_raw(x))
-
-    def train(self, mode: bool = True) -> Swin:
-        """As every module's, which groundingdino-py's forgets to return."""
-        super().train(mode)
-        return self
-
-
-def swin_t() -> Swin:
-    """Swin-T, its weights still to be loaded: the backbone of the small Grounding-DINO."""
-    return _swin(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)
-
-
-def swin_b(window: int) -> Swin:
-    """Swin-B, its weights still to be loaded.
-
-    Args:
-        window: cells per side of the windows in which attention works: 12 in Grounding-DINO, 7 in
-            Detic.
-    """
-    return _swin(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32], window_size=window)
-
-
-def _swin(**size: int | list[int]) -> Swin:
-    """A Swin of that size; it draws none of torch's global random numbers."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
-        return Swin(**size, drop_path_rate=0.0, out_indices=(1, 2, 3))
 
 
 class SamEncoder(ImageEncoderViT):  # type: ignore[misc] # segment-anything has no types

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from masa_cli.cli.app import app
 from masa_cli.detectors import grounding_dino
 from masa_cli.models import adapter, variants
-from masa_cli.models.backbones import Swin
 from masa_cli.models.grounding_dino_layers import TextEncoder
+from masa_cli.models.swin import Swin
 from masa_cli.models.variants import VARIANTS, Preprocessing
 from tests.clips import write_clip
 from tests.vocabulary import write_vocabulary

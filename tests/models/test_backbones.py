@@ -1,5 +1,6 @@
 """Every backbone of the table gives the maps its variant counts on."""
 
+import subprocess
 import sys
 
 import pytest
@@ -15,10 +16,10 @@ from masa_cli.models.backbones import (
     load_packaged,
     packaged_file,
     resnet_50,
-    swin_b,
 )
 from masa_cli.models.device import ready
 from masa_cli.models.published_weights import load_parts
+from masa_cli.models.swin import swin_b
 from masa_cli.models.variants import SAM_VARIANTS, VARIANTS
 from tests.golden import assert_samples_close, golden
 from tests.recipe import published_state_dict, recipe_input
@@ -138,6 +139,16 @@ def test_building_leaves_torchs_random_numbers_alone():
     torch.manual_seed(3)
     swin_b(window=7)
     assert torch.rand(1) == expected
+
+
+def test_other_backbones_do_not_import_what_a_swin_needs():
+    code = (
+        "import sys; from masa_cli.models.backbones import build_backbone;"
+        "build_backbone('mobilenet-v2');"
+        "sys.exit(str({'groundingdino', 'transformers', 'timm', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
 
 
 def test_groundingdino_py_is_used_without_nltk_and_compiled_operators():

@@ -7,9 +7,9 @@ from groundingdino.util.misc import nested_tensor_from_tensor_list
 from torch import nn
 
 from masa_cli.detectors.prompt import to_captions
-from masa_cli.models.backbones import swin_b, swin_t
 from masa_cli.models.grounding_dino_network import empty_detector
 from masa_cli.models.published_weights import load_parts
+from masa_cli.models.swin import swin_b, swin_t
 from tests.golden import assert_close, assert_samples_close, golden
 from tests.groundingdino_py import build, published
 from tests.recipe import recipe_input
