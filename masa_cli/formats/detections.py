@@ -73,7 +73,7 @@ Scores may be of any range. An empty file holds no detections."""
 
 
 def help_text() -> str:
-    """What `masa track --help` tells of these formats, after its options."""
+    """What `masa track --help-all` tells of these formats, after its options."""
     width = max(map(len, DETECTION_FORMATS))
     indent = "\n" + " " * (width + 4)
     table = "\n".join(
@@ -93,7 +93,7 @@ def names() -> tuple[str, ...]:
 def read_detections(
     path: Path, *, format: str = AUTO, images: Path | None = None
 ) -> DetectionTable:
-    """All detections of a file, by the rules that `masa track --help` tells.
+    """All detections of a file, by the rules that `masa track --help-all` tells.
 
     Args:
         path: the file.
@@ -128,6 +128,6 @@ def _recognise(path: Path) -> str:
             return name
     raise SourceError(
         f'{path} line {number} is like none of the known formats: "{shortened(line)}"',
-        fix=f"write it as one of {', '.join(DETECTION_FORMATS)} (masa track --help, option "
+        fix=f"write it as one of {', '.join(DETECTION_FORMATS)} (masa track --help-all, option "
         "--dets), or name its format",
     )

@@ -16,7 +16,7 @@ from masa_cli.errors import OutputError, SourceError, shortened
 
 _MAX_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
 MIN_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
-HELP = "see docs/formats.md, or the end of masa track --help"
+HELP = "see docs/formats.md, or the end of masa track --help-all"
 
 
 class PartFile:

@@ -48,7 +48,6 @@ def _mobilenet_v2_pyramid() -> nn.Module:
 
 
 def _fill_mobilenet(backbone: nn.Module) -> None:
-
     fill_from_package(cast(MobileNet, backbone))
 
 
