@@ -72,14 +72,54 @@ class TrackFormat:
     by_default: bool = False
 
 
+# What headers call MOTChallenge's columns, in its order; the first name that is there wins.
+_MOT_NAMES = (
+    ("frame", "frame_id", "frame_number", "frame_index", "frame_no", "frameid", "framenumber"),
+    ("id", "track_id", "tracker_id", "object_id", "identity", "trackid", "target_id", "tid"),
+    ("bb_left", "bbox_left", "box_left", "left", "xmin", "x_min", "x1", "x"),
+    ("bb_top", "bbox_top", "box_top", "top", "ymin", "y_min", "y1", "y"),
+    ("bb_width", "bbox_width", "box_width", "width", "bb_w", "w"),
+    ("bb_height", "bbox_height", "box_height", "height", "bb_h", "h"),
+    ("conf", "confidence", "score", "flag", "considered", "consider", "not_ignored"),
+    ("class", "class_id", "category", "category_id", "cls", "type", "object_category"),
+)
+_MIN_MOT_COLUMNS = 7
+
+
 def is_mot(line: str) -> bool:
-    """Whether a line starts with two numbers between commas."""
-    fields = line.split(",")
+    """Whether a line starts with two numbers between commas, or is another that can be one."""
+    fields = mot_fields(line)
     try:
         float(fields[0]), float(fields[1])
     except (ValueError, IndexError):
-        return False
-    return True
+        return mot_columns(line) is not None
+    return "," in line or len(fields) >= _MIN_MOT_COLUMNS
+
+
+def mot_fields(line: str) -> list[str]:
+    """The columns between commas, semicolons, tabs or spaces, without empty ones at the end."""
+    if ";" in line:  # where the comma may be that of numbers
+        fields = line.replace(",", ".").split(";")
+    else:
+        fields = line.split(",") if "," in line else line.split()
+    while fields and not fields[-1].strip():
+        fields.pop()
+    return [field.strip().strip('"') for field in fields]
+
+
+def mot_columns(line: str) -> list[int] | None:
+    """Where a header has the columns of MOTChallenge, in their order, then all others.
+
+    None if it is no such header: one has frame, id, left, top, width, height and score.
+    """
+    fields = [field.lower() for field in mot_fields(line)]
+    found = [
+        next((fields.index(name) for name in names if name in fields), None) for names in _MOT_NAMES
+    ]
+    if None in found[:_MIN_MOT_COLUMNS]:
+        return None
+    order = [at for at in found if at is not None]
+    return order + [at for at in range(len(fields)) if at not in order and found[-1] is not None]
 
 
 def columns_in(header: str) -> set[str]:
@@ -172,7 +212,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
         "csv": TrackFormat(
             summary="frame,time,id,x1,y1,x2,y2,score,label,interpolated",
             endings=("csv",),
-            sniff=lambda line, head: {"frame", "id"} <= columns_in(line),
+            sniff=lambda line, head: {"frame", "id"} <= columns_in(line) and not mot_columns(line),
             read="masa_cli.formats.tabular:read_csv",
             write="masa_cli.formats.tabular:CsvWriter",
             write_with=("classes",),

@@ -59,7 +59,7 @@ _BITS_HELP = "use the files of the folder bitmasks of the data set"
 def read_tracks(path: Path) -> TrackTable:
     """One video: a list of frames with labels that have an id, a category, and a box2d or an rle.
 
-    Ids that are no whole numbers from 1 are numbered as they appear. A mask without a box has the
+    Ids that are no whole numbers are numbered as they appear. A mask without a box has the
     smallest one around it.
 
     Raises:
@@ -371,9 +371,8 @@ def _objects(labels: Columns) -> _Objects:
 
 
 def _numbered_ids(names: list[str]) -> IntArray:
-    """As they are if all are whole numbers from 1, else numbered as they appear."""
-    plain = [name.isascii() and name.isdecimal() and 0 < len(name) < 16 for name in names]
-    if all(plain) and all(int(name) >= 1 for name in names):
+    """As they are if all are whole numbers, else numbered as they appear."""
+    if all(name.isascii() and name.isdecimal() and len(name) < 19 for name in names):
         return np.array([int(name) for name in names], np.int64)
     indices, _ = numbered(names)
     return indices + 1

@@ -8,9 +8,11 @@ each image is. https://cocodataset.org/#format-data has what is common to all of
 
 from __future__ import annotations
 
+import logging
 import re
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -26,6 +28,8 @@ from masa_cli.formats.tables import LARGEST, NAMELESS, DetectionTable, TrackTabl
 from masa_cli.masks import areas, as_array, mask_fields, read_masks
 from masa_cli.structures import Frame, Mask, MaskArray, Tracks, VideoInfo
 
+logger = logging.getLogger(__name__)
+
 _ID_KEYS = ("track_id", "instance_id")
 Size: TypeAlias = tuple[int, int]  # width and height, pixels
 _VIDEO = 1  # its id, as there is one in a file
@@ -33,6 +37,9 @@ _VIDEO = 1  # its id, as there is one in a file
 
 def read_tracks(path: Path, *, size: Size | None = None) -> TrackTable:
     """One file with images, categories and annotations that have a track_id or an instance_id.
+
+    CVAT has the track_id among the `attributes`. Where some have none, they are left out, and
+    counted in a warning.
 
     The frame of an image is found as in `read_detections`. A missing score is 1. A
     segmentation may be polygons or run lengths.
@@ -186,12 +193,12 @@ def track_table(
     sizes: Mapping[Any, Size | None],
 ) -> TrackTable:
     """Of boxes as COCO and TAO have them; `frames` and `sizes` by image_id."""
-    key = next((key for key in _ID_KEYS if all(key in row for row in rows.rows)), _ID_KEYS[0])
+    rows = _identified(path, rows)
     images = rows.of("image_id")
     for number, image in enumerate(images):
         if not isinstance(image, int | str) or image not in frames:
             raise rows.wrong(number, "the id of one of the images as image_id", image, HELP)
-    scored = Columns([{"score": row.get("score", 1.0)} for row in rows.rows], rows.where)
+    scored = replace(rows, rows=[{"score": row.get("score", 1.0)} for row in rows.rows])
     marks = [row.get("interpolated") is True for row in rows.rows]
     labels, classes = numbered(
         [*names.values(), *(names.get(each, str(each)) for each in rows.whole("category_id"))]
@@ -200,7 +207,7 @@ def track_table(
         xywh_to_xyxy(rows.numbers("bbox", 4)).astype(np.float32),
         scored.numbers("score").astype(np.float32),
         labels[len(names) :],
-        rows.whole(key),
+        rows.whole(_ID_KEYS[0]),
         np.array(marks, np.bool_),
         _masks(path, rows, [sizes[image] for image in images]),
     )
@@ -213,6 +220,33 @@ def track_table(
         num_frames=max(frames.values(), default=-1) + 1,
         size=known.pop() if len(known) == 1 else None,
     )
+
+
+def _identified(path: Path, rows: Columns) -> Columns:
+    """Those rows that have an identity, under the first of _ID_KEYS."""
+    key = next((key for key in _ID_KEYS if all(key in row for row in rows.rows)), _ID_KEYS[0])
+    ids = [_identity(row, key) for row in rows.rows]
+    num_bare = ids.count(None)
+    if num_bare == len(ids) and ids:
+        raise SourceError(
+            f"{path}: none of its {len(ids)} annotations has a {' or '.join(_ID_KEYS)}",
+            fix="give tracks; detections without identities cannot be converted",
+        )
+    if num_bare:
+        message = "%s: %d of %d annotations have no %s and were left out"
+        logger.warning(message, path, num_bare, len(ids), key)
+    kept = [
+        row | {_ID_KEYS[0]: id_} for row, id_ in zip(rows.rows, ids, strict=True) if id_ is not None
+    ]
+    return replace(rows, rows=kept)
+
+
+def _identity(row: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - JSON
+    """Of an annotation, from its attributes where it has none itself; None if there is none."""
+    if row.get(key) is not None:
+        return row[key]
+    attributes = row.get("attributes")
+    return attributes.get(key) if isinstance(attributes, dict) else None
 
 
 def names_of_categories(catalogue: object, path: Path) -> dict[int, str]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import xml.etree.ElementTree as Xml
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
@@ -24,8 +24,8 @@ from defusedxml.ElementTree import iterparse
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, explained
-from masa_cli.formats.tables import LARGEST, MAX_FRAMES, NAMELESS, TrackTable, numbered
-from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
+from masa_cli.formats.tables import LARGEST, MAX_FRAMES, MAX_ID, NAMELESS, TrackTable, numbered
+from masa_cli.structures import FloatArray, Frame, IntArray, Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 def read_tracks(path: Path) -> TrackTable:
     """Read all boxes; between keyframes they are interpolated, as CVAT shows them.
 
-    Ids that begin with 0 are all raised by 1. Other shapes are left out, and counted in a warning.
+    Polygons, ellipses and masks of tracks, and boxes that were turned, become the upright boxes
+    around them, which a warning counts. Other shapes are left out, and counted in a warning.
 
     Raises:
         SourceError: it is no such XML, or a number is missing or impossible.
@@ -56,15 +57,13 @@ def read_tracks(path: Path) -> TrackTable:
             _read(path, content)
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise SourceError(f"{path} cannot be read as CVAT's XML: {error}", fix=_FIX) from None
-    if content.num_others:
-        logger.warning("%s: %d shapes that are no boxes were left out", path, content.num_others)
-    raised = int(any(id_ == 0 for id_, _, _ in content.tracks))
+    _warn(path, content)
     labels, classes = numbered([label for _, label, _ in content.tracks])
     frames, parts = [np.empty(0, np.int64)], []
     for (id_, _, keyframes), label in zip(content.tracks, labels.tolist(), strict=True):
         for shown, mark in _shown(keyframes):
             frames.append(np.array([keyframe.frame for keyframe in shown], np.int64))
-            parts.append(_rows(shown, id_ + raised, label, mark))
+            parts.append(_rows(shown, id_, label, mark))
     return TrackTable.from_rows(
         path,
         np.concatenate(frames),
@@ -187,6 +186,7 @@ class _Keyframe:
     score: float
     is_outside: bool
     is_interpolated: bool
+    angle: float = 0.0  # degrees by which the box is turned around its centre, clockwise
 
 
 @dataclass(slots=True)
@@ -196,7 +196,10 @@ class _Content:
     num_frames: int = 0
     width: int = 0
     height: int = 0
-    num_others: int = 0  # shapes that are no boxes
+    num_others: int = 0  # shapes without a box
+    num_enclosed: int = 0  # shapes that were read as the box around them
+    num_turned: int = 0  # boxes that are turned
+    num_other_scores: int = 0  # attributes called score that are none
     # Of each track its id, label and keyframes.
     tracks: list[tuple[int, str, list[_Keyframe]]] = field(default_factory=list)
 
@@ -204,7 +207,7 @@ class _Content:
 def _rows(keyframes: list[_Keyframe], id_: int, label: int, interpolated: bool) -> Tracks:
     count = len(keyframes)
     return Tracks(
-        np.array([keyframe.box for keyframe in keyframes], np.float32).reshape(-1, 4),
+        _upright(keyframes),
         np.array([keyframe.score for keyframe in keyframes], np.float32),
         np.full(count, label),
         np.full(count, id_),
@@ -212,10 +215,25 @@ def _rows(keyframes: list[_Keyframe], id_: int, label: int, interpolated: bool) 
     )
 
 
+def _upright(keyframes: list[_Keyframe]) -> FloatArray:
+    """(N, 4) float32: the upright box around each, which may be turned."""
+    boxes = np.array([keyframe.box for keyframe in keyframes], np.float64).reshape(-1, 4)
+    angles = np.radians([keyframe.angle for keyframe in keyframes])
+    if not angles.any():
+        return boxes.astype(np.float32)
+    cosine, sine = np.abs(np.cos(angles)), np.abs(np.sin(angles))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    turned = (width * cosine + height * sine, width * sine + height * cosine)
+    half = np.stack(turned, axis=1) / 2
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
 def _shown(keyframes: list[_Keyframe]) -> Iterator[tuple[list[_Keyframe], bool]]:
     """What a track shows, in pieces, each with whether it is interpolated."""
     keyframes = sorted(keyframes, key=lambda keyframe: keyframe.frame)
-    for before, after in zip(keyframes, [*keyframes[1:], None], strict=True):
+    following = (*keyframes[1:], None) if keyframes else ()
+    for before, after in zip(keyframes, following, strict=True):
         if before.is_outside:
             continue
         yield [before], before.is_interpolated
@@ -226,9 +244,13 @@ def _shown(keyframes: list[_Keyframe]) -> Iterator[tuple[list[_Keyframe], bool]]
         filled = np.arange(before.frame + 1, after.frame)
         shares = ((filled - before.frame) / (after.frame - before.frame))[:, None]
         boxes = (1 - shares) * np.array(before.box) + shares * np.array(goal.box)
+        # The shorter way round.
+        angles = before.angle + shares[:, 0] * ((goal.angle - before.angle + 180) % 360 - 180)
         between = [
-            _Keyframe(frame, tuple(box), before.score, is_outside=False, is_interpolated=True)
-            for frame, box in zip(filled.tolist(), boxes.tolist(), strict=True)
+            _Keyframe(frame, tuple(box), before.score, False, True, angle)
+            for frame, box, angle in zip(
+                filled.tolist(), boxes.tolist(), angles.tolist(), strict=True
+            )
         ]
         yield between, True
 
@@ -236,12 +258,13 @@ def _shown(keyframes: list[_Keyframe]) -> Iterator[tuple[list[_Keyframe], bool]]
 def _read(path: Path, content: _Content) -> None:
     """Take the file apart, element by element; ValueError for what is no CVAT of a video."""
     keyframes: list[_Keyframe] | None = None
+    others: list[_Keyframe] = []  # of the same track, which count where it has no boxes
     root = ""
     for event, element in iterparse(path, events=("start", "end"), forbid_dtd=True):
         root = root or element.tag
         if event == "start" and element.tag == "track":
-            keyframes = []
-            id_ = _whole(element, "id", MAX_FRAMES * 100)
+            keyframes, others = [], []
+            id_ = _whole(element, "id", MAX_ID)
             content.tracks.append((id_, element.get("label") or NAMELESS, keyframes))
         elif event == "start":
             continue
@@ -249,11 +272,17 @@ def _read(path: Path, content: _Content) -> None:
             raise ValueError("it is CVAT for images, which knows no tracks")
         elif element.tag == "task":
             _read_task(element, content)
-        elif element.tag == "box" and keyframes is not None:
-            keyframes.append(_keyframe(element))
+        elif element.tag in _CORNERS_OF and keyframes is not None:
+            shapes = keyframes if element.tag == "box" else others
+            shapes.append(_keyframe(element, content))
         elif element.get("frame") is not None:
             content.num_others += 1
-        elif element.tag == "track":
+        elif element.tag == "track" and keyframes is not None:
+            if keyframes:
+                content.num_others += len(others)
+            else:
+                keyframes.extend(others)
+                content.num_enclosed += sum(not each.is_outside for each in others)
             element.clear()
     if root != "annotations":
         raise ValueError(f"its root is {root}, not annotations")
@@ -270,21 +299,108 @@ def _read_task(task: Any, content: _Content) -> None:  # noqa: ANN401 - defusedx
             setattr(content, name, int(text))
 
 
-def _keyframe(box: Any) -> _Keyframe:  # noqa: ANN401 - defusedxml has no types
-    attributes = {each.get("name"): (each.text or "").strip() for each in box.iter("attribute")}
-    score = attributes.get("score")
+def _keyframe(shape: Any, content: _Content) -> _Keyframe:  # noqa: ANN401 - no types
+    attributes = {each.get("name"): (each.text or "").strip() for each in shape.iter("attribute")}
+    box = _CORNERS_OF[shape.tag](shape)
+    angle = _number(shape.get("rotation"), "rotation") if shape.get("rotation") else 0.0
+    is_outside = shape.get("outside") == "1"
+    content.num_turned += not is_outside and angle % 360 != 0
     return _Keyframe(
-        _whole(box, "frame", MAX_FRAMES - 1),
-        tuple(_number(box.get(name), name) for name in _CORNERS),
-        _number(score, "score") if score else 1.0,
-        is_outside=box.get("outside") == "1",
+        _whole(shape, "frame", MAX_FRAMES - 1),
+        box,
+        _score(attributes, content),
+        is_outside=is_outside,
         is_interpolated=attributes.get("interpolated") == "true",
+        angle=angle,
     )
+
+
+def _score(attributes: dict[str | None, str], content: _Content) -> float:
+    """That of a box, 1 where it has none; users, too, have attributes called score."""
+    text = attributes.get("score")
+    if not text:
+        return 1.0
+    if "interpolated" in attributes:  # as only this program writes it
+        return _number(text, "score")
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if 0 <= score <= 1:
+        return score
+    content.num_other_scores += 1
+    return 1.0
+
+
+def _corners_of_box(box: Any) -> tuple[float, ...]:  # noqa: ANN401 - defusedxml has no types
+    return tuple(_number(box.get(name), name) for name in _CORNERS)
+
+
+def _corners_of_polygon(polygon: Any) -> tuple[float, ...]:  # noqa: ANN401 - no types
+    points = (polygon.get("points") or "").replace(";", ",").split(",")
+    if len(points) % 2:
+        raise ValueError(f'expected x,y;x,y of a polygon, got "{polygon.get("points")}"')
+    numbers = [_number(each, "point") for each in points]
+    across, down = numbers[::2], numbers[1::2]
+    return min(across), min(down), max(across), max(down)
+
+
+def _corners_of_ellipse(ellipse: Any) -> tuple[float, ...]:  # noqa: ANN401 - no types
+    across, down, rx, ry = (_number(ellipse.get(key), key) for key in ("cx", "cy", "rx", "ry"))
+    return across - rx, down - ry, across + rx, down + ry
+
+
+def _corners_of_mask(mask: Any) -> tuple[float, ...]:  # noqa: ANN401 - no types
+    names = ("left", "top", "width", "height")
+    left, top, width, height = (_number(mask.get(name), name) for name in names)
+    return left, top, left + width, top + height
+
+
+# Shapes that have a box, and how it is read. That of a turned ellipse is turned with it.
+_CORNERS_OF: Mapping[str, Callable[[Any], tuple[float, ...]]] = MappingProxyType(
+    {
+        "box": _corners_of_box,
+        "polygon": _corners_of_polygon,
+        "ellipse": _corners_of_ellipse,
+        "mask": _corners_of_mask,
+    }
+)
+
+
+def _warn(path: Path, content: _Content) -> None:
+    """Say what was not read as it stands."""
+    if content.num_enclosed:
+        logger.warning(
+            "%s: %d polygons, ellipses or masks were read as the upright boxes around them",
+            path,
+            content.num_enclosed,
+        )
+    if content.num_turned:
+        logger.warning(
+            "%s: %d shapes are turned; they were read as the upright boxes around them",
+            path,
+            content.num_turned,
+        )
+    if content.num_others:
+        logger.warning(
+            "%s: %d shapes that have no box (points, lines, skeletons, …) were left out",
+            path,
+            content.num_others,
+        )
+    if num_empty := sum(not keyframes for _, _, keyframes in content.tracks):
+        logger.warning("%s: %d tracks without any box were left out", path, num_empty)
+    if content.num_other_scores:
+        logger.warning(
+            '%s: attributes called "score" that are no numbers from 0 to 1 were not read as '
+            "scores: %d",
+            path,
+            content.num_other_scores,
+        )
 
 
 def _whole(element: Any, name: str, maximum: int) -> int:  # noqa: ANN401 - defusedxml has no types
     text = element.get(name) or ""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 12 or int(text) > maximum:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) > maximum:
         raise ValueError(
             f'expected a whole {name} of a {element.tag} up to {maximum}, got "{text[:40]}"'
         )
@@ -297,5 +413,5 @@ def _number(text: str | None, name: str) -> float:
     except ValueError:
         number = float("nan")
     if not abs(number) < LARGEST:
-        raise ValueError(f'expected a finite {name} of a box, got "{str(text)[:40]}"')
+        raise ValueError(f'expected a finite {name} of a shape, got "{str(text)[:40]}"')
     return number

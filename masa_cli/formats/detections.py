@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats import AUTO, check_known, columns_in, is_mot, member
+from masa_cli.formats import AUTO, check_known, columns_in, is_mot, member, mot_columns
 from masa_cli.formats.files import data_lines
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
         ),
         "csv": DetectionFormat(
             summary="a header with frame,x1,y1,x2,y2,score and perhaps label,\nframes from 0",
-            sniff=lambda line: "frame" in columns_in(line),
+            sniff=lambda line: "frame" in columns_in(line) and not mot_columns(line),
             read="masa_cli.formats.tabular:read_detections",
         ),
         "mot": DetectionFormat(

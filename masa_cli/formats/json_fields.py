@@ -22,7 +22,6 @@ from masa_cli.structures import BoolArray, IntArray, Mask, MaskArray
 # {"size": [height, width], "counts": compressed run lengths}, as pycocotools wants it.
 Rle: TypeAlias = dict[str, Any]
 
-TAO_HELP = "see masa eval --help, format tao"
 _RLE_HELP = "write masks as COCO's compressed run lengths: pycocotools.mask.encode"
 _TOO_LARGE = 2**63  # for int64
 _MAX_PERIMETER = 2**20  # pixels; around the largest images it is a tenth of that
@@ -37,10 +36,12 @@ class Columns:
     Attributes:
         rows: the objects.
         where: file and key, as errors name it ("gt.json annotations").
+        fix: where the rules are that its objects keep, as errors advise.
     """
 
     rows: Sequence[dict[str, Any]]
     where: str
+    fix: str = HELP
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,7 +82,7 @@ class Columns:
             raise self.wrong(number, "an id of its own", ids[number])
         return ids
 
-    def positions(self, key: str, known: IntArray, fix: str = TAO_HELP) -> IntArray:
+    def positions(self, key: str, known: IntArray, fix: str | None = None) -> IntArray:
         """(N,) where in `known` the values are; raises SourceError for one that is not there."""
         values = self.whole(key)
         order = np.argsort(known)
@@ -94,11 +95,11 @@ class Columns:
             raise self.wrong(number, expected, values[number], fix)
         return order[positions]
 
-    def wrong(self, number: int, expected: str, got: object, fix: str = TAO_HELP) -> SourceError:
+    def wrong(self, number: int, expected: str, got: object, fix: str | None = None) -> SourceError:
         """The error that blames one object, counted from 0 here and from 1 in the message."""
         return SourceError(
             f"{self.where} entry {number + 1}: expected {expected}, got {shortened(str(got))}",
-            fix=fix,
+            fix=fix or self.fix,
         )
 
     def _check(self, is_right: list[bool], expected: str, values: list[Any]) -> None:
@@ -107,7 +108,7 @@ class Columns:
             raise self.wrong(number, expected, values[number])
 
 
-def read_json(path: Path, *, fix: str = TAO_HELP) -> object:
+def read_json(path: Path, *, fix: str = HELP) -> object:
     """What the file holds; raises SourceError where it is no JSON."""
     with explained(path):
         text = path.read_bytes()
@@ -122,17 +123,17 @@ def read_json(path: Path, *, fix: str = TAO_HELP) -> object:
         ) from None
 
 
-def columns_of(content: object, path: Path, key: str | None = None) -> Columns:
+def columns_of(content: object, path: Path, key: str | None = None, *, fix: str = HELP) -> Columns:
     """The list of objects under a key, or which the file is if there is no key."""
     where = str(path) if key is None else f"{path} {key}"
     found = content if key is None else (content.get(key) if isinstance(content, dict) else None)
     if not isinstance(found, list):
         under = "is no list of results" if key is None else f'has no list under "{key}"'
-        raise SourceError(f"{path} {under}", fix=TAO_HELP)
+        raise SourceError(f"{path} {under}", fix=fix)
     for number, row in enumerate(found):
         if not isinstance(row, dict):
-            raise Columns((), where).wrong(number, "an object", row)
-    return Columns(found, where)
+            raise Columns((), where, fix).wrong(number, "an object", row)
+    return Columns(found, where, fix)
 
 
 def read_segmentation(entry: object, size: tuple[int, int] | None) -> Mask | None:

@@ -56,10 +56,11 @@ class TracksReader:
     Args:
         path: the file.
         classes: names to number first; others follow as they appear.
+        first_id: the smallest id that is read.
     """
 
-    def __init__(self, path: Path, classes: Sequence[str] = ()) -> None:
-        self._path = path
+    def __init__(self, path: Path, classes: Sequence[str] = (), *, first_id: int = 1) -> None:
+        self._path, self._first_id = path, first_id
         self._classes = {name: label for label, name in enumerate(classes)}
 
     @property
@@ -74,7 +75,7 @@ class TracksReader:
             if frame <= last:
                 raise record.wrong(f"a frame after {last}", str(frame))
             last = frame
-            yield FrameTracks(frame, record.time(), record.tracks(self._classes))
+            yield FrameTracks(frame, record.time(), record.tracks(self._classes, self._first_id))
 
 
 class TracksWriter:
@@ -120,7 +121,7 @@ class TracksWriter:
 
 def read_tracks(path: Path) -> TrackTable:
     """All tracks at once; see TracksReader for the order of lines."""
-    reader = TracksReader(path)
+    reader = TracksReader(path, first_id=0)
     lines = list(reader)
     num_frames = lines[-1].index + 1 if lines else 0
     check_frame(path, num_frames - 1)
@@ -253,10 +254,10 @@ class Record:
             self._masks(count),
         )
 
-    def tracks(self, classes: dict[str, int]) -> Tracks:
-        """Detections with ids."""
+    def tracks(self, classes: dict[str, int], first_id: int = 1) -> Tracks:
+        """Detections with ids, `first_id` or more."""
         found = self.detections(classes)
-        ids = self._whole("ids", (len(found),), minimum=1)
+        ids = self._whole("ids", (len(found),), minimum=first_id)
         if len(np.unique(ids)) < len(ids):
             raise self.wrong("each id once", shortened(str(ids.tolist())))
         return replace(found.named(ids), interpolated=self._interpolated(len(ids)))

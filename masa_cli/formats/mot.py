@@ -3,13 +3,16 @@
 Comma separated, no header: `frame, id, left, top, width, height, score[, class[, …]]`. Frames count
 from 1 in these files, and only here: the 1 is taken off and added in this module alone. Detections
 have the id -1, which is not read; so a gt.txt is read as detections too, its flags as scores.
+Read, too, are other separators, commas at the ends of lines, and a header.
 """
 
 from __future__ import annotations
 
 import configparser
+import csv
+import logging
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
+from masa_cli.formats import mot_columns, mot_fields
 from masa_cli.formats.files import PartFile, TextFile, explained
 from masa_cli.formats.tables import (
     NAMELESS,
@@ -27,8 +31,11 @@ from masa_cli.formats.tables import (
     check_whole,
     numbered,
     read_numbers,
+    whole_ids,
 )
 from masa_cli.structures import Frame, IntArray, Tracks
+
+logger = logging.getLogger(__name__)
 
 FIRST_FRAME = 1
 
@@ -38,6 +45,8 @@ _COLUMNS = {"frame": 0, "left": 2, "top": 3, "width": 4, "height": 5, "score": 6
 
 _TRACK_COLUMNS = {"id": 1} | _COLUMNS
 _NO_CLASS = -1
+_NO_SCORE = -1.0
+_FLAGS = (0.0, 1.0)
 
 # Classes of MOT16, MOT17 and MOT20, from 1 (pedestrian) to 13 (crowd).
 _MAX_CLASS = 13
@@ -52,13 +61,18 @@ _HEADER = "name"
 
 
 def read_tracks(path: Path) -> TrackTable:
-    """Read results, or truth, as tracks; class numbers become names as in `read_detections`."""
-    rows = read_results(path)
+    """Read results, or truth, as tracks; class numbers become names as in `read_detections`.
+
+    Rows that truth flags as not to be scored are left out, and counted in a warning. Scores that
+    are -1 throughout become 1.
+    """
+    rows = _scored(read_results(path))
     numbers = np.full(len(rows.frames), _NO_CLASS) if rows.classes is None else rows.classes
     labels, classes = numbered(
         [NAMELESS if number == _NO_CLASS else str(number) for number in numbers.tolist()]
     )
-    tracks = Tracks(rows.boxes.astype(np.float32), rows.scores.astype(np.float32), labels, rows.ids)
+    scores = _known(path, rows.scores).astype(np.float32)
+    tracks = Tracks(rows.boxes.astype(np.float32), scores, labels, rows.ids)
     return TrackTable.from_rows(path, rows.frames, tracks, classes or (NAMELESS,))
 
 
@@ -111,9 +125,10 @@ def read_detections(path: Path) -> DetectionTable:
     """Read a det.txt of 7 to 10 columns, which may differ from line to line.
 
     Class numbers become names as they are ("3"); rows without one, or with -1, are "object".
+    Scores that are -1 throughout become 1.
     """
-    text = TextFile.read(path)
-    rows = read_numbers(text, _COLUMNS, completed=_with_class(text))
+    text, lines = _read(path)
+    rows = read_numbers(text, _COLUMNS, completed=_with_class(text, lines))
     frames, boxes, scores, numbers = rows[:, 0], rows[:, 1:5], rows[:, 5], rows[:, 6]
     check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
     check_whole(text, numbers, "class number", minimum=_NO_CLASS)
@@ -121,7 +136,7 @@ def read_detections(path: Path) -> DetectionTable:
     return DetectionTable.from_rows(
         frames.astype(np.int64) - FIRST_FRAME,
         xywh_to_xyxy(boxes.astype(np.float32)),
-        scores.astype(np.float32),
+        _known(path, scores).astype(np.float32),
         labels.astype(np.int64),
         tuple(NAMELESS if number == _NO_CLASS else str(number) for number in found) or (NAMELESS,),
     )
@@ -138,6 +153,7 @@ class MotRows:
         boxes: (N, 4) float64 xyxy.
         scores: (N,) float64; of truth: 0 where the row is not to be scored.
         classes: (N,) int64, -1 where there is none; None for truth without classes (MOT15).
+        is_truth: whether the scores are flags, 0 for what is not to be scored.
     """
 
     text: TextFile
@@ -146,6 +162,7 @@ class MotRows:
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     classes: IntArray | None
+    is_truth: bool = False
 
     @staticmethod
     def empty() -> MotRows:
@@ -157,9 +174,11 @@ class MotRows:
 
 def read_results(path: Path) -> MotRows:
     """Read the results of one sequence, of at least 7 columns, which may differ by line."""
-    text = TextFile.read(path)
-    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text, max_columns=None))
-    return _rows(text, numbers, has_classes=True)
+    text, lines = _read(path)
+    completed = _with_class(text, lines, max_columns=None)
+    numbers = read_numbers(text, _TRACK_COLUMNS, completed=completed)
+    rows = _rows(text, completed, numbers, has_classes=True)
+    return replace(rows, is_truth=_has_flags(lines, rows.scores))
 
 
 def read_truth(path: Path) -> MotRows:
@@ -167,9 +186,10 @@ def read_truth(path: Path) -> MotRows:
 
     Column 8 is the class if there are 8 or 9 columns and any row has another number than -1 there.
     """
-    text = TextFile.read(path)
-    width = _width(text)
-    numbers = read_numbers(text, _TRACK_COLUMNS, completed=_with_class(text))
+    text, lines = _read(path)
+    width = _width(text, lines)
+    completed = _with_class(text, lines)
+    numbers = read_numbers(text, _TRACK_COLUMNS, completed=completed)
     classes = numbers[:, -1]
     has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
     if has_classes:
@@ -178,7 +198,7 @@ def read_truth(path: Path) -> MotRows:
         if len(beyond):
             row = int(beyond[0])
             raise text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
-    return _rows(text, numbers, has_classes=has_classes)
+    return replace(_rows(text, completed, numbers, has_classes=has_classes), is_truth=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +259,57 @@ def read_seqmap(path: Path) -> dict[str, int | None]:
     return found
 
 
-def _rows(text: TextFile, numbers: NDArray[np.float64], *, has_classes: bool) -> MotRows:
+def _read(path: Path) -> tuple[TextFile, list[str]]:
+    """The rows as they stand, and the same with commas, in MOTChallenge's order of columns."""
+    text = TextFile.read(path)
+    order = mot_columns(text.lines[0]) if text.lines else None
+    if order is not None:
+        text = TextFile(path, text.lines[1:], text.numbers[1:])
+    is_plain = not order and all("," in line and line[-1:] not in ", \t\r" for line in text.lines)
+    if is_plain and not any(";" in line for line in text.lines):
+        return text, text.lines
+    fields = [mot_fields(line) for line in text.lines]
+    if order:
+        fields = [[row[at] for at in order if at < len(row)] for row in fields]
+    return text, [",".join(row) for row in fields]
+
+
+def _known(path: Path, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The scores; where all say -1, for there is none, they are 1."""
+    if not len(scores) or np.any(scores != _NO_SCORE):
+        return scores
+    logger.warning("%s: all scores are -1, which tells none; they were taken as 1", path)
+    return np.ones_like(scores)
+
+
+def _has_flags(lines: list[str], scores: NDArray[np.float64]) -> bool:
+    """Whether the scores are the flags of truth; results have neither a visibility nor a world."""
+    if not len(scores) or not np.isin(scores, _FLAGS).all():
+        return False
+    ninth = (next(csv.reader([line]))[8:9] for line in lines)
+    return any(field and field[0].strip() not in {"-1", "-1.0"} for field in ninth)
+
+
+def _scored(rows: MotRows) -> MotRows:
+    """Without the rows of truth that are not to be scored."""
+    kept = rows.scores != 0
+    if not rows.is_truth or kept.all():
+        return rows
+    logger.warning(
+        "%s: %d of %d rows are flagged as not to be scored (0 in column 7) and were left out",
+        rows.text.path,
+        len(kept) - int(kept.sum()),
+        len(kept),
+    )
+    names = ("frames", "ids", "boxes", "scores")
+    columns = {name: getattr(rows, name)[kept] for name in names}
+    classes = None if rows.classes is None else rows.classes[kept]
+    return replace(rows, **columns, classes=classes)
+
+
+def _rows(
+    text: TextFile, lines: list[str], numbers: NDArray[np.float64], *, has_classes: bool
+) -> MotRows:
     """Rows out of the columns id, frame, left, top, width, height, score, class."""
     ids, frames = numbers[:, 0], numbers[:, 1]
     check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
@@ -247,16 +317,16 @@ def _rows(text: TextFile, numbers: NDArray[np.float64], *, has_classes: bool) ->
     return MotRows(
         text,
         frames.astype(np.int64) - FIRST_FRAME,
-        ids.astype(np.int64),
+        whole_ids(text, lines, ids, _TRACK_COLUMNS["id"]),
         xywh_to_xyxy(numbers[:, 2:6]),
         numbers[:, 6],
         numbers[:, 7].astype(np.int64) if has_classes else None,
     )
 
 
-def _width(text: TextFile) -> int:
+def _width(text: TextFile, lines: list[str]) -> int:
     """How many columns all lines have; 10 if there is no line."""
-    counts = [line.count(",") + 1 for line in text.lines]
+    counts = [line.count(",") + 1 for line in lines]
     width = counts[0] if counts else 10
     for row, count in enumerate(counts):
         if count != width:
@@ -264,9 +334,9 @@ def _width(text: TextFile) -> int:
     return width
 
 
-def _with_class(text: TextFile, max_columns: int | None = 10) -> list[str]:
+def _with_class(text: TextFile, lines: list[str], max_columns: int | None = 10) -> list[str]:
     """The lines, where those of 7 columns got -1 as their class."""
-    counts = [line.count(",") + 1 for line in text.lines]
+    counts = [line.count(",") + 1 for line in lines]
     for row, count in enumerate(counts):
         if count < 7:
             raise text.wrong(row, "at least 7 columns", str(count))
@@ -274,7 +344,7 @@ def _with_class(text: TextFile, max_columns: int | None = 10) -> list[str]:
             raise text.wrong(row, f"at most {max_columns} columns", str(count))
     return [
         f"{line},{_NO_CLASS}" if count == 7 else line
-        for line, count in zip(text.lines, counts, strict=True)
+        for line, count in zip(lines, counts, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ Also how readers of text get columns of numbers out of its lines.
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -28,11 +29,21 @@ from masa_cli.structures import (
     Tracks,
 )
 
+logger = logging.getLogger(__name__)
+
 # Four days at 30 frames/s. A frame number beyond is damage, and would keep writers busy for ever.
 MAX_FRAMES = 10_000_000
 
 # Readers refuse numbers of this size and above: float32 would tell pixels apart no finer than 64.
 LARGEST = 1e9
+
+# The largest identity that is kept as it is: more than int32 holds, writers and other programs do
+# not take. The largest that is read is MAX_ID.
+_LARGEST_KEPT_ID = 2**31 - 1
+MAX_ID = 2**63 - 1
+_BEYOND_ID = 2.0**65  # in text, where it may be unsigned
+_LARGEST_EXACT = 2**53  # from here, float64 does not tell whole numbers apart
+_MOST_SHOWN = 100  # identities in the message that tells how they were numbered anew
 
 # The class of boxes in files that name none.
 NAMELESS = "object"
@@ -82,6 +93,9 @@ class TrackTable:
     ) -> TrackTable:
         """Sort rows of any order by frame, equal frames as they come.
 
+        Ids that begin with 0 are all raised by 1, ids beyond int32 are numbered anew; a warning
+        says so.
+
         Args:
             path: the file, for errors.
             frames: (M,) from 0.
@@ -92,18 +106,13 @@ class TrackTable:
             size: see the attribute; where there are masks, theirs.
 
         Raises:
-            SourceError: an identity is twice in a frame, or below 1; a frame is beyond MAX_FRAMES;
+            SourceError: an identity is twice in a frame, or below 0; a frame is beyond MAX_FRAMES;
                 masks are of different sizes.
         """
         check_frame(path, int(frames.max(initial=0)))
         order = np.argsort(frames, kind="stable")
         frames, tracks = frames[order], tracks[order]
-        if np.any(tracks.ids < 1):
-            row = int(np.argmax(tracks.ids < 1))
-            raise SourceError(
-                f"{path} frame {frames[row]}: expected ids from 1, got {tracks.ids[row]}",
-                fix="give tracks; detections without identities cannot be converted",
-            )
+        tracks = tracks.renamed(_from_1(path, frames, tracks.ids))
         pairs = np.lexsort((tracks.ids, frames))
         again = (np.diff(frames[pairs]) == 0) & (np.diff(tracks.ids[pairs]) == 0)
         if again.any():
@@ -328,6 +337,55 @@ def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, mini
         raise text.wrong(row, f"a whole {name} from {minimum}", f"{numbers[row]:g}")
 
 
+def _from_1(path: Path, frames: IntArray, ids: IntArray) -> IntArray:
+    """(M,) identities from 1 that int32 holds; raises SourceError for one below 0."""
+    if np.any(ids < 0):
+        row = int(np.argmax(ids < 0))
+        raise SourceError(
+            f"{path} frame {frames[row]}: expected ids from 1, or from 0, got {ids[row]}",
+            fix="give tracks; detections without identities cannot be converted",
+        )
+    if ids.max(initial=0) > _LARGEST_KEPT_ID:
+        return _numbered_anew(path, ids.tolist())
+    if np.any(ids == 0):
+        logger.warning("%s: ids count from 0; all were raised by 1", path)
+        return ids + 1
+    return ids
+
+
+def whole_ids(text: TextFile, lines: list[str], ids: NDArray[np.float64], column: int) -> IntArray:
+    """(M,) int64: the numbers of a column of ids, exact where float64 is not.
+
+    Those that int64 does not hold are numbered anew, which a warning says.
+
+    Args:
+        text: where they were read from.
+        lines: comma separated, the same as those of `text` or what was read instead.
+        ids: (M,) whole numbers.
+        column: where they stand in a line, from 0.
+    """
+    if ids.max(initial=0) < _LARGEST_EXACT:
+        return ids.astype(np.int64)
+    fields = (next(csv.reader([line]))[column].strip() for line in lines)
+    exact = [int(field) if field.isdecimal() else int(float(field)) for field in fields]
+    return np.array(exact, np.int64) if max(exact) <= MAX_ID else _numbered_anew(text.path, exact)
+
+
+def _numbered_anew(path: Path, ids: list[int]) -> IntArray:
+    """(M,) from 1, in the order they appear; a warning tells the old ones."""
+    anew: dict[int, int] = {}
+    numbers = [anew.setdefault(id_, len(anew) + 1) for id_ in ids]
+    shown = list(anew.items())[:_MOST_SHOWN]
+    logger.warning(
+        "%s: ids are beyond %d and were numbered anew, in the order they appear: %s%s",
+        path,
+        _LARGEST_KEPT_ID,
+        ", ".join(f"{number} was {id_}" for id_, number in shown),
+        ", …" if len(anew) > _MOST_SHOWN else "",
+    )
+    return np.array(numbers, np.int64)
+
+
 def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
     """Width and height of the frames that masks are of, if there are masks."""
     sizes = {mask.size[::-1] for mask in masks if mask is not None}
@@ -342,11 +400,12 @@ def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
 
 def _check_finite(text: TextFile, rows: NDArray[np.float64], names: list[str]) -> None:
     # NaN compares false, so it is caught as well.
-    bad = np.argwhere(~(np.abs(rows) < LARGEST))
+    limits = np.array([_BEYOND_ID if name == "id" else LARGEST for name in names])
+    bad = np.argwhere(~(np.abs(rows) < limits))
     if len(bad):
         row, column = (int(index) for index in bad[0])
         raise text.wrong(
-            row, f"a finite {names[column]} (below {LARGEST:g})", f"{rows[row, column]:g}"
+            row, f"a finite {names[column]} (below {limits[column]:g})", f"{rows[row, column]:g}"
         )
 
 

@@ -28,6 +28,7 @@ from masa_cli.formats.tables import (
     check_whole,
     numbered,
     read_numbers,
+    whole_ids,
 )
 from masa_cli.structures import Detections, Frame, Tracks, VideoInfo
 
@@ -117,7 +118,7 @@ def read_csv(path: Path) -> TrackTable:
     )
     column = {name: rows[:, index] for index, name in enumerate(columns)}
     check_whole(text, column["frame"], "frame number", minimum=0)
-    check_whole(text, column["id"], "id", minimum=1)
+    check_whole(text, column["id"], "id", minimum=0)
     none = np.zeros(len(rows))
     tracks = Tracks(
         rows[:, [list(columns).index(name) for name in ("x1", "y1", "x2", "y2")]].astype(
@@ -125,7 +126,7 @@ def read_csv(path: Path) -> TrackTable:
         ),
         column["score"].astype(np.float32),
         column.get("label", none).astype(np.int64),
-        column["id"].astype(np.int64),
+        whole_ids(text, text.lines, column["id"], columns["id"]),
         column.get("interpolated", none) != 0,
     )
     frames = column["frame"].astype(np.int64)

@@ -27,6 +27,7 @@ from masa_cli.formats.json_fields import Columns, columns_of, read_json
 from masa_cli.formats.tables import TrackTable
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
+_EVAL_HELP = "see masa eval --help, format tao"
 _OTHER_SET = "compare results with the annotation file they were made for"
 
 
@@ -189,12 +190,16 @@ class TaoSet:
 
 def read_annotations(path: Path) -> TaoSet:
     """Read ground truth; raises SourceError where it is incomplete or contradicts itself."""
-    content = read_json(path)
-    categories = columns_of(content, path, "categories")
+    content = read_json(path, fix=_EVAL_HELP)
+
+    def listed(key: str) -> Columns:
+        return columns_of(content, path, key, fix=_EVAL_HELP)
+
+    categories = listed("categories")
     ids = categories.own_ids().tolist()
     names = dict(zip(ids, map(str, categories.of("name")), strict=True))
-    videos = _videos(columns_of(content, path, "videos"))
-    image_ids, image_videos = _images(columns_of(content, path, "images"), videos)
+    videos = _videos(listed("videos"))
+    image_ids, image_videos = _images(listed("images"), videos)
     empty = np.empty(0, np.int64)
     read = TaoSet(
         path,
@@ -210,18 +215,21 @@ def read_annotations(path: Path) -> TaoSet:
         image_videos,
         truth=TaoBoxes(empty, empty, empty, np.empty((0, 4)), np.empty(0)),
     )
-    return replace(read, truth=_boxes(columns_of(content, path, "annotations"), read, scored=False))
+    return replace(read, truth=_boxes(listed("annotations"), read, scored=False))
 
 
 def read_results(path: Path, tao: TaoSet) -> TaoBoxes:
     """Read results for a set; raises SourceError where they are malformed or for another set."""
-    return _boxes(columns_of(read_json(path), path), tao, scored=True)
+    rows = columns_of(read_json(path, fix=_EVAL_HELP), path, fix=_EVAL_HELP)
+    return _boxes(rows, tao, scored=True)
 
 
 def _merged(categories: Columns, ids: Sequence[int]) -> dict[int, int]:
     owners: dict[int, int] = {}
     for owner, row in zip(ids, categories.rows, strict=True):
-        parts = columns_of(row.get("merged") or [], Path(f"{categories.where} merged"))
+        parts = columns_of(
+            row.get("merged") or [], Path(f"{categories.where} merged"), fix=_EVAL_HELP
+        )
         owners.update(dict.fromkeys(parts.whole("id").tolist(), owner))
     return owners
 

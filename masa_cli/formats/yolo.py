@@ -5,26 +5,35 @@
 
 Coordinates are fractions of the image's width and height. `yolo` has five columns, what detectors
 are trained with: identities are lost. `yolo-tracks` has seven, as Ultralytics writes its tracks.
-Frames count from 1 in the names of files.
+Frames count from 1 in the names of files; from 0 in CVAT's export, whose texts are in
+`labels/train/` and called `frame_000000.txt`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.files import PartFolder, TextFile, explained
 from masa_cli.formats.tables import LARGEST, TrackTable
-from masa_cli.structures import Frame, Tracks, VideoInfo
+from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
+
+logger = logging.getLogger(__name__)
 
 _FIRST_FRAME = 1
+_NAME_IN_CVAT = re.compile(r"frame_\d{6}")  # counts from 0
+_CLASSES = "classes.txt"
+_Rows: TypeAlias = tuple[TextFile, list[list[float]]]  # of a file
 _LABELS, _NAMES = "labels", "data.yaml"
 _FIX = "give the folder that holds labels/ and data.yaml, or the folder of labels"
 
@@ -32,14 +41,17 @@ _FIX = "give the folder that holds labels/ and data.yaml, or the folder of label
 def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTable:
     """Read a folder of seven columns, or six, where the last is the id.
 
-    The frame is the number that ends a file's name, from 1.
+    Rows without an id, as Ultralytics writes them where its tracker gave none, are left out, and
+    counted in a warning: those of five columns; of six, where there are rows of seven. The frame
+    is the number that ends a file's name, from 1, or from 0 where that occurs or names are CVAT's.
 
     Args:
         path: the folder, or the one in it that holds the texts.
         size: width and height of the video, pixels.
 
     Raises:
-        SourceError: there are no such files, or a line is malformed.
+        SourceError: there are no such files, those of several videos, no ids, or a line is
+            malformed.
         SettingsError: there is no size.
     """
     if size is None:
@@ -48,21 +60,18 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
             fix="name the video with --video, or its size with --size",
         )
     folder = path / _LABELS if (path / _LABELS).is_dir() else path
-    files = sorted(file for file in folder.glob("*.txt") if file.name != "classes.txt")
+    files = _files(folder)
     if not files:
         raise SourceError(f"{path} has no texts of labels", fix=_FIX)
-    parts, frames = [], []
-    for file in files:
-        rows = _rows(file)
-        frames.append(np.full(len(rows), _frame(file)))
-        parts.append(rows)
+    numbers = _frames(path, files)
+    parts = _with_ids(path, [_rows(file) for file in files])
     columns = np.concatenate(parts)
     centre, extent = columns[:, 1:3] * size, columns[:, 3:5] * size
     labels = columns[:, 0].astype(np.int64)
     names = _names(folder, path)
     return TrackTable.from_rows(
         path,
-        np.concatenate(frames),
+        np.repeat(numbers, [len(part) for part in parts]),
         Tracks(
             np.concatenate([centre - extent / 2, centre + extent / 2], axis=1).astype(np.float32),
             columns[:, 5].astype(np.float32),
@@ -70,7 +79,7 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
             columns[:, 6].astype(np.int64),
         ),
         tuple(names.get(n, str(n)) for n in range(max([*names, *labels.tolist(), 0]) + 1)),
-        num_frames=max(map(_frame, files)) + 1,
+        num_frames=int(numbers.max()) + 1,
         size=size,
     )
 
@@ -137,11 +146,11 @@ def _data(classes: Sequence[str]) -> str:
 
 def _names(folder: Path, path: Path) -> dict[int, str]:
     """Of the classes, from data.yaml or classes.txt; empty where there is neither."""
-    for each in (path, folder, folder.parent):
+    for each in (path, folder, folder.parent, folder.parent.parent):
         if (each / _NAMES).is_file():
             return _yaml_names(each / _NAMES)
-        if (each / "classes.txt").is_file():
-            lines = TextFile.read(each / "classes.txt").lines
+        if (each / _CLASSES).is_file():
+            lines = TextFile.read(each / _CLASSES).lines
             return dict(enumerate(line.strip() for line in lines))
     return {}
 
@@ -163,16 +172,41 @@ def _yaml_names(file: Path) -> dict[int, str]:
     return {label: str(name) for label, name in names.items()}
 
 
-def _frame(file: Path) -> int:
-    found = re.search(r"(\d{1,9})$", file.stem)
-    number = int(found[1]) if found else 0
-    if number < _FIRST_FRAME:
-        raise SourceError(f"{file}: its name does not end with a frame number from 1", fix=_FIX)
-    return number - _FIRST_FRAME
+def _files(folder: Path) -> list[Path]:
+    """The texts of a folder; of its folders train, val and so on, where it has none itself."""
+    files = [file for file in folder.glob("*.txt") if file.name != _CLASSES]
+    if not files and folder.name == _LABELS:
+        files = list(folder.glob("*/*.txt"))
+    return sorted(files)
 
 
-def _rows(file: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """(N, 7) class, centre, extent, score, id."""
+def _frames(path: Path, files: list[Path]) -> IntArray:
+    """(F,) the frame of each file, from 0."""
+    found = [re.fullmatch(r"(.*?)(\d{1,9})", file.stem, re.DOTALL) for file in files]
+    for file, match in zip(files, found, strict=True):
+        if match is None:
+            raise SourceError(f"{file}: its name does not end with a frame number", fix=_FIX)
+    videos = list(dict.fromkeys(match[1] for match in found if match))
+    if len(videos) > 1:
+        raise SourceError(
+            f"{path} has labels of {len(videos)} videos: {videos[0]}…, {videos[1]}…",
+            fix="move those of each video into a folder of their own",
+        )
+    numbers = np.array([int(match[2]) for match in found if match], np.int64)
+    is_cvat = all(_NAME_IN_CVAT.fullmatch(file.stem) for file in files)
+    first = 0 if is_cvat or numbers.min() == 0 else _FIRST_FRAME
+    if first != _FIRST_FRAME:
+        logger.warning(
+            "%s: frames were taken to count from 0 (%s is frame %d)",
+            path,
+            files[0].name,
+            numbers[0],
+        )
+    return numbers - first
+
+
+def _rows(file: Path) -> _Rows:
+    """The rows of a file, of 5 to 7 columns each."""
     text = TextFile.read(file)
     rows = []
     for row, line in enumerate(text.lines):
@@ -181,12 +215,42 @@ def _rows(file: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
             numbers = [float(each) for each in fields]
         except ValueError:
             numbers = []
-        if len(numbers) not in (6, 7) or not all(abs(number) < LARGEST for number in numbers):
+        if not 5 <= len(numbers) <= 7 or not all(abs(number) < LARGEST for number in numbers):
             raise text.wrong(
-                row, "6 or 7 numbers: class x y width height [score] id", f"{len(fields)} columns"
+                row,
+                "5 to 7 numbers: class x y width height [score] [id]",
+                f"{len(fields)} columns",
             )
-        label, id_ = numbers[0], numbers[-1]
-        if label != int(label) or id_ != int(id_) or not 0 <= label < 100_000 or id_ < 1:
-            raise text.wrong(row, "a whole class from 0 and a whole id from 1", f"{label}, {id_}")
-        rows.append([*numbers[:5], numbers[5] if len(numbers) == 7 else 1.0, id_])
-    return np.array(rows, np.float64).reshape(-1, 7)
+        if numbers[0] != int(numbers[0]) or not 0 <= numbers[0] < 100_000:
+            raise text.wrong(row, "a whole class from 0", f"{numbers[0]:g}")
+        rows.append(numbers)
+    return text, rows
+
+
+def _with_ids(path: Path, files: list[_Rows]) -> list[NDArray[np.float64]]:
+    """For each file its rows with an id: (N, 7) class, centre, extent, score, id."""
+    has_seven = any(len(row) == 7 for _, rows in files for row in rows)
+    ends_in_scores = has_seven or any(
+        len(row) == 6 and row[5] != int(row[5]) for _, rows in files for row in rows
+    )
+    parts, num_rows = [], 0
+    for text, rows in files:
+        kept = []
+        for number, row in enumerate(rows):
+            has_id = len(row) == 7 or (len(row) == 6 and not ends_in_scores)
+            if has_id and (row[-1] != int(row[-1]) or row[-1] < 0):
+                raise text.wrong(number, "a whole id from 0", f"{row[-1]:g}")
+            if has_id:
+                kept.append([*row[:5], row[5] if len(row) == 7 else 1.0, row[-1]])
+        num_rows += len(rows)
+        parts.append(np.array(kept, np.float64).reshape(-1, 7))
+    num_left_out = num_rows - sum(map(len, parts))
+    if num_left_out == num_rows and num_rows:
+        raise SourceError(
+            f"{path}: none of its {num_rows} rows has an id",
+            fix="give tracks; detections without identities cannot be converted",
+        )
+    if num_left_out:
+        message = "%s: %d of %d rows have no id and were left out"
+        logger.warning(message, path, num_left_out, num_rows)
+    return parts

@@ -5,7 +5,8 @@ import orjson
 import pytest
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.coco import CocoWriter, read_detections
+from masa_cli.formats.coco import CocoWriter, read_detections, read_tracks
+from masa_cli.formats.tables import TrackTable
 from masa_cli.masks import mask_fields
 from tests.mask_tracks import CLASSES, INFO, square, three_frames, write_three_frames
 
@@ -139,3 +140,42 @@ def test_polygons_are_not_read_and_broken_masks_are_errors(tmp_path: Path):
     broken = RESULT | {"segmentation": {"size": [20, 30], "counts": "00"}}
     with pytest.raises(SourceError, match=r"a.json entry 1: expected compressed run lengths"):
         read_detections(write(tmp_path / "a.json", [broken]), images)
+
+
+def of_cvat(*attributes: dict[str, Any]) -> dict[str, Any]:
+    """COCO 1.0 as CVAT exports it: one annotation per image, with these attributes."""
+    return {
+        "categories": [{"id": 1, "name": "car", "supercategory": ""}],
+        "images": [
+            {"id": n, "width": 320, "height": 240, "file_name": f"frame_{n - 1:06d}.PNG"}
+            for n in range(1, len(attributes) + 1)
+        ],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "segmentation": [], "iscrowd": 0}
+            | {"bbox": [10.0 + n, 20.0, 50.0, 50.0], "area": 2500.0, "attributes": each}
+            for n, each in enumerate(attributes, start=1)
+        ],
+    }
+
+
+def read_cvat(folder: Path, *attributes: dict[str, Any]) -> TrackTable:
+    return read_tracks(write(folder / "instances_default.json", of_cvat(*attributes)))
+
+
+def test_identities_may_be_among_the_attributes_and_count_from_0(tmp_path: Path, caplog: Any):
+    table = read_cvat(tmp_path, {"track_id": 0, "keyframe": True}, {"track_id": 0, "rotation": 0.0})
+    assert table.frames.tolist() == [0, 1]
+    assert table.tracks.ids.tolist() == [1, 1]
+    assert table.tracks.boxes.tolist() == [[11, 20, 61, 70], [12, 20, 62, 70]]
+    assert "ids count from 0; all were raised by 1" in caplog.text
+
+
+def test_annotations_without_identity_are_left_out_and_counted(tmp_path: Path, caplog: Any):
+    assert read_cvat(tmp_path, {"occluded": False}, {"track_id": 5}).tracks.ids.tolist() == [5]
+    assert "1 of 2 annotations have no track_id and were left out" in caplog.text
+
+
+def test_detections_are_no_tracks_and_the_advice_is_not_that_of_another_command(tmp_path: Path):
+    with pytest.raises(SourceError, match="none of its 2 annotations has a track_id") as error:
+        read_cvat(tmp_path, {}, {})
+    assert "eval" not in str(error.value.fix)

@@ -297,7 +297,7 @@ def test_yolo_to_train_with_has_five_columns_and_no_identities(tmp_path):
     lines = (tmp_path / "o/labels/clip[red]_000002.txt").read_text().splitlines()
     assert [len(line.split()) for line in lines] == [5, 5]
     assert lines[1] == "1 0.218750 0.525000 0.125000 0.208333"  # of (100, 202, 180, 302)
-    with pytest.raises(SourceError, match="6 or 7 numbers"):
+    with pytest.raises(SourceError, match="none of its 7 rows has an id"):
         read_tracks(tmp_path / "o", hints=HINTS)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from masa_cli import formats
 from masa_cli.errors import SourceError
+from masa_cli.formats.detections import read_detections as read_all_detections
 from masa_cli.formats.mot import (
     MotSequence,
     MotWriter,
@@ -14,6 +16,7 @@ from masa_cli.formats.mot import (
     read_detections,
     read_results,
     read_seqmap,
+    read_tracks,
     read_truth,
 )
 from masa_cli.formats.tables import DetectionTable
@@ -293,3 +296,67 @@ def test_kitti_tells_the_last_frame_from_0(tmp_path):
 def test_a_malformed_seqmap_is_explained(tmp_path, text, message):
     with pytest.raises(SourceError, match=message):
         read_map(tmp_path, text)
+
+
+ROW = "1,3,10,20,30,40,0.9,-1,-1,-1"
+HEADER = "frame,id,bb_left,bb_top,bb_width,bb_height,conf,x,y,z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROW.replace(",", " "),
+        ROW.replace(",", "   "),
+        ROW.replace(",", "\t"),
+        ROW.replace(",", ";"),
+        "1;3;10,0;20,0;30,0;40,0;0,9;-1;-1;-1",
+        ROW + ",",
+        ROW + ",,\n",
+        "1,3,10,20,30,40,0.9,",
+        f"{HEADER}\n{ROW}",
+        f"{HEADER}\n{ROW}".replace(",", " "),
+        f"{HEADER}\n{ROW}".replace(",", ";"),
+        "Frame, Track_ID, Left, Top, Width, Height, Confidence\n1,3,10,20,30,40,0.9",
+        "frame,id,class,x,y,w,h,score\n1,3,-1,10,20,30,40,0.9",
+        "conf,w,h,x,y,id,frame,extra\n0.9,30,40,10,20,3,1,5",
+    ],
+)
+def test_every_way_to_separate_columns_reads_the_same(tmp_path, text):
+    path = tmp_path / "r.txt"
+    path.write_text(text)
+    table = formats.read_tracks(path)
+    boxes = read_all_detections(path)
+    assert (table.frames.tolist(), table.tracks.ids.tolist()) == ([0], [3])
+    assert table.tracks.boxes.tolist() == boxes.boxes.tolist() == [[10, 20, 40, 60]]
+    assert table.tracks.scores.tolist() == boxes.scores.tolist() == [np.float32(0.9)]
+    assert table.classes == boxes.classes == ("object",)
+
+
+def test_an_error_below_a_header_quotes_the_line_as_it_stands(tmp_path):
+    path = tmp_path / "r.txt"
+    path.write_text("frame id left top width height score\n1 3 10 20 30 x 0.9\n")
+    with pytest.raises(SourceError, match=r'line 2: .*column 6 \(height\), got "x": "1 3 10 20'):
+        read_detections(path)
+
+
+def test_scores_of_minus_1_throughout_are_taken_as_sure_and_it_is_said(tmp_path, caplog):
+    path = tmp_path / "r.txt"
+    path.write_text("1,1,10,20,30,40,-1,-1,-1,-1\n2,1,10,20,30,40,-1,-1,-1,-1\n")
+    assert read_detections(path).scores.tolist() == [1, 1]
+    assert read_tracks(path).tracks.scores.tolist() == [1, 1]
+    assert caplog.text.count("all scores are -1, which tells none; they were taken as 1") == 2
+
+
+def test_truth_that_is_not_scored_is_left_out_and_counted(tmp_path, caplog):
+    path = tmp_path / "gt.txt"
+    path.write_text("1,1,10,20,30,40,1,1,0.5\n1,2,10,20,30,40,0,7,0.25\n2,1,10,20,30,40,1,1,1\n")
+    table = read_tracks(path)
+    assert table.tracks.ids.tolist() == [1, 1]
+    assert "1 of 3 rows are flagged as not to be scored (0 in column 7)" in caplog.text
+
+
+def test_interpolated_boxes_of_results_are_no_unscored_truth(tmp_path, caplog):
+    path = tmp_path / "r.txt"
+    path.write_text("1,1,10,20,30,40,1.0000,-1,-1,-1\n2,1,10,20,30,40,0.0000,-1,-1,-1\n")
+    assert read_tracks(path).tracks.scores.tolist() == [1, 0]
+    assert caplog.text == ""

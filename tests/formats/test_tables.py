@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from masa_cli import formats
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import TextFile
-from masa_cli.formats.tables import DetectionTable, check_whole, read_numbers
+from masa_cli.formats.tables import DetectionTable, TrackTable, check_whole, read_numbers
+from masa_cli.structures import Tracks
 
 
 def table(*rows: tuple[float, ...]) -> DetectionTable:
@@ -101,3 +103,42 @@ def test_the_bad_line_is_found_wherever_it_is(count: int):
 def test_numbers_that_are_not_whole_or_too_low_are_named(bad: float):
     with pytest.raises(SourceError, match=f"line 12: expected a whole frame from 1, got {bad:g}"):
         check_whole(text("1", "?", "2"), np.array([1, bad, 2]), "frame", minimum=1)
+
+
+def tracks_of(*ids: int) -> TrackTable:
+    """A box in a frame of its own for each id."""
+    count = len(ids)
+    boxes, scores = np.tile(np.float32([0, 0, 5, 5]), (count, 1)), np.ones(count, np.float32)
+    tracks = Tracks(boxes, scores, np.zeros(count, np.int64), np.array(ids, np.int64))
+    return TrackTable.from_rows(Path("t.txt"), np.arange(count), tracks, ("object",))
+
+
+def test_ids_that_count_from_0_are_all_raised_and_it_is_said(caplog: pytest.LogCaptureFixture):
+    assert tracks_of(0, 3, 0).tracks.ids.tolist() == [1, 4, 1]
+    assert "t.txt: ids count from 0; all were raised by 1" in caplog.text
+
+
+def test_ids_from_1_stay_as_they_are(caplog: pytest.LogCaptureFixture):
+    assert tracks_of(2**31 - 1, 3).tracks.ids.tolist() == [2**31 - 1, 3]
+    assert caplog.text == ""
+
+
+def test_ids_beyond_int32_are_numbered_anew_and_the_old_ones_told(
+    caplog: pytest.LogCaptureFixture,
+):
+    assert tracks_of(2**40, 7, 2**40).tracks.ids.tolist() == [1, 2, 1]
+    assert "1 was 1099511627776, 2 was 7" in caplog.text
+
+
+def test_ids_below_0_are_none():
+    with pytest.raises(SourceError, match="expected ids from 1, or from 0, got -1"):
+        tracks_of(-1)
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.csv"])
+def test_ids_that_float64_does_not_tell_apart_stay_apart(tmp_path: Path, name: str):
+    big = (2**63 + 1, 2**63 + 2, 2**53 + 1)
+    rows = [f"1,{id_},10,20,30,40,0.9" for id_ in big]
+    header = ["frame,id,x1,y1,x2,y2,score"] if name == "t.csv" else []
+    (tmp_path / name).write_text("\n".join(header + rows))
+    assert formats.read_tracks(tmp_path / name).tracks.ids.tolist() == [1, 2, 3]
