@@ -14,6 +14,7 @@ from masa_cli.settings import current_names, with_changes
 
 if TYPE_CHECKING:
     from masa_cli.structures import EndedTracklets, FrameTracks, Observation, State
+    from masa_cli.tracking.hat import HatSettings
     from masa_cli.tracking.hybrid import HybridSettings
     from masa_cli.tracking.masa import MasaSettings
     from masa_cli.tracking.motion import MotionSettings
@@ -98,6 +99,26 @@ def _masa(settings: MasaSettings, temperature: float) -> Tracker:
     return MasaTracker(settings, temperature=temperature)
 
 
+def _hat_preset(name: str) -> Callable[[], HatSettings]:
+    def settings() -> HatSettings:
+        from masa_cli.tracking.hat import PRESETS
+
+        return PRESETS[name]
+
+    return settings
+
+
+def _hat(settings: HatSettings, temperature: float) -> Tracker:
+    from masa_cli.tracking.hat import HatTracker
+
+    return HatTracker(settings, temperature=temperature)
+
+
+def _hat_row(name: str, data_set: str) -> TrackerRow:
+    summary = f"by appearance, projected to what tells tracks apart, as HAT on {data_set}"
+    return TrackerRow(summary, _hat_preset(name), _hat, takes_all_boxes=True)
+
+
 def _motion_settings() -> MotionSettings:
     from masa_cli.tracking.motion import MotionSettings
 
@@ -127,6 +148,10 @@ TRACKERS: dict[str, TrackerRow] = {
     "masa-bdd": TrackerRow(
         "by appearance, as MASA on BDD100K", _preset("masa-bdd"), _masa, takes_all_boxes=True
     ),
+    "masa-hat": _hat_row("masa-hat", "TAO"),
+    "masa-hat-dance": _hat_row("masa-hat-dance", "DanceTrack"),
+    "masa-hat-sports": _hat_row("masa-hat-sports", "SportsMOT"),
+    "masa-hat-bdd": _hat_row("masa-hat-bdd", "BDD100K"),
     "motion": TrackerRow(
         "by motion alone, without images",
         _motion_settings,

@@ -90,7 +90,7 @@ PRESETS: Mapping[str, MasaSettings] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Memory(Rows):
+class MasaMemory(Rows):
     """What is remembered of M objects, in the order they were first seen."""
 
     ids: IntArray  # (M,) from 1; 0 for distractors
@@ -100,9 +100,10 @@ class _Memory(Rows):
     frames: IntArray  # (M,) index of the frame last seen
 
     @staticmethod
-    def empty(dim: int) -> _Memory:
+    def empty(dim: int) -> MasaMemory:
+        """Of nothing, for embeddings of that size."""
         none = np.empty(0, np.int64)
-        return _Memory(
+        return MasaMemory(
             none, np.empty((0, dim), np.float32), np.empty((0, 4), np.float32), none, none
         )
 
@@ -124,8 +125,10 @@ class MasaTracker:
         self.settings = settings
         self._temperature = temperature
         self._next_id = 1
-        self._tracks: _Memory | None = None  # None until the size of embeddings is known
-        self._distractors: deque[_Memory] = deque(maxlen=settings.distractor_frames)  # newest first
+        self._tracks: MasaMemory | None = None  # None until the size of embeddings is known
+        self._distractors: deque[MasaMemory] = deque(
+            maxlen=settings.distractor_frames
+        )  # newest first
 
     def update(self, observation: Observation) -> FrameTracks:
         """Join the boxes of the next frame to the tracks so far.
@@ -156,7 +159,7 @@ class MasaTracker:
         """Continue from the `state()` of another tracker."""
         self._next_id = int(state["next_id"])
         num_parts = len({key.split(".")[0] for key in state if "." in key})
-        memories = [_Memory.from_state(of_owner(state, str(part))) for part in range(num_parts)]
+        memories = [MasaMemory.from_state(of_owner(state, str(part))) for part in range(num_parts)]
         self._tracks = memories[0] if memories else None
         self._distractors.clear()
         self._distractors.extend(memories[1:])
@@ -167,12 +170,12 @@ class MasaTracker:
             return Tracks.empty()
         rows = self._without_duplicates(detections)
         detections, embeddings = detections[rows], embeddings[rows]
-        memory = self._tracks if self._tracks is not None else _Memory.empty(embeddings.shape[1])
+        memory = self._tracks if self._tracks is not None else MasaMemory.empty(embeddings.shape[1])
 
         matches, ambiguous = self._match(index, detections, embeddings, memory)
         starting = (matches < 0) & ~ambiguous & (detections.scores > self.settings.birth_score)
         ids = self._name(matches, starting, memory)
-        seen = _Memory(
+        seen = MasaMemory(
             ids, embeddings, detections.boxes, detections.labels, np.full(len(ids), index, np.int64)
         )
         self._remember(index, seen, matches, starting, memory)
@@ -198,7 +201,7 @@ class MasaTracker:
         return order[keep]
 
     def _match(
-        self, index: int, detections: Detections, embeddings: FloatArray, memory: _Memory
+        self, index: int, detections: Detections, embeddings: FloatArray, memory: MasaMemory
     ) -> tuple[IntArray, BoolArray]:
         """Greedy nearest neighbours, boxes in score order, each track taken at most once.
 
@@ -232,7 +235,7 @@ class MasaTracker:
         return matches, ambiguous
 
     def _similarity(
-        self, index: int, detections: Detections, embeddings: FloatArray, memory: _Memory
+        self, index: int, detections: Detections, embeddings: FloatArray, memory: MasaMemory
     ) -> FloatArray:
         """(N, M) weighted sum of softmaxes and cosine, dimmed by distance (spec 9.1 step 4)."""
         settings = self.settings
@@ -255,7 +258,7 @@ class MasaTracker:
             similarity *= self._nearness(detections.boxes, index, memory)
         return similarity
 
-    def _nearness(self, boxes: FloatArray, index: int, memory: _Memory) -> FloatArray:
+    def _nearness(self, boxes: FloatArray, index: int, memory: MasaMemory) -> FloatArray:
         """(N, M) 1 within the allowed distance between centres, decaying exponentially beyond."""
         settings = self.settings
         here, there = centres(boxes), centres(memory.boxes)
@@ -274,7 +277,7 @@ class MasaTracker:
         np.clip(exponent, -50, 0, out=exponent)
         return np.exp(exponent, out=exponent)
 
-    def _name(self, matches: IntArray, starting: BoolArray, memory: _Memory) -> IntArray:
+    def _name(self, matches: IntArray, starting: BoolArray, memory: MasaMemory) -> IntArray:
         """(N,) the identity of each box; 0 for none. New ones count on in score order."""
         ids = np.zeros(len(matches), np.int64)
         matched = matches >= 0
@@ -285,9 +288,18 @@ class MasaTracker:
         return ids
 
     def _remember(
-        self, index: int, seen: _Memory, matches: IntArray, starting: BoolArray, memory: _Memory
-    ) -> None:
-        """Blend matched boxes into their tracks, add the new ones, forget the long unseen."""
+        self,
+        index: int,
+        seen: MasaMemory,
+        matches: IntArray,
+        starting: BoolArray,
+        memory: MasaMemory,
+    ) -> BoolArray:
+        """Blend matched boxes into their tracks, add the new ones, forget the long unseen.
+
+        Returns:
+            (M,) which tracks of `memory` are still remembered.
+        """
         matched = matches >= 0
         rows, momentum = matches[matched], np.float32(self.settings.momentum)
         memory.embeddings[rows] *= 1 - momentum
@@ -299,8 +311,9 @@ class MasaTracker:
         if not fresh.all():
             memory = memory[fresh]
         self._tracks = memory + seen[starting]
+        return fresh
 
-    def _keep_distractors(self, seen: _Memory, unnamed: BoolArray) -> None:
+    def _keep_distractors(self, seen: MasaMemory, unnamed: BoolArray) -> None:
         """Store this frame's boxes without identity, less those that overlap a better box."""
         if not self.settings.distractor_frames:
             return
