@@ -66,7 +66,7 @@ def track(
     *,
     dets: str | Path | Detector | None = None,
     prompt: str | None = None,
-    association: str = "hybrid",
+    association: str | Path = "hybrid",
     adapter: str | None = None,
     settings: Mapping[str, object] | None = None,
     min_score: float | None = None,
@@ -85,7 +85,7 @@ def track(
         dets: a file of detections, or any object with `classes` (names) and `detect`, which gives
             `Detections` for a list of `Frame`.
         prompt: names of what to find, in place of `dets`: "car, person on a bike:0.4".
-        association: "hybrid", "motion" or a preset of MASA.
+        association: "hybrid", "motion", a preset of MASA, or a file of `masa tune`.
         adapter: what makes embeddings, a name or a file; "raw" by default, "gdino" for a prompt.
         settings: changes to the settings of the association, by name.
         min_score: boxes below are ignored.
@@ -107,7 +107,7 @@ def track(
             detector=detector,
             min_score=min_score,
             adapter=adapter,
-            association=association,
+            association=str(association),
             changes=tuple(f"{name}={value}" for name, value in (settings or {}).items()),
             weights_dir=weights_dir,
             device=device,
@@ -226,7 +226,7 @@ class OnlineTracker:
 
 
 def build_tracker(
-    association: str = "hybrid",
+    association: str | Path = "hybrid",
     *,
     frame_rate: float = 30.0,
     temperature: float = 1.0,
@@ -237,7 +237,7 @@ def build_tracker(
     Identities are those of a live run.
 
     Args:
-        association: "hybrid", "motion" or a preset of MASA.
+        association: "hybrid", "motion", a preset of MASA, or a file of `masa tune`.
         frame_rate: frames per second, where `update` is not told the time.
         temperature: dot products of embeddings are divided by it, by MASA's presets.
         settings: changes to the settings of the association, by name.
@@ -245,11 +245,13 @@ def build_tracker(
     Raises:
         MasaError: there is no such association or setting.
     """
+    from masa_cli.formats.preset import preset_for
     from masa_cli.tracking import build_tracker as build
 
     if not frame_rate > 0:
         raise ValueError(f"frame_rate must be positive, got {frame_rate}")
-    changes = [f"{name}={value}" for name, value in (settings or {}).items()]
-    return OnlineTracker(
-        association, build(association, changes=changes, temperature=temperature), frame_rate
-    )
+    preset = preset_for(association)
+    own = [f"{name}={value}" for name, value in (settings or {}).items()]
+    changes = (*preset.tracker_changes, *own)
+    tracker = build(preset.association, changes=changes, temperature=temperature)
+    return OnlineTracker(preset.association, tracker, frame_rate)

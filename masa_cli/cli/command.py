@@ -103,21 +103,32 @@ def listed(rows: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {row.summary}" for name, row in rows.items())
 
 
-def choice(names: Callable[[], Sequence[str]], what: str = "format") -> dict[str, Any]:
-    """What makes an option take one of the names of a table, looked up when it is used."""
+def choice(
+    names: Callable[[], Sequence[str]], what: str = "format", file_ending: str = ""
+) -> dict[str, Any]:
+    """What makes an option take one of the names of a table, looked up when it is used.
+
+    Args:
+        names: of the table.
+        what: they are, for the help and errors.
+        file_ending: how the name of a file ends that may be given instead; "": none may.
+    """
 
     def check(param: typer.CallbackParam, value: str | None) -> str | None:
-        if value is not None and value not in names():
+        is_file = bool(file_ending) and (value or "").endswith(file_ending)
+        if value is not None and value not in names() and not is_file:
+            or_file = f"; or a file {file_ending} of masa tune" if file_ending else ""
             raise UsageError(
                 f'{param.opts[0]}: unknown {what} "{value}"',
-                fix=f"use one of: {', '.join(names())}",
+                fix=f"use one of: {', '.join(names())}{or_file}",
             )
         return value
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names() if name.startswith(incomplete)]
 
-    return {"metavar": what.upper(), "callback": check, "autocompletion": complete}
+    metavar = f"{what.upper()}|FILE" if file_ending else what.upper()
+    return {"metavar": metavar, "callback": check, "autocompletion": complete}
 
 
 def or_auto(names: Callable[[], Sequence[str]]) -> Callable[[], Sequence[str]]:

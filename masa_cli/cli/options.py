@@ -30,7 +30,7 @@ from masa_cli.detectors import WORDS, detectors_taking
 from masa_cli.formats import detections
 from masa_cli.models.variants import VARIANTS
 from masa_cli.segmenters import SEGMENTERS
-from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, TRACKERS
+from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, PRESET_ENDING, TRACKERS
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -246,9 +246,10 @@ Association = Annotated[
     option(
         IDENTITY,
         "--association",
-        help=f"How boxes are joined over time:\n{listed(TRACKERS)}",
+        help=f"How boxes are joined over time:\n{listed(TRACKERS)}\n"
+        "FILE: .toml, of settings that masa tune found",
         show_default=f"{DEFAULT}, or {DEFAULT_WITHOUT_IMAGES} without images",
-        **choice(lambda: list(TRACKERS), "association"),
+        **choice(lambda: list(TRACKERS), "association", PRESET_ENDING),
     ),
 ]
 Adapter = Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, choice, listed, option
-from masa_cli.tracking import DEFAULT, TRACKERS
+from masa_cli.tracking import DEFAULT, PRESET_ENDING, TRACKERS
 
 EmbeddingsFile = Annotated[
     Path,
@@ -34,8 +34,9 @@ Association = Annotated[
         IDENTITY,
         "--association",
         "--preset",
-        help=f"How boxes are joined over time:\n{listed(TRACKERS)}",
-        **choice(lambda: list(TRACKERS), "association"),
+        help=f"How boxes are joined over time:\n{listed(TRACKERS)}\n"
+        "FILE: .toml, of settings that masa tune found",
+        **choice(lambda: list(TRACKERS), "association", PRESET_ENDING),
     ),
 ]
 Output = Annotated[

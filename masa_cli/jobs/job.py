@@ -16,6 +16,7 @@ from masa_cli.detectors.filter import Selection
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs, refuse_long_names
+from masa_cli.formats.preset import OF_LINKING
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.models.variants import find_variant
 from masa_cli.pipeline import Refinement
@@ -154,8 +155,7 @@ class Outputs:
             self.resume_state.unlink(missing_ok=True)  # of a spool that is about to be replaced
 
 
-# How the names of changes to the offline refinement begin, today and in 0.1.
-_OF_LINKING, _FORMER = "linking.", "relink."
+_FORMER = "relink."  # how the names of changes to the offline refinement began in 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +288,7 @@ class Association:
         self.build_tracker()
         if self.linking_settings != LinkingSettings() and self.refinement.linking is None:
             raise SettingsError(
-                f"nothing is refined offline, so --set {_OF_LINKING}NAME=VALUE changes nothing",
+                f"nothing is refined offline, so --set {OF_LINKING}NAME=VALUE changes nothing",
                 fix=f"leave them out, or use --association {DEFAULT} without --no-refine",
             )
 
@@ -421,8 +421,8 @@ class TrackJob:
 def _of_linking(change: str) -> bool:
     """Whether a change is to the settings of the offline refinement."""
     if change.startswith(_FORMER):
-        logger.warning("--set %s... is now %s...; the old name goes in 0.3", _FORMER, _OF_LINKING)
-    return change.startswith((_OF_LINKING, _FORMER))
+        logger.warning("--set %s... is now %s...; the old name goes in 0.3", _FORMER, OF_LINKING)
+    return change.startswith((OF_LINKING, _FORMER))
 
 
 def _fingerprint(path: Path) -> str:

@@ -27,6 +27,7 @@ from masa_cli.detectors.request import request_objects, settings_for
 from masa_cli.errors import SettingsError, UsageError
 from masa_cli.formats import AUTO, parse_formats
 from masa_cli.formats.embeddings import EmbeddingsReader, Kept, defaults_as_fact, defaults_in
+from masa_cli.formats.preset import preset_for
 from masa_cli.jobs.inputs import (
     BoxSource,
     Opening,
@@ -48,7 +49,12 @@ from masa_cli.segmenters import (
 from masa_cli.settings import parse_frame_rate
 from masa_cli.sources import Source, is_live, open_source
 from masa_cli.structures import VideoInfo
-from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, SettingsChanges
+from masa_cli.tracking import (
+    DEFAULT,
+    DEFAULT_WITHOUT_IMAGES,
+    PRESET_ENDING,
+    SettingsChanges,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +158,7 @@ def plan_job(options: Options) -> TrackJob:
     """
     if options.embeddings is not None:
         return _plan_retrack(options, options.embeddings)
+    options = _with_preset(options)
     boxes = _boxes(options)
     info, origin = boxes.frames.info, boxes.origin
     association = options.association or (DEFAULT if info.width else DEFAULT_WITHOUT_IMAGES)
@@ -189,6 +196,8 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
     """The job of associating anew what an earlier run kept, perhaps over its video."""
     recording = EmbeddingsReader(embeddings)
     kept, info = recording.kept, recording.info
+    asked = options.association or DEFAULT
+    options = _with_preset(options)
     association = options.association or DEFAULT
     _warn_of_settings(kept, association)
     source = Path(options.source) if options.source else None
@@ -197,7 +206,7 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
         whole = open_source(source, frame_rate=parse_frame_rate(options.fps))
         video = excerpt_of(whole, options.start, options.end, options.every)
         _check_same(source, video.info, embeddings, info)
-    folder = options.output or Path(f"{info.name}-{association}")
+    folder = options.output or Path(f"{info.name}-{Path(asked).name.removesuffix(PRESET_ENDING)}")
     outputs = _outputs(options, folder, info)
     return TrackJob(
         TrackInput(
@@ -210,6 +219,15 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
         _association(options, association, defaults_in(kept.facts)),
         replace(outputs, wants_video=video is not None),
     )
+
+
+def _with_preset(options: Options) -> Options:
+    """The same, a preset's file replaced by the association and the settings in it."""
+    if options.association is None:
+        return options
+    preset = preset_for(options.association)
+    changes = preset.changes if options.refine else preset.tracker_changes
+    return replace(options, association=preset.association, changes=(*changes, *options.changes))
 
 
 def _association(options: Options, name: str, defaults: SettingsChanges) -> Association:

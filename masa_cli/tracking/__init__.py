@@ -163,6 +163,9 @@ TRACKERS: dict[str, TrackerRow] = {
 # What is taken with images, and what without.
 DEFAULT, DEFAULT_WITHOUT_IMAGES = "hybrid", "motion"
 
+# A file of a preset (formats.preset) may be named where one of TRACKERS may; it is known by this.
+PRESET_ENDING = ".toml"
+
 
 def find_tracker(name: str) -> TrackerRow:
     """The row of that name.
@@ -172,7 +175,8 @@ def find_tracker(name: str) -> TrackerRow:
     """
     if name not in TRACKERS:
         raise SettingsError(
-            f'unknown association "{name}"', fix=f"use one of: {', '.join(TRACKERS)}"
+            f'unknown association "{name}"',
+            fix=f"use one of: {', '.join(TRACKERS)}; or a file {PRESET_ENDING} of masa tune",
         )
     return TRACKERS[name]
 

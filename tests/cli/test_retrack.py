@@ -65,6 +65,46 @@ def test_settings_and_the_second_look_are_those_of_track(clip, kept):
     assert contents("again") == contents("fresh")
 
 
+PRESET = """kind = "masa preset 1"
+association = "hybrid"
+[settings]
+birth_score = 0.8
+linking.seconds = 2
+"""
+
+
+def test_a_file_of_settings_is_worth_the_same_as_the_settings(clip, kept):
+    Path("mine.toml").write_text(PRESET)
+    settings = ["--set", "birth_score=0.8", "--set", "linking.seconds=2"]
+    assert masa("retrack", kept, "-o", "a", *settings).exit_code == 0
+    again = masa("retrack", kept, "--association", "mine.toml")
+    assert again.exit_code == 0, again.stderr
+    assert contents("street-mine") == contents("a")  # named after the file
+    keep(clip, Path("b"), "--association", "mine.toml", "--no-video")
+    assert contents("b") == contents("a")
+    # What is given beside it comes after it; what nothing would look at is left out of it.
+    more = ["--set", "birth_score=0.99", "--no-refine"]
+    assert masa("retrack", kept, "-o", "c", "--association", "mine.toml", *more).exit_code == 0
+    assert masa("retrack", kept, "-o", "d", *more).exit_code == 0
+    assert contents("c") == contents("d")
+
+
+@pytest.mark.parametrize("command", ["track", "retrack", "segment-track"])
+def test_a_wrong_file_of_settings_is_found_before_a_model_is_loaded(
+    clip, kept, monkeypatch, command
+):
+    monkeypatch.setattr("masa_cli.jobs.run.build_networks", None)
+    Path("mine.toml").write_text(PRESET.replace("birth_score", "births"))
+    video, dets = clip
+    inputs = {"track": (video, "--dets", dets), "retrack": (kept,), "segment-track": (video,)}
+    for name, message in ("mine.toml", "mine.toml: no setting"), ("no.toml", "does not exist"):
+        result = masa(command, *inputs[command], "-o", "out", "--association", name)
+        assert (result.exit_code, message in result.stderr) == (1, True), result.stderr
+    assert not Path("out").exists()
+    wrong = masa(command, *inputs[command], "-o", "out", "--association", "sort")
+    assert (wrong.exit_code, "or a file .toml of masa tune" in wrong.stderr) == (2, True)
+
+
 def test_the_camera_is_kept_by_trackers_that_do_not_ask_for_it(clip):
     kept = keep(clip, Path("demo"), "--association", "masa-demo", "--no-video")
     keep(clip, Path("fresh"), "--no-video")
