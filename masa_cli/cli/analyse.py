@@ -74,6 +74,7 @@ def stats(
     from masa_cli.cli.console import messages, show_json
     from masa_cli.formats import Hints, read_tracks
     from masa_cli.formats.files import make_folder, refuse_existing
+    from masa_cli.sources import picture_names
 
     with messages(quiet=quiet or json):
         names = ("tracks.csv", "timeline.png", "heatmap.png")
@@ -83,8 +84,8 @@ def stats(
         if not overwrite:
             refuse_existing(targets)
         size, picture = _video_facts(video)
-        table = read_tracks(tracks, hints=Hints(size))
-        times = _times_of(table, fps)
+        table = read_tracks(tracks, hints=Hints(size, pictures=picture_names(video)))
+        times = _times_of(tracks, table, fps)
         lives = life.lifetimes(table, times)
         counts = life.class_counts(table, lives)
         if output:
@@ -212,7 +213,7 @@ def count(
             if not overwrite:
                 refuse_existing([output])
         table = read_tracks(tracks)
-        found = crossings(table, _times_of(table, fps), lines, point)
+        found = crossings(table, _times_of(tracks, table, fps), lines, point)
         if output:
             make_folder(output.parent)
             _write_counts(output, found)
@@ -348,14 +349,15 @@ def crops(
     from masa_cli.formats.files import make_folder, refuse_existing
     from masa_cli.jobs.inputs import excerpt_of
     from masa_cli.settings import parse_frame_rate
-    from masa_cli.sources import open_source
+    from masa_cli.sources import open_source, picture_names
 
     folder = output or tracks.with_name("crops")
     with messages(quiet=quiet or json):
         whole = open_source(source, frame_rate=parse_frame_rate(fps))
         frames = excerpt_of(whole, start, end, every)
         size = frames.info.width, frames.info.height
-        table = read_tracks(tracks, hints=Hints(size))
+        pictures = picture_names(source) if frames is whole else ()
+        table = read_tracks(tracks, hints=Hints(size, pictures=pictures))
         if not overwrite:
             refuse_existing([folder])
         make_folder(folder.parent)
@@ -369,11 +371,15 @@ def crops(
         )
 
 
-def _times_of(table: TrackTable, fps: str | None) -> NDArray[np.float64]:
+def _times_of(path: Path, table: TrackTable, fps: str | None) -> NDArray[np.float64]:
     """(num_frames,) seconds of each frame: of the tracks, or by the frame rate."""
     import numpy as np
 
+    from masa_cli.formats.times import tell_assumed_rate
+
     rate = parse_frame_rate(fps)
     if table.times is not None and rate is None:
-        return table.times
+        return table.times.at(np.arange(table.num_frames))
+    if rate is None and len(table):
+        tell_assumed_rate(path)
     return np.arange(table.num_frames) / float(rate or DEFAULT_FRAME_RATE)

@@ -114,13 +114,12 @@ def convert(
     from masa_cli.jobs.convert import VideoFacts
     from masa_cli.jobs.convert import convert as write
     from masa_cli.settings import parse_frame_rate, parse_size
-    from masa_cli.sources import open_source
 
     if video and (size or fps):
         raise UsageError("--video tells size and frame rate", fix="leave out --size and --fps")
     with messages(quiet=quiet or json):
         if video:
-            facts = VideoFacts.of(open_source(video).info)
+            facts = VideoFacts.of(video)
         else:
             facts = VideoFacts(size=parse_size(size), frame_rate=parse_frame_rate(fps))
         summary = write(

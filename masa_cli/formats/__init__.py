@@ -13,17 +13,20 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.files import as_utf8, explained
+from masa_cli.formats.headers import columns_in, is_mot
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
     from masa_cli.formats.jsonl import TracksReader
-    from masa_cli.formats.tables import TableReader, TrackTable
+    from masa_cli.formats.tables import DetectionTable, TableReader, TrackTable
     from masa_cli.structures import Frame, Tracks, VideoInfo
+
+    Table = TypeVar("Table", TrackTable, DetectionTable)
 
 AUTO = "auto"  # in place of a format's name: recognise it
 _PEEK = 65_536  # bytes of a file that are sniffed at
@@ -45,7 +48,9 @@ class TrackFormat:
             a target of conversion may have any.
         sniff: tells whether a file is of this format; rows are tried in order. None: not a file.
         read: "module:function" from a path to a TrackTable; None: cannot be read.
-        read_with: which of the hints that function takes, by name: size, images.
+        read_with: which of the hints that function takes, by name: size, images, pictures.
+        first: what the format calls the first frame, where `pictures` is none of its hints; None:
+            frames are positions and never numbers of pictures.
         stream: "module:class" that gives the frames of a path one by one, if there is one.
         write: "module:class" of a context that takes each frame, a TracksSink; None: read only.
         write_with: what its constructor takes beside the path, by name: info (the video), classes
@@ -62,6 +67,7 @@ class TrackFormat:
     sniff: Sniff | None = None
     read: str | None = None
     read_with: tuple[str, ...] = ()
+    first: int | None = 0
     stream: str | None = None
     write: str | None = None
     write_with: tuple[str, ...] = ("info", "classes")
@@ -70,61 +76,6 @@ class TrackFormat:
     package: str | None = None
     is_folder: bool = False
     by_default: bool = False
-
-
-# What headers call MOTChallenge's columns, in its order; the first name that is there wins.
-_MOT_NAMES = (
-    ("frame", "frame_id", "frame_number", "frame_index", "frame_no", "frameid", "framenumber"),
-    ("id", "track_id", "tracker_id", "object_id", "identity", "trackid", "target_id", "tid"),
-    ("bb_left", "bbox_left", "box_left", "left", "xmin", "x_min", "x1", "x"),
-    ("bb_top", "bbox_top", "box_top", "top", "ymin", "y_min", "y1", "y"),
-    ("bb_width", "bbox_width", "box_width", "width", "bb_w", "w"),
-    ("bb_height", "bbox_height", "box_height", "height", "bb_h", "h"),
-    ("conf", "confidence", "score", "flag", "considered", "consider", "not_ignored"),
-    ("class", "class_id", "category", "category_id", "cls", "type", "object_category"),
-)
-_MIN_MOT_COLUMNS = 7
-
-
-def is_mot(line: str) -> bool:
-    """Whether a line starts with two numbers between commas, or is another that can be one."""
-    fields = mot_fields(line)
-    try:
-        float(fields[0]), float(fields[1])
-    except (ValueError, IndexError):
-        return mot_columns(line) is not None
-    return "," in line or len(fields) >= _MIN_MOT_COLUMNS
-
-
-def mot_fields(line: str) -> list[str]:
-    """The columns between commas, semicolons, tabs or spaces, without empty ones at the end."""
-    if ";" in line:  # where the comma may be that of numbers
-        fields = line.replace(",", ".").split(";")
-    else:
-        fields = line.split(",") if "," in line else line.split()
-    while fields and not fields[-1].strip():
-        fields.pop()
-    return [field.strip().strip('"') for field in fields]
-
-
-def mot_columns(line: str) -> list[int] | None:
-    """Where a header has the columns of MOTChallenge, in their order, then all others.
-
-    None if it is no such header: one has frame, id, left, top, width, height and score.
-    """
-    fields = [field.lower() for field in mot_fields(line)]
-    found = [
-        next((fields.index(name) for name in names if name in fields), None) for names in _MOT_NAMES
-    ]
-    if None in found[:_MIN_MOT_COLUMNS]:
-        return None
-    order = [at for at in found if at is not None]
-    return order + [at for at in range(len(fields)) if at not in order and found[-1] is not None]
-
-
-def columns_in(header: str) -> set[str]:
-    """The names in the first line of a table, in lower case."""
-    return {name.strip().strip('"').lower() for name in header.split(",")}
 
 
 def _has(key: bytes) -> Sniff:
@@ -140,6 +91,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             endings=("jsonl",),
             sniff=lambda line, head: line.startswith("{") and '"frame"' in line,
             read="masa_cli.formats.jsonl:read_tracks",
+            first=None,
             stream="masa_cli.formats.jsonl:TracksReader",
             write="masa_cli.formats.jsonl:TracksWriter",
             write_with=("classes",),
@@ -152,7 +104,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             sniff=lambda line, head: head.startswith(b"PAR1"),
             read="masa_cli.formats.tabular:read_parquet",
             write="masa_cli.formats.tabular:ParquetWriter",
-            holds=frozenset({"names", "scores", "interpolated", "length"}),
+            holds=frozenset({"names", "scores", "interpolated", "length", "times"}),
             package="pyarrow",
         ),
         "cvat": TrackFormat(
@@ -161,21 +113,23 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             sniff=lambda line, head: head.startswith(b"<"),
             read="masa_cli.formats.cvat:read_tracks",
             write="masa_cli.formats.cvat:CvatWriter",
-            holds=frozenset({"names", "scores", "interpolated", "length"}),
+            holds=frozenset({"names", "scores", "interpolated", "length", "times"}),
         ),
         "bdd": TrackFormat(
             summary="BDD100K, scalabel",
             endings=("bdd.json",),
             sniff=_has(b'"frameIndex"'),
-            read="masa_cli.formats.bdd:read_tracks",
-            write="masa_cli.formats.bdd:BddWriter",
-            holds=frozenset({"names", "scores", "interpolated", "length", "masks"}),
+            read="masa_cli.formats.bdd_tracks:read_tracks",
+            read_with=("pictures",),
+            write="masa_cli.formats.bdd_tracks:BddWriter",
+            holds=frozenset({"names", "scores", "interpolated", "length", "times", "masks"}),
         ),
         "ytvis": TrackFormat(
             summary="YouTube-VIS: masks, one class and score per track",
             endings=("ytvis.json",),
             sniff=_has(b'"segmentations"'),
             read="masa_cli.formats.ytvis:read_tracks",
+            read_with=("pictures",),
             write="masa_cli.formats.ytvis:YtvisWriter",
             holds=frozenset({"names", "interpolated", "length", "masks"}),
             needs=frozenset({"masks"}),
@@ -185,16 +139,16 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             endings=("coco.json",),
             sniff=lambda line, head: head.startswith(b"{"),
             read="masa_cli.formats.coco:read_tracks",
-            read_with=("size",),
+            read_with=("size", "pictures"),
             write="masa_cli.formats.coco:CocoWriter",
-            holds=frozenset({"names", "scores", "interpolated", "length", "masks"}),
+            holds=frozenset({"names", "scores", "interpolated", "length", "times", "masks"}),
         ),
         "tao": TrackFormat(
             summary="TAO results; classes as numbers",
             endings=("tao.json",),
             sniff=lambda line, head: head.startswith(b"["),
             read="masa_cli.formats.tao:read_tracks",
-            read_with=("size", "images"),
+            read_with=("size", "images", "pictures"),
             write="masa_cli.formats.tao:TaoWriter",
             write_with=("classes",),
             holds=frozenset({"scores", "interpolated"}),
@@ -204,6 +158,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             endings=("mots.txt",),
             sniff=lambda line, head: "," not in line and len(line.split()) == 6,
             read="masa_cli.formats.mots:read_tracks",
+            first=1,
             write="masa_cli.formats.mots:MotsTracksWriter",
             write_with=("classes",),
             holds=frozenset({"masks"}),
@@ -212,17 +167,18 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
         "csv": TrackFormat(
             summary="frame,time,id,x1,y1,x2,y2,score,label,interpolated",
             endings=("csv",),
-            sniff=lambda line, head: {"frame", "id"} <= columns_in(line) and not mot_columns(line),
+            sniff=lambda line, head: {"id", "x1", "x2"} <= columns_in(line).keys(),
             read="masa_cli.formats.tabular:read_csv",
             write="masa_cli.formats.tabular:CsvWriter",
             write_with=("classes",),
-            holds=frozenset({"names", "scores", "interpolated"}),
+            holds=frozenset({"names", "scores", "interpolated", "times"}),
         ),
         "mot": TrackFormat(
             summary="MOTChallenge; classes as numbers",
             endings=("txt",),
             sniff=lambda line, head: not head or is_mot(line),
             read="masa_cli.formats.mot:read_tracks",
+            first=1,
             write="masa_cli.formats.mot:MotWriter",
             write_with=("with_classes",),
             holds=frozenset({"scores"}),
@@ -233,6 +189,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             endings=("yolo-tracks",),
             read="masa_cli.formats.yolo:read_tracks",
             read_with=("size",),
+            first=1,
             write="masa_cli.formats.yolo:YoloTracksWriter",
             holds=frozenset({"names", "scores", "length"}),
             needs=frozenset({"size"}),
@@ -293,10 +250,12 @@ class Hints:
     Attributes:
         size: width and height of the video, pixels.
         images: a JSON file whose images tell the frame of each image_id, for TAO results.
+        pictures: file names of the folder that is the video, in order; none where it is not one.
     """
 
     size: tuple[int, int] | None = None
     images: Path | None = None
+    pictures: tuple[str, ...] = ()
 
 
 def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -> TrackTable:
@@ -322,11 +281,29 @@ def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -
     _check_package(chosen)
     given = {name: getattr(hints, name) for name in row.read_with}
     table: TrackTable = member(row.read)(path, **given)
+    if hints.pictures and "pictures" not in row.read_with:
+        table = in_folder(table, path, hints.pictures, row.first)
     return table if table.size else replace(table, size=hints.size)
 
 
+def in_folder(table: Table, path: Path, pictures: Sequence[str], first: int | None) -> Table:
+    """Rows of `path` in the frames that they belong to in a folder of these pictures.
+
+    Args:
+        table: what was read, frames by the rules of its format.
+        path: the file, for messages.
+        pictures: file names of the folder, in order.
+        first: see `TrackFormat`.
+    """
+    from masa_cli.formats.numbering import frames_of_numbers
+
+    may_be_names = first is not None
+    frames = frames_of_numbers(table.frames, first or 0, path, pictures, may_be_names=may_be_names)
+    return table if frames is table.frames else table.moved(path, frames)
+
+
 def open_tracks(
-    path: Path, size: tuple[int, int], time_base: Fraction
+    path: Path, size: tuple[int, int], time_base: Fraction, pictures: tuple[str, ...] = ()
 ) -> TracksReader | TableReader:
     """The frames of a file of tracks; of our own format line by line, of others all at once.
 
@@ -334,6 +311,7 @@ def open_tracks(
         path: the file, or the folder of YOLO's labels.
         size: width and height of the video, pixels.
         time_base: seconds from frame to frame, where the file tells no times.
+        pictures: see `Hints`.
 
     Raises what `read_tracks` raises; where it goes line by line, when a line is reached.
     """
@@ -341,7 +319,7 @@ def open_tracks(
     if stream:
         reader: TracksReader = member(stream)(path)
         return reader
-    return read_tracks(path, hints=Hints(size)).reader(time_base)
+    return read_tracks(path, hints=Hints(size, pictures=pictures)).reader(time_base)
 
 
 def recognise(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""BDD100K's json (scalabel): tracks of one video, in and out; and whole data sets, to be compared.
+"""BDD100K's data sets (scalabel), whole, to be compared; tracks of one video: bdd_tracks.
 
 One file may hold all videos of a set, so its frames are kept as arrays. The format is told in
 https://doc.bdd100k.com/format.html.
@@ -9,31 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, nan
-from operator import itemgetter
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from masa_cli.errors import SourceError, shortened
-from masa_cli.formats.files import HELP, PartFile, explained
+from masa_cli.formats.files import explained
 from masa_cli.formats.json_fields import (
-    Columns,
     Rle,
-    columns_of,
-    masks_of,
     read_json,
     read_rle,
     rle_of,
 )
-from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
-from masa_cli.masks import as_array, frames_of, mask_fields, without_overlaps
-from masa_cli.structures import BoolArray, Frame, IntArray, MaskArray, Tracks, VideoInfo
+from masa_cli.structures import BoolArray, IntArray
 
 BDD_HELP = "see https://doc.bdd100k.com/format.html"
 CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
@@ -54,107 +47,6 @@ _CORNERS = ("x1", "y1", "x2", "y2")  # of "box2d"
 # Of bitmasks: bits of the second channel; 4 and 8 are occluded and truncated.
 _IGNORED, _CROWD = 1, 2
 _BITS_HELP = "use the files of the folder bitmasks of the data set"
-
-
-def read_tracks(path: Path) -> TrackTable:
-    """One video: a list of frames with labels that have an id, a category, and a box2d or an rle.
-
-    Ids that are no whole numbers are numbered as they appear. A mask without a box has the
-    smallest one around it.
-
-    Raises:
-        SourceError: it is no such file, has several videos, or an entry is malformed.
-    """
-    content = read_json(path)
-    frames = columns_of(content, path, "frames" if isinstance(content, dict) else None)
-    videos = {str(name) for name in frames.of("videoName")}
-    if len(videos) > 1:
-        raise SourceError(
-            f"{path} has frames of {len(videos)} videos, expected those of one",
-            fix="write the frames of one video into a file of their own",
-        )
-    indices = frames.whole("frameIndex")
-    if len(indices) and indices.min() < 0:
-        raise frames.wrong(int(indices.argmin()), "a frameIndex from 0", indices.min(), HELP)
-    labels = [
-        columns_of(row.get("labels") or [], Path(f"{path} entry {number} labels"))
-        for number, row in enumerate(frames.rows, start=1)
-    ]
-    objects = [_objects(each) for each in labels]
-    class_labels, classes = numbered([name for each in objects for name in each.categories])
-    tracks = Tracks(
-        np.concatenate([np.empty((0, 4)), *(each.boxes for each in objects)]).astype(np.float32),
-        np.concatenate([np.empty(0), *(each.scores for each in objects)]).astype(np.float32),
-        class_labels,
-        _numbered_ids([id_ for each in objects for id_ in each.ids]),
-        np.array([mark for each in objects for mark in each.interpolated], np.bool_),
-        as_array([mask for each in objects for mask in each.masks]),
-    )
-    return TrackTable.from_rows(
-        path,
-        np.repeat(indices, [len(each) for each in labels]),
-        tracks,
-        classes or (NAMELESS,),
-        num_frames=int(indices.max(initial=-1)) + 1,
-    )
-
-
-class BddWriter:
-    """Writes the tracks of one video as a list of frames; a frame without tracks is there, too.
-
-    Args:
-        path: replaced at a clean close; until then `<path>.part`, which lacks the closing bracket.
-        info: the video; images are called `<its name>-0000001.jpg` and so on.
-        classes: names of the labels.
-    """
-
-    def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
-        self._file = PartFile(path)
-        self._name = info.name
-        self._classes = tuple(classes)
-        self._before = b"[\n"
-
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Append one frame."""
-        # Two decimals: a hundredth of a pixel is far below what any metric resolves.
-        boxes = np.round(tracks.boxes.astype(np.float64), 2) + 0.0
-        scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
-        masks = mask_fields(without_overlaps(tracks).masks)  # no pixel may belong to two objects
-        columns = (tracks.ids, tracks.labels, scores, boxes, tracks.interpolated)
-        rows = zip(*(column.tolist() for column in columns), masks, strict=True)
-        record = {
-            "name": f"{self._name}-{frame.index + 1:07d}.jpg",
-            "videoName": self._name,
-            "frameIndex": frame.index,
-            "labels": [
-                {
-                    "id": str(id_),
-                    "category": self._classes[label],
-                    "score": score,
-                    "box2d": dict(zip(_CORNERS, box, strict=True)),
-                    **({"attributes": {"interpolated": True}} if interpolated else {}),
-                    **({"rle": mask} if mask else {}),
-                }
-                for id_, label, score, box, interpolated, mask in sorted(rows, key=itemgetter(0))
-            ],
-        }
-        self._file.write(self._before + orjson.dumps(record))
-        self._before = b",\n"
-
-    def __enter__(self) -> BddWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            with self._file:
-                self._file.write(b"[]\n" if self._before == b"[\n" else b"\n]\n")
-        else:
-            self._file.__exit__(kind, error, traceback)
 
 
 class BddLabel(NamedTuple):
@@ -332,50 +224,6 @@ def read_bitmask(path: Path) -> list[BddLabel]:
         for id_, first in zip(used.tolist(), firsts.tolist(), strict=True)
         if id_
     ]
-
-
-class _Objects(NamedTuple):
-    """Those of a frame."""
-
-    ids: list[str]
-    categories: list[str]
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    interpolated: list[bool]
-    masks: MaskArray
-
-
-def _objects(labels: Columns) -> _Objects:
-    masks = masks_of(labels, "rle", [None] * len(labels))
-    boxed = [
-        {"box2d": dict(zip(_CORNERS, frames_of([mask])[0].tolist(), strict=True))} | row
-        if mask
-        else row
-        for row, mask in zip(labels.rows, masks, strict=True)
-    ]
-    corners = Columns(Columns(boxed, labels.where).of("box2d"), f"{labels.where} box2d")
-    for number, row in enumerate(corners.rows):
-        if not isinstance(row, dict):
-            raise corners.wrong(number, "an object with x1, y1, x2 and y2", row, HELP)
-    boxes = [corners.numbers(name) for name in _CORNERS]
-    scored = Columns([{"score": row.get("score", 1.0)} for row in labels.rows], labels.where)
-    attributes = [row.get("attributes") for row in labels.rows]
-    return _Objects(
-        [str(id_) for id_ in labels.of("id")],
-        [str(name) for name in labels.of("category")],
-        np.stack(boxes, axis=1),
-        scored.numbers("score"),
-        [isinstance(each, dict) and each.get("interpolated") is True for each in attributes],
-        masks,
-    )
-
-
-def _numbered_ids(names: list[str]) -> IntArray:
-    """As they are if all are whole numbers, else numbered as they appear."""
-    if all(name.isascii() and name.isdecimal() and len(name) < 19 for name in names):
-        return np.array([int(name) for name in names], np.int64)
-    indices, _ = numbered(names)
-    return indices + 1
 
 
 def _read_bitmasks(path: Path) -> BddVideos:

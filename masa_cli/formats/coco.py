@@ -9,12 +9,11 @@ each image is. https://cocodataset.org/#format-data has what is common to all of
 from __future__ import annotations
 
 import logging
-import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +23,21 @@ from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SettingsError, SourceError, shortened
 from masa_cli.formats.files import HELP, PartFile, TextFile
 from masa_cli.formats.json_fields import Columns, columns_of, masks_of, read_json
-from masa_cli.formats.tables import LARGEST, NAMELESS, DetectionTable, TrackTable, numbered
+from masa_cli.formats.numbering import (
+    check_one_video,
+    check_same_video,
+    frames_of_names,
+    frames_of_stated,
+)
+from masa_cli.formats.tables import (
+    LARGEST,
+    MAX_FRAMES,
+    NAMELESS,
+    DetectionTable,
+    TrackTable,
+    numbered,
+)
+from masa_cli.formats.times import FrameTimes
 from masa_cli.masks import areas, as_array, mask_fields, read_masks
 from masa_cli.structures import Frame, Mask, MaskArray, Tracks, VideoInfo
 
@@ -34,8 +47,14 @@ _ID_KEYS = ("track_id", "instance_id")
 Size: TypeAlias = tuple[int, int]  # width and height, pixels
 _VIDEO = 1  # its id, as there is one in a file
 
+# What tells the frame of an image, the surer the earlier; and the number of the first frame, where
+# all who write it agree. ByteTrack and others count frame_id from 1, mmtracking from 0.
+_FRAME_KEYS: Mapping[str, int | None] = MappingProxyType({"frame_index": 0, "frame_id": None})
 
-def read_tracks(path: Path, *, size: Size | None = None) -> TrackTable:
+
+def read_tracks(
+    path: Path, *, size: Size | None = None, pictures: Sequence[str] = ()
+) -> TrackTable:
     """One file with images, categories and annotations that have a track_id or an instance_id.
 
     CVAT has the track_id among the `attributes`. Where some have none, they are left out, and
@@ -47,6 +66,7 @@ def read_tracks(path: Path, *, size: Size | None = None) -> TrackTable:
     Args:
         path: the file.
         size: of images that do not tell theirs.
+        pictures: file names of the folder that is the video, in order; none where it is not one.
 
     Raises:
         SourceError: it is no such file, or an entry is malformed.
@@ -55,9 +75,14 @@ def read_tracks(path: Path, *, size: Size | None = None) -> TrackTable:
     content = read_json(path)
     images = columns_of(content, path, "images")
     annotations = columns_of(content, path, "annotations")
-    frames = frames_of_images(list(images.rows), path)
+    frames = frames_of_images(content, path, pictures)
     names = names_of_categories(content, path)
-    return track_table(path, annotations, frames, names, sizes_of_images(images, size))
+    table = track_table(path, annotations, frames, names, sizes_of_images(images, size))
+    told = [
+        row.get("time") if type(row.get("time")) in (int, float) else None for row in images.rows
+    ]
+    indices = np.array([*frames.values()], np.int64)
+    return replace(table, times=FrameTimes.of_rows(path, indices, np.array(told, np.float64)))
 
 
 class CocoWriter:
@@ -77,7 +102,7 @@ class CocoWriter:
         self._file = PartFile(path)
         self._info = info
         self._classes = tuple(classes)
-        self._frames = array("q")  # 8 bytes a frame: all that is kept until the end
+        self._frames, self._times = array("q"), array("d")  # all that is kept until the end
         self._num_annotations = 0
         self._file.write(b'{"annotations":[')
 
@@ -86,6 +111,7 @@ class CocoWriter:
         if len(tracks) and tracks.labels.max() >= len(self._classes):
             raise ValueError(f"labels must be below {len(self._classes)}, got {tracks.labels}")
         self._frames.append(frame.index)
+        self._times.append(float(frame.time))
         # As fine as in MOT files. Adding 0 turns -0.0 into 0.0.
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
@@ -131,13 +157,14 @@ class CocoWriter:
         """Images and the lists that are as long as the video or shorter."""
         size = {"width": self._info.width, "height": self._info.height}
         self._file.write(b'\n],\n"images":[')
-        for position, index in enumerate(self._frames):
+        for position, (index, time) in enumerate(zip(self._frames, self._times, strict=True)):
             image = {
                 "id": index + 1,
                 "video_id": _VIDEO,
                 "file_name": f"{self._info.name}/{index + 1:06d}.jpg",
                 "frame_id": index,
                 "frame_index": index,
+                "time": time,
                 **size,
             }
             self._append([image], is_first=position == 0)
@@ -152,16 +179,19 @@ class CocoWriter:
         self._file.write((b"\n" if is_first else b",\n") + lines)
 
 
-def read_detections(path: Path, images: Path | None = None) -> DetectionTable:
+def read_detections(
+    path: Path, images: Path | None = None, pictures: Sequence[str] = ()
+) -> DetectionTable:
     """Read results, or a file that has both images and annotations.
 
-    The frame of an image is its `frame_index`, or its `frame_id` where not all have the former,
-    or its position in the natural order of file names. Categories without a name are called by
-    their number.
+    The frame of an image is that of its `file_name` in the folder, if that is known and has it;
+    else its `frame_index`, or its `frame_id` where not all have the former; else the number in its
+    `file_name`. See `numbering`. Categories without a name are called by their number.
 
     Args:
         path: results or annotations.
         images: a file with `images`, and perhaps `categories`, to use instead of those of `path`.
+        pictures: see `read_tracks`.
     """
     content = _read_json(path)
     if content in ([], None):
@@ -176,7 +206,8 @@ def read_detections(path: Path, images: Path | None = None) -> DetectionTable:
         )
     source = images or path
     catalogue = content if images is None else _read_json(images)
-    frames = frames_of_images(_list(catalogue, "images", source), source)
+    _list(catalogue, "images", source)
+    frames = frames_of_images(catalogue, source, pictures)
     rows, masks = [], []
     for number, entry in enumerate(entries, start=1):
         where = f"{path} entry {number}"
@@ -263,23 +294,36 @@ def names_of_categories(catalogue: object, path: Path) -> dict[int, str]:
         ) from None
 
 
-def frames_of_images(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
-    """Frame of each image_id."""
-    videos = {str(image.get("video_id")) for image in images}
-    if len(videos) > 1:
-        raise SourceError(
-            f"{path} has images of {len(videos)} videos, expected those of one",
-            fix="write the images of one video into a file of their own",
-        )
+def frames_of_images(
+    catalogue: Any,  # noqa: ANN401 - JSON whose "images" is a list of objects
+    path: Path,
+    pictures: Sequence[str] = (),
+) -> dict[Any, int]:
+    """Frame of each image_id; NO_PICTURE for those that the folder does not have.
+
+    Raises:
+        SourceError: images are of several videos, or an id or a frame is missing or there twice.
+    """
+    images = catalogue["images"]
+    _check_one_video(catalogue, path)
     ids = [image.get("id") for image in images]
-    frames = _frame_numbers(images)
-    if not all(isinstance(number, int) and number >= 0 for number in frames):
-        raise SourceError(f"{path}: not all images have a whole frame number from 0", fix=HELP)
     if not all(isinstance(id_, int | str) for id_ in ids) or len(set(ids)) < len(ids):
         raise SourceError(f'{path}: not all images have an "id" of their own', fix=HELP)
-    if len(set(frames)) < len(frames):
-        raise SourceError(f"{path}: two images have the same frame number", fix=HELP)
-    return dict(zip(ids, frames, strict=True))
+    names = [str(image["file_name"]) for image in images if image.get("file_name")]
+    key = next((key for key in _FRAME_KEYS if all(key in image for image in images)), None)
+    if key is not None and images:
+        stated = [image[key] for image in images]
+        if not all(type(number) is int and 0 <= number <= MAX_FRAMES for number in stated):
+            raise SourceError(f"{path}: not all images have a whole frame number from 0", fix=HELP)
+        if len(set(stated)) < len(stated):
+            raise SourceError(f"{path}: two images have the same frame number", fix=HELP)
+        found = frames_of_stated(
+            np.array(stated, np.int64), names, path, pictures, first=_FRAME_KEYS[key]
+        )
+    else:
+        called = names if len(names) == len(ids) else [str(id_) for id_ in ids]
+        found = frames_of_names(called, path, pictures)
+    return dict(zip(ids, found.tolist(), strict=True))
 
 
 def sizes_of_images(images: Columns, default: Size | None) -> dict[Any, Size | None]:
@@ -305,22 +349,17 @@ def _list(content: object, key: str, path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _frame_numbers(images: list[dict[str, Any]]) -> list[Any]:
-    for key in ("frame_index", "frame_id"):
-        if all(key in image for image in images):
-            return [image[key] for image in images]
-    order = sorted(range(len(images)), key=lambda index: _natural(images[index].get("file_name")))
-    ranks = [0] * len(images)
-    for rank, index in enumerate(order):
-        ranks[index] = rank
-    return ranks
-
-
-def _natural(file_name: object) -> list[str | int]:
-    """A key that sorts 9.jpg before 10.jpg."""
-    # Text and digits take turns, so that at each position like is compared with like.
-    parts = re.split(r"([0-9]+)", str(file_name))
-    return [int(part) if position % 2 else part for position, part in enumerate(parts)]
+def _check_one_video(catalogue: dict[str, Any], path: Path) -> None:
+    """Raise SourceError where images are of several videos, by what they say or by their names."""
+    images, videos = catalogue["images"], catalogue.get("videos")
+    entries = [each for each in videos if isinstance(each, dict)] if videos else []
+    called = {str(each.get("id")): each.get("name") or each.get("file_name") for each in entries}
+    ids = [str(image.get("video_id")) for image in images]
+    check_same_video([called.get(id_) or id_ for id_ in ids], path)
+    check_same_video(ids, path)
+    names = [str(image.get("file_name") or "") for image in images]
+    if all(names) and not all("video_id" in image for image in images):
+        check_one_video(names, path)
 
 
 def _row(

@@ -12,6 +12,7 @@ import re
 import xml.etree.ElementTree as Xml
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -24,7 +25,9 @@ from defusedxml.ElementTree import iterparse
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, explained
+from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import LARGEST, MAX_FRAMES, MAX_ID, NAMELESS, TrackTable, numbered
+from masa_cli.formats.times import EvenRate, FrameTimes
 from masa_cli.structures import FloatArray, Frame, IntArray, Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ _ATTRIBUTES = "".join(
 )
 
 _FIX = "export it from CVAT as CVAT for video 1.1"
+_RATE = "frame_rate"  # of the task: ours, of frames that come evenly; CVAT does not look at it
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 
 
@@ -57,6 +61,9 @@ def read_tracks(path: Path) -> TrackTable:
             _read(path, content)
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise SourceError(f"{path} cannot be read as CVAT's XML: {error}", fix=_FIX) from None
+    tasks = content.task_ids or list(content.task_names)
+    check_same_video([content.task_names.get(task, task) for task in tasks], path)
+    check_same_video(tasks, path)
     _warn(path, content)
     labels, classes = numbered([label for _, label, _ in content.tracks])
     frames, parts = [np.empty(0, np.int64)], []
@@ -70,6 +77,7 @@ def read_tracks(path: Path) -> TrackTable:
         Tracks.joined(parts),
         classes or (NAMELESS,),
         num_frames=content.num_frames,
+        times=FrameTimes.even(content.frame_rate) if content.frame_rate else None,
         size=(content.width, content.height) if content.width and content.height else None,
     )
 
@@ -92,10 +100,12 @@ class CvatWriter:
         self._frames: list[IntArray] = []
         self._tracks: list[Tracks] = []
         self._num_frames = 0
+        self._rate = EvenRate()
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Take in one frame."""
         self._num_frames = frame.index + 1
+        self._rate.see(frame)
         if len(tracks):
             self._frames.append(np.full(len(tracks), frame.index))
             self._tracks.append(tracks)
@@ -130,13 +140,15 @@ class CvatWriter:
             for name in self._classes
         )
         info, last = self._info, max(self._num_frames - 1, 0)
+        rate = self._rate.rate
+        rate_text = "" if rate is None else f"<{_RATE}>{rate}</{_RATE}>"
         return (
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
             f"<meta><task><name>{escape(_legal(info.name))}</name><size>{self._num_frames}</size>"
             "<mode>interpolation</mode><overlap>0</overlap><start_frame>0</start_frame>"
             f"<stop_frame>{last}</stop_frame>\n<labels>\n{labels}</labels>\n"
             f"<original_size><width>{info.width}</width><height>{info.height}</height>"
-            "</original_size></task></meta>\n"
+            f"</original_size>{rate_text}</task></meta>\n"
         )
 
     def _track(self, frames: IntArray, tracks: Tracks) -> bytes:
@@ -200,6 +212,9 @@ class _Content:
     num_enclosed: int = 0  # shapes that were read as the box around them
     num_turned: int = 0  # boxes that are turned
     num_other_scores: int = 0  # attributes called score that are none
+    frame_rate: Fraction | None = None
+    task_names: dict[str, str] = field(default_factory=dict)  # by id; several in a project
+    task_ids: list[str] = field(default_factory=list)  # that tracks name
     # Of each track its id, label and keyframes.
     tracks: list[tuple[int, str, list[_Keyframe]]] = field(default_factory=list)
 
@@ -266,6 +281,7 @@ def _read(path: Path, content: _Content) -> None:
             keyframes, others = [], []
             id_ = _whole(element, "id", MAX_ID)
             content.tracks.append((id_, element.get("label") or NAMELESS, keyframes))
+            content.task_ids += [element.get("task_id")] if element.get("task_id") else []
         elif event == "start":
             continue
         elif element.tag == "image":
@@ -297,6 +313,11 @@ def _read_task(task: Any, content: _Content) -> None:  # noqa: ANN401 - defusedx
         text = (task.findtext(path) or "").strip()
         if text.isdecimal() and len(text) < 10:
             setattr(content, name, int(text))
+    number = (task.findtext("id") or str(len(content.task_names))).strip()
+    content.task_names[number] = (task.findtext("name") or number).strip()
+    rate = (task.findtext(_RATE) or "").strip()
+    if re.fullmatch(r"[1-9]\d{0,8}(/[1-9]\d{0,8})?", rate):
+        content.frame_rate = Fraction(rate)
 
 
 def _keyframe(shape: Any, content: _Content) -> _Keyframe:  # noqa: ANN401 - no types

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats import AUTO, check_known, columns_in, is_mot, member, mot_columns
+from masa_cli.formats import AUTO, check_known, in_folder, member
 from masa_cli.formats.files import data_lines
+from masa_cli.formats.headers import columns_in, is_mot
 
 if TYPE_CHECKING:
     from masa_cli.formats.tables import DetectionTable
@@ -28,13 +29,15 @@ class DetectionFormat:
         sniff: tells whether a file is of this format, by its first line that is neither blank nor
             a comment; rows are tried in order.
         read: "module:function" from a path to a DetectionTable.
-        read_with: which hints that function takes: images.
+        read_with: which hints that function takes: images, pictures.
+        first: see `TrackFormat`.
     """
 
     summary: str
     sniff: Callable[[str], bool]
     read: str
     read_with: tuple[str, ...] = ()
+    first: int | None = 0
 
 
 DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
@@ -43,16 +46,17 @@ DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
             summary="tracks.jsonl of this tool, ids not needed, frames from 0",
             sniff=lambda line: line.lstrip()[:1] == "{" and '"frame"' in line and '"boxes"' in line,
             read="masa_cli.formats.jsonl:read_detections",
+            first=None,
         ),
         "coco": DetectionFormat(
             summary="COCO results, with --dets-images, or one file with images and\nannotations",
             sniff=lambda line: line.lstrip().startswith(("[", "{")),
             read="masa_cli.formats.coco:read_detections",
-            read_with=("images",),
+            read_with=("images", "pictures"),
         ),
         "csv": DetectionFormat(
             summary="a header with frame,x1,y1,x2,y2,score and perhaps label,\nframes from 0",
-            sniff=lambda line: "frame" in columns_in(line) and not mot_columns(line),
+            sniff=lambda line: {"x1", "x2"} <= columns_in(line).keys(),
             read="masa_cli.formats.tabular:read_detections",
         ),
         "mot": DetectionFormat(
@@ -60,6 +64,7 @@ DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
             "frames from 1",
             sniff=is_mot,
             read="masa_cli.formats.mot:read_detections",
+            first=1,
         ),
     }
 )
@@ -91,7 +96,11 @@ def names() -> tuple[str, ...]:
 
 
 def read_detections(
-    path: Path, *, format: str = AUTO, images: Path | None = None
+    path: Path,
+    *,
+    format: str = AUTO,
+    images: Path | None = None,
+    pictures: tuple[str, ...] = (),
 ) -> DetectionTable:
     """All detections of a file, by the rules that `masa track --help-all` tells.
 
@@ -99,6 +108,7 @@ def read_detections(
         path: the file.
         format: its format; "auto": its first line tells.
         images: for COCO results, the file whose images tell the frame of each image_id.
+        pictures: file names of the folder that is the video, in order; none where it is not one.
 
     Raises:
         SourceError: the file cannot be read or breaks a rule.
@@ -112,8 +122,11 @@ def read_detections(
             f"--dets-images is for COCO results, but {path} is {chosen}",
             fix="leave out --dets-images",
         )
-    given = {} if images is None else {"images": images}
+    facts = {"images": images, "pictures": pictures}
+    given = {name: facts[name] for name in row.read_with}
     table: DetectionTable = member(row.read)(path, **given)
+    if pictures and "pictures" not in row.read_with:
+        table = in_folder(table, path, pictures, row.first)
     return table
 
 

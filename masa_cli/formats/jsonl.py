@@ -35,7 +35,14 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError, SourceError, shortened
 from masa_cli.formats.files import PartFile, data_lines, wrong_line
-from masa_cli.formats.tables import LARGEST, NAMELESS, DetectionTable, TrackTable, check_frame
+from masa_cli.formats.tables import (
+    LARGEST,
+    NAMELESS,
+    DetectionTable,
+    TrackTable,
+    check_frame,
+)
+from masa_cli.formats.times import FrameTimes
 from masa_cli.masks import mask_fields, read_masks
 from masa_cli.structures import (
     BoolArray,
@@ -125,16 +132,15 @@ def read_tracks(path: Path) -> TrackTable:
     lines = list(reader)
     num_frames = lines[-1].index + 1 if lines else 0
     check_frame(path, num_frames - 1)
-    times = np.full(num_frames, np.nan)
     indices = np.array([line.index for line in lines], np.int64)
-    times[indices] = [line.time for line in lines]
+    times = np.array([line.time for line in lines])
     return TrackTable.from_rows(
         path,
         np.repeat(indices, [len(line.tracks) for line in lines]),
         Tracks.joined(line.tracks for line in lines),
         reader.classes or (NAMELESS,),
         num_frames=num_frames,
-        times=None if np.isnan(times).any() else times,
+        times=FrameTimes.of_rows(path, indices, times),
     )
 
 

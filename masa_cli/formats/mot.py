@@ -22,17 +22,16 @@ from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
-from masa_cli.formats import mot_columns, mot_fields
 from masa_cli.formats.files import PartFile, TextFile, explained
+from masa_cli.formats.headers import mot_columns, mot_fields
 from masa_cli.formats.tables import (
     NAMELESS,
     DetectionTable,
     TrackTable,
-    check_whole,
     numbered,
-    read_numbers,
     whole_ids,
 )
+from masa_cli.formats.text_columns import check_whole, read_numbers
 from masa_cli.structures import Frame, IntArray, Tracks
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,10 @@
-"""All tracks, or all detections, of a file at once, as columns: what every reader gives.
-
-Also how readers of text get columns of numbers out of its lines.
-"""
+"""All tracks, or all detections, of a file at once, as columns: what every reader gives."""
 
 from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from masa_cli.boxes import wholly_outside
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import TextFile
+from masa_cli.formats.times import FrameTimes
 from masa_cli.structures import (
     BoolArray,
     Detections,
@@ -41,12 +39,15 @@ LARGEST = 1e9
 # not take. The largest that is read is MAX_ID.
 _LARGEST_KEPT_ID = 2**31 - 1
 MAX_ID = 2**63 - 1
-_BEYOND_ID = 2.0**65  # in text, where it may be unsigned
 _LARGEST_EXACT = 2**53  # from here, float64 does not tell whole numbers apart
 _MOST_SHOWN = 100  # identities in the message that tells how they were numbered anew
 
 # The class of boxes in files that name none.
 NAMELESS = "object"
+
+# More frames than this without a box, and more than so many for each box, are gone over at once.
+_MAX_EMPTY = 100_000
+_MOST_SPARSE = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +59,7 @@ class TrackTable:
         tracks: (M,) rows.
         classes: names that labels index.
         num_frames: of the video, as far as the file tells: at least one more than the last frame.
-        times: (num_frames,) seconds, or None where the file does not tell.
+        times: of frames, or None where the file does not tell.
         size: width and height of the video, pixels, or None.
     """
 
@@ -66,7 +67,7 @@ class TrackTable:
     tracks: Tracks
     classes: tuple[str, ...]
     num_frames: int
-    times: NDArray[np.float64] | None = None
+    times: FrameTimes | None = None
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -74,8 +75,6 @@ class TrackTable:
             raise ValueError(f"frames must be ({len(self.tracks)},) and sorted, got {self.frames}")
         if len(self.frames) and self.frames[-1] >= self.num_frames:
             raise ValueError(f"frame {self.frames[-1]} is past the last of {self.num_frames}")
-        if self.times is not None and self.times.shape != (self.num_frames,):
-            raise ValueError(f"times must be ({self.num_frames},), got {self.times.shape}")
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -88,7 +87,7 @@ class TrackTable:
         classes: tuple[str, ...],
         *,
         num_frames: int = 0,
-        times: NDArray[np.float64] | None = None,
+        times: FrameTimes | None = None,
         size: tuple[int, int] | None = None,
     ) -> TrackTable:
         """Sort rows of any order by frame, equal frames as they come.
@@ -98,7 +97,7 @@ class TrackTable:
 
         Args:
             path: the file, for errors.
-            frames: (M,) from 0.
+            frames: (M,) from 0; rows below are left out, they are of no frame of the video.
             tracks: (M,) rows.
             classes: names that labels index.
             num_frames: more than the rows tell of, where the file knows; else 0.
@@ -111,6 +110,7 @@ class TrackTable:
         """
         check_frame(path, int(frames.max(initial=0)))
         order = np.argsort(frames, kind="stable")
+        order = order[frames[order] >= 0]
         frames, tracks = frames[order], tracks[order]
         tracks = tracks.renamed(_from_1(path, frames, tracks.ids))
         pairs = np.lexsort((tracks.ids, frames))
@@ -127,17 +127,36 @@ class TrackTable:
             frames, tracks, classes, max(min(num_frames, MAX_FRAMES), last), times, size
         )
 
+    def moved(self, path: Path, frames: IntArray) -> TrackTable:
+        """The rows in other frames, times with them; see `from_rows`."""
+        times = None
+        if self.times is not None:
+            kept = frames >= 0
+            times = FrameTimes.of_rows(path, frames[kept], self.times.at(self.frames[kept]))
+        return TrackTable.from_rows(
+            path, frames, self.tracks, self.classes, times=times, size=self.size
+        )
+
     def of_frames(self, time_base: Fraction) -> Iterator[tuple[Frame, Tracks]]:
         """Every frame, without its image, and its tracks.
+
+        Where nearly all of very many frames have none, only those that have some and the last one:
+        a single number that is far off must not keep writers busy for ever.
 
         Args:
             time_base: seconds from frame to frame, where the file tells no times.
         """
-        edges = np.searchsorted(self.frames, np.arange(self.num_frames + 1))
-        for index in range(self.num_frames):
-            time = index * time_base if self.times is None else Fraction(self.times[index])
-            rows = slice(int(edges[index]), int(edges[index + 1]))
-            yield Frame.without_image(index, time), self.tracks[rows]
+        distinct, starts = np.unique(self.frames, return_index=True)
+        stops = np.append(starts[1:], len(self)).tolist()
+        rows = dict(zip(distinct.tolist(), map(slice, starts.tolist(), stops), strict=True))
+        indices: Iterable[int] = range(self.num_frames)
+        if self.num_frames > _MAX_EMPTY + _MOST_SPARSE * len(self):
+            indices = sorted({*rows, self.num_frames - 1})
+        for index in indices:
+            time = index * time_base
+            if self.times is not None:
+                time = Fraction(float(self.times.at(np.array([index]))[0]))
+            yield Frame.without_image(index, time), self.tracks[rows.get(index, slice(0))]
 
     def reader(self, time_base: Fraction) -> TableReader:
         """Its frames, for those who take them as from a file that is read line by line.
@@ -212,9 +231,12 @@ class DetectionTable:
         classes: tuple[str, ...],
         masks: MaskArray | None = None,
     ) -> DetectionTable:
-        """Sort rows of any order by frame, equal frames as they come; drop boxes without area."""
+        """Sort rows of any order by frame, equal frames as they come; drop boxes without area.
+
+        Rows of frames below 0, which are of no frame of the video, are left out.
+        """
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        order = np.flatnonzero(solid)
+        order = np.flatnonzero(solid & (frames >= 0))
         order = order[np.argsort(frames[order], kind="stable")]
         return DetectionTable(
             frames[order],
@@ -223,7 +245,7 @@ class DetectionTable:
             labels[order],
             classes,
             np.full(len(order), None) if masks is None else masks[order],
-            num_empty=len(boxes) - len(order),
+            num_empty=int(np.sum(~solid)),
         )
 
     @property
@@ -236,6 +258,13 @@ class DetectionTable:
         start, stop = np.searchsorted(self.frames, [index, index + 1])
         rows = slice(start, stop)
         return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.masks[rows])
+
+    def moved(self, path: Path, frames: IntArray) -> DetectionTable:
+        """The rows in other frames; see `from_rows`."""
+        check_frame(path, int(frames.max(initial=0)))
+        columns = (self.boxes, self.scores, self.labels)
+        table = DetectionTable.from_rows(frames, *columns, self.classes, self.masks)
+        return replace(table, num_empty=self.num_empty)
 
     def inside(self, width: int, height: int) -> tuple[DetectionTable, int]:
         """The boxes that share area with an image of this size, and how many were dropped.
@@ -264,55 +293,6 @@ class DetectionTable:
         return table, len(self) - len(table)
 
 
-def read_numbers(
-    text: TextFile,
-    columns: Mapping[str, int],
-    convert: Mapping[str, Callable[[str], float]] | None = None,
-    completed: list[str] | None = None,
-) -> NDArray[np.float64]:
-    """The wanted columns of all lines: (N, len(columns)), in the order of `columns`.
-
-    Args:
-        text: comma separated lines; fields may be quoted.
-        columns: name of each wanted column, for errors, and where it stands, from 0.
-        convert: how to read the columns that hold no numbers, by name.
-        completed: the same lines with what may be missing, read instead of them; errors quote what
-            stands in the file.
-
-    Raises:
-        SourceError: a line has too few columns, or something that is no finite number.
-    """
-    converters: dict[int | str, Callable[[str], float]] = {
-        columns[name]: function for name, function in (convert or {}).items()
-    }
-
-    def parse(lines: list[str]) -> NDArray[np.float64]:
-        return np.loadtxt(
-            lines,
-            delimiter=",",
-            comments=None,
-            quotechar='"',
-            encoding="utf-8",
-            converters=converters,
-            usecols=list(columns.values()),
-            ndmin=2,
-        )
-
-    lines = text.lines if completed is None else completed
-    if not lines:
-        return np.empty((0, len(columns)))
-    try:
-        rows = parse(lines)
-    except ValueError:
-        row = _first_failure(lines, parse)
-        fields = next(csv.reader([lines[row]]))
-        numeric = {name: column for name, column in columns.items() if column not in converters}
-        width = max(columns.values()) + 1
-        raise _unreadable(text, row, fields, numeric, width) from None
-    _check_finite(text, rows, list(columns))
-    return rows
-
-
 def check_frame(path: Path, frame: int) -> None:
     """Raise SourceError for a frame number that no video reaches."""
     if frame >= MAX_FRAMES:
@@ -327,14 +307,6 @@ def numbered(names: list[str]) -> tuple[IntArray, tuple[str, ...]]:
     classes: dict[str, int] = {}
     labels = [classes.setdefault(name, len(classes)) for name in names]
     return np.array(labels, np.int64), tuple(classes)
-
-
-def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, minimum: int) -> None:
-    """Raise SourceError unless all numbers, one per line, are whole and at least `minimum`."""
-    bad = np.flatnonzero((numbers != np.floor(numbers)) | (numbers < minimum))
-    if len(bad):
-        row = int(bad[0])
-        raise text.wrong(row, f"a whole {name} from {minimum}", f"{numbers[row]:g}")
 
 
 def _from_1(path: Path, frames: IntArray, ids: IntArray) -> IntArray:
@@ -396,41 +368,3 @@ def _size_of_masks(path: Path, masks: MaskArray) -> tuple[int, int] | None:
             fix="give masks of one video, all at its full size",
         )
     return sizes.pop() if sizes else None
-
-
-def _check_finite(text: TextFile, rows: NDArray[np.float64], names: list[str]) -> None:
-    # NaN compares false, so it is caught as well.
-    limits = np.array([_BEYOND_ID if name == "id" else LARGEST for name in names])
-    bad = np.argwhere(~(np.abs(rows) < limits))
-    if len(bad):
-        row, column = (int(index) for index in bad[0])
-        raise text.wrong(
-            row, f"a finite {names[column]} (below {limits[column]:g})", f"{rows[row, column]:g}"
-        )
-
-
-def _first_failure(lines: list[str], parse: Callable[[list[str]], object]) -> int:
-    """The first line that cannot be parsed, in about the time of parsing all of them."""
-    low, high = 0, len(lines)  # lines[:low] are good, lines[:high] are not
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            parse(lines[low:middle])
-            low = middle
-        except ValueError:
-            high = middle
-    return low
-
-
-def _unreadable(
-    text: TextFile, row: int, fields: list[str], columns: Mapping[str, int], width: int
-) -> SourceError:
-    if len(fields) < width:
-        return text.wrong(row, f"at least {width} columns", str(len(fields)))
-    for name, column in columns.items():
-        try:
-            float(fields[column])
-        except ValueError:
-            where = f"column {column + 1} ({name})"
-            return text.wrong(row, f"a number in {where}", f'"{fields[column].strip()}"')
-    return text.wrong(row, "plain numbers", "something else")

@@ -1,7 +1,8 @@
 """Tables with named columns, for spreadsheets and scripts: CSV, and Parquet with pyarrow.
 
 `frame,time,id,x1,y1,x2,y2,score,label,interpolated`: frames from 0, seconds, pixels. Read again,
-the columns may be in any order with others between; time, label and interpolated may be missing.
+the columns may be in any order with others between, and have the names that others give them;
+time, label and interpolated may be missing.
 Frames without tracks leave no row.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -18,24 +20,33 @@ from typing import Any
 
 import numpy as np
 
-from masa_cli.errors import SettingsError, SourceError
+from masa_cli.errors import SettingsError, SourceError, shortened
 from masa_cli.formats.files import HELP, PartFile, TextFile, explained, part_of, unwritable
+from masa_cli.formats.headers import columns_in, columns_of_names
+from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
     LARGEST,
     NAMELESS,
     DetectionTable,
     TrackTable,
-    check_whole,
     numbered,
-    read_numbers,
     whole_ids,
 )
-from masa_cli.structures import Detections, Frame, Tracks, VideoInfo
+from masa_cli.formats.text_columns import check_whole, read_numbers
+from masa_cli.formats.times import FrameTimes
+from masa_cli.structures import Detections, Frame, IntArray, Tracks, VideoInfo
+
+logger = logging.getLogger(__name__)
 
 _HEADER = ("frame", "time", "id", "x1", "y1", "x2", "y2", "score", "label", "interpolated")
 _CORNERS = ("x1", "y1", "x2", "y2")
 _NEEDED = ("frame", "id", *_CORNERS, "score")
 _OF_DETECTIONS = ("frame", *_CORNERS, "score", "label")  # the last one may be missing
+_AS_TEXT = frozenset({"time", "video"})  # columns that may hold anything
+_NO_FRAME = (
+    "add a column frame that counts from 0; to supervision's CSVSink, with "
+    'sink.append(detections, {"frame_index": index})'
+)
 _MARKS = {"": 0.0, "0": 0.0, "false": 0.0, "1": 1.0, "true": 1.0}
 _ROWS_AT_ONCE = 100_000  # of a row group: what is in memory while writing
 
@@ -91,18 +102,9 @@ def read_csv(path: Path) -> TrackTable:
     """Read the table.
 
     Raises:
-        SourceError: a column is missing, or a line is malformed.
+        SourceError: a column is missing, a line is malformed, or rows are of two videos.
     """
-    text = TextFile.read(path)
-    fields = [name.strip().lower() for name in next(csv.reader(text.lines[:1]), list(_HEADER))]
-    missing = [name for name in _NEEDED if name not in fields]
-    if missing:
-        raise SourceError(
-            f"{path} line {text.numbers[0]}: no column {', '.join(missing)} in the header: "
-            f"{', '.join(fields)}",
-            fix=HELP,
-        )
-    text = TextFile(path, text.lines[1:], text.numbers[1:])
+    header, text = _split_header(TextFile.read(path), _NEEDED)
     classes: dict[str, int] = {}
 
     def number_of(label: str) -> float:
@@ -112,7 +114,7 @@ def read_csv(path: Path) -> TrackTable:
         return _MARKS[text.strip().lower()]  # a KeyError becomes the ValueError of numpy
 
     converters = {"label": number_of, "interpolated": mark_of}
-    columns = {name: fields.index(name) for name in _HEADER if name in fields and name != "time"}
+    columns = {name: at for name, at in header.items() if name not in _AS_TEXT}
     rows = read_numbers(
         text, columns, {name: each for name, each in converters.items() if name in columns}
     )
@@ -121,16 +123,15 @@ def read_csv(path: Path) -> TrackTable:
     check_whole(text, column["id"], "id", minimum=0)
     none = np.zeros(len(rows))
     tracks = Tracks(
-        rows[:, [list(columns).index(name) for name in ("x1", "y1", "x2", "y2")]].astype(
-            np.float32
-        ),
+        np.stack([column[name] for name in _CORNERS], axis=1).astype(np.float32),
         column["score"].astype(np.float32),
         column.get("label", none).astype(np.int64),
         whole_ids(text, text.lines, column["id"], columns["id"]),
         column.get("interpolated", none) != 0,
     )
     frames = column["frame"].astype(np.int64)
-    return TrackTable.from_rows(path, frames, tracks, tuple(classes) or (NAMELESS,))
+    times = _times(text, header, frames)
+    return TrackTable.from_rows(path, frames, tracks, tuple(classes) or (NAMELESS,), times=times)
 
 
 class ParquetWriter:
@@ -227,11 +228,13 @@ def read_parquet(path: Path) -> TrackTable:
     with explained(path):
         path.open("rb").close()
     try:
-        table = parquet.read_table(str(path))
+        table = _renamed(parquet.read_table(str(path)))
         meta = parquet.read_metadata(str(path)).metadata or {}
         column = {name: _plain(table, name) for name in ("frame", "id", *_CORNERS, "score")}
         names = table["label"].to_pylist() if "label" in table.column_names else []
         marks = table["interpolated"].to_pylist() if "interpolated" in table.column_names else []
+        seconds = _plain(table, "time") if "time" in table.column_names else None
+        videos = table["video"].to_pylist() if "video" in table.column_names else []
         width, height, num_frames = (
             int(meta.get(key, b"0")) for key in (b"width", b"height", b"frames")
         )
@@ -240,6 +243,8 @@ def read_parquet(path: Path) -> TrackTable:
             f"{path} cannot be read as a Parquet table of tracks: {error}",
             fix="it needs columns frame, id, x1, y1, x2, y2 and score, all numbers",
         ) from error
+    check_same_video(videos, path)
+    frames = column["frame"].astype(np.int64)
     labels, classes = numbered([str(name) for name in names or ["object"] * len(table)])
     tracks = Tracks(
         np.stack([column[name] for name in _CORNERS], axis=1).astype(np.float32),
@@ -250,17 +255,19 @@ def read_parquet(path: Path) -> TrackTable:
     )
     return TrackTable.from_rows(
         path,
-        column["frame"].astype(np.int64),
+        frames,
         tracks,
         classes or ("object",),
         num_frames=num_frames,
+        times=None if seconds is None else FrameTimes.of_rows(path, frames, seconds),
         size=(width, height) if width and height else None,
     )
 
 
 def read_detections(path: Path) -> DetectionTable:
     """Read the table; classes are numbered as they appear, rows without a label are "object"."""
-    columns, text = _split_header(TextFile.read(path))
+    header, text = _split_header(TextFile.read(path), _OF_DETECTIONS[:-1])
+    columns = {name: header[name] for name in _OF_DETECTIONS if name in header}
     classes: dict[str, int] = {}
 
     def number_of(label: str) -> float:
@@ -303,22 +310,41 @@ def _original(name: str) -> str:
     return name[1:] if name[:1] == "'" and name[1:2] in {"=", "+", "-", "@", "'"} else name
 
 
-def _split_header(text: TextFile) -> tuple[dict[str, int], TextFile]:
-    """Where the wanted columns stand, in the order of _OF_DETECTIONS; and the other lines."""
-    fields = _fields(text.lines[0]) if text.lines else list(_OF_DETECTIONS[:-1])
-    missing = [name for name in _OF_DETECTIONS[:-1] if name not in fields]
+def _split_header(text: TextFile, needed: Sequence[str]) -> tuple[dict[str, int], TextFile]:
+    """Where the columns that are read stand, by our names; and the lines after the header."""
+    fields = text.lines[0] if text.lines else ",".join(_HEADER)
+    columns = columns_in(fields)
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise SourceError(
-            f"{text.path} line {text.numbers[0]}: no column {', '.join(missing)} "
-            f"in the header: {', '.join(fields)}",
-            fix=HELP,
+            f"{text.path} line {text.numbers[0]}: no column {', '.join(missing)} in the header: "
+            f"{', '.join(name.strip() for name in shortened(fields, 200).split(','))}",
+            fix=_NO_FRAME if missing == ["frame"] else HELP,
         )
-    columns = {name: fields.index(name) for name in _OF_DETECTIONS if name in fields}
-    return columns, TextFile(text.path, text.lines[1:], text.numbers[1:])
+    rest = TextFile(text.path, text.lines[1:], text.numbers[1:])
+    if "video" in columns:
+        check_same_video(_texts(rest, columns["video"]), text.path)
+    return columns, rest
 
 
-def _fields(header: str) -> list[str]:
-    return [name.strip().lower() for name in next(csv.reader([header]), [])]
+def _texts(text: TextFile, column: int) -> list[str]:
+    """One field of each line, "" where it is missing."""
+    return [fields[column] if column < len(fields) else "" for fields in csv.reader(text.lines)]
+
+
+def _times(text: TextFile, columns: Mapping[str, int], frames: IntArray) -> FrameTimes | None:
+    """Of frames, from a column of seconds if there is one; said if it holds something else."""
+    if "time" not in columns:
+        return None
+    fields = _texts(text, columns["time"])
+    try:
+        seconds = np.array([float(field) if field.strip() else np.nan for field in fields])
+    except ValueError:
+        seconds = np.full(len(fields), np.inf)
+    if np.any(np.abs(seconds) >= LARGEST) or len(seconds) != len(frames):
+        logger.warning("%s: its column time is not read: it holds no seconds", text.path)
+        return None
+    return FrameTimes.of_rows(text.path, frames, seconds)
 
 
 def _check_quotes(text: TextFile) -> None:
@@ -326,6 +352,12 @@ def _check_quotes(text: TextFile) -> None:
     for row, line in enumerate(text.lines):
         if line.count('"') % 2:
             raise text.wrong(row, "quotes in pairs", str(line.count('"')))
+
+
+def _renamed(table: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """The columns that are read, under our names."""
+    columns = columns_of_names(table.column_names)
+    return table.select(list(columns.values())).rename_columns(list(columns))
 
 
 def _plain(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -24,6 +24,7 @@ from masa_cli.formats.coco import (
 )
 from masa_cli.formats.files import HELP, PartFile
 from masa_cli.formats.json_fields import Columns, columns_of, read_json
+from masa_cli.formats.numbering import check_same_video, frames_of_numbers
 from masa_cli.formats.tables import TrackTable
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
@@ -32,7 +33,11 @@ _OTHER_SET = "compare results with the annotation file they were made for"
 
 
 def read_tracks(
-    path: Path, *, images: Path | None = None, size: tuple[int, int] | None = None
+    path: Path,
+    *,
+    images: Path | None = None,
+    size: tuple[int, int] | None = None,
+    pictures: Sequence[str] = (),
 ) -> TrackTable:
     """Results as tracks: a list of boxes with track_id, perhaps with a segmentation as in COCO's.
 
@@ -41,22 +46,26 @@ def read_tracks(
         images: a file whose images tell the frame of each image_id, and whose categories the names;
             without it, image_id counts the frames from 1, as masa writes it.
         size: width and height of images that do not tell theirs.
+        pictures: file names of the folder that is the video, in order; none where it is not one.
 
     Raises:
-        SourceError: it is no such file, or an entry is malformed.
+        SourceError: it is no such file, is of several videos, or an entry is malformed.
         SettingsError: there are polygons in images whose size is not known.
     """
     rows = columns_of(read_json(path), path)
+    check_same_video([row.get("video_id") for row in rows.rows], path)
     if images is not None:
         catalogue = read_json(images)
         known = columns_of(catalogue, images, "images")
-        frames = frames_of_images(list(known.rows), images)
+        frames = frames_of_images(catalogue, images, pictures)
         names = names_of_categories(catalogue, images)
         return track_table(path, rows, frames, names, sizes_of_images(known, size))
     numbers = rows.whole("image_id")
     if len(numbers) and numbers.min() < 1:
         raise rows.wrong(int(numbers.argmin()), "an image_id from 1", numbers.min(), HELP)
-    frames = {number: number - 1 for number in numbers.tolist()}
+    distinct = np.unique(numbers)
+    found = frames_of_numbers(distinct - 1, 1, path, pictures)
+    frames = dict(zip(distinct.tolist(), found.tolist(), strict=True))
     return track_table(path, rows, frames, {}, dict.fromkeys(frames, size))
 
 

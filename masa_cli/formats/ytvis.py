@@ -20,6 +20,7 @@ import orjson
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, explained
+from masa_cli.formats.numbering import check_same_video, frames_of_stated
 from masa_cli.formats.tables import NAMELESS, TrackTable
 from masa_cli.masks import areas, as_array, mask_fields, read_masks
 from masa_cli.structures import Frame, Tracks, VideoInfo
@@ -27,11 +28,12 @@ from masa_cli.structures import Frame, Tracks, VideoInfo
 _VIDEO = 1
 
 
-def read_tracks(path: Path) -> TrackTable:
+def read_tracks(path: Path, *, pictures: Sequence[str] = ()) -> TrackTable:
     """The tracks, in each frame in the order of the file.
 
     Args:
         path: a file of one video, with bboxes; its videos are numbered from 1.
+        pictures: file names of the folder that is the video, in order; none where it is not one.
 
     Raises:
         SourceError: it is no such file.
@@ -40,7 +42,9 @@ def read_tracks(path: Path) -> TrackTable:
         data = path.read_bytes()
     try:
         content = orjson.loads(data)
-        [video] = content["videos"]
+        videos = content["videos"]
+        check_same_video([each.get("id") for each in videos], path)
+        [video] = videos
         categories = {entry["id"]: entry["name"] for entry in content["categories"]}
         labels = {number: label for label, number in enumerate(categories)}
         frames: list[list[Tracks]] = [[] for _ in range(video["length"])]
@@ -53,9 +57,11 @@ def read_tracks(path: Path) -> TrackTable:
             f"{path} is no YouTube-VIS json of one video with bboxes: {reason}",
             fix="give one that --also ytvis has written",
         ) from None
+    names = [str(name) for name in video.get("file_names") or ()]
+    indices = frames_of_stated(np.arange(len(frames)), names, path, pictures)
     return TrackTable.from_rows(
         path,
-        np.repeat(np.arange(len(frames)), [len(rows) for rows in frames]),
+        np.repeat(indices, [len(rows) for rows in frames]),
         Tracks.joined(track for rows in frames for track in rows),
         tuple(map(str, categories.values())) or (NAMELESS,),
         num_frames=len(frames),

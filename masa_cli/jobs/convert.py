@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+
+import numpy as np
 
 from masa_cli import formats
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
 from masa_cli.formats.tables import TrackTable
+from masa_cli.formats.times import FrameTimes, rate_of, tell_assumed_rate
 from masa_cli.progress import Summary, Tally
 from masa_cli.settings import DEFAULT_FRAME_RATE
+from masa_cli.sources import frame_times, open_source, picture_names
 from masa_cli.structures import VideoInfo
+
+logger = logging.getLogger(__name__)
+
+_SAME_TIME = 1e-3  # seconds; files round theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +32,28 @@ class VideoFacts:
         name: of the video; None to take that of the file of tracks.
         size: width and height, pixels.
         frame_rate: frames per second.
-        num_frames: how many frames there are at least.
+        times: of its frames, seconds; none where there is no video.
+        pictures: file names of its images in order, where it is a folder.
     """
 
     name: str | None = None
     size: tuple[int, int] | None = None
     frame_rate: Fraction | None = None
-    num_frames: int | None = None
+    times: tuple[Fraction, ...] = ()
+    pictures: tuple[str, ...] = ()
 
     @staticmethod
-    def of(info: VideoInfo) -> VideoFacts:
-        """Of a video that is at hand."""
-        return VideoFacts(info.name, (info.width, info.height), info.frame_rate, info.num_frames)
+    def of(path: Path) -> VideoFacts:
+        """Of a video file, or a folder of images, that is gone through once; raises SourceError."""
+        source = open_source(path)
+        info = source.info
+        return VideoFacts(
+            info.name,
+            (info.width, info.height),
+            info.frame_rate,
+            frame_times(source),
+            picture_names(path),
+        )
 
 
 def format_of(path: Path) -> str:
@@ -82,16 +101,19 @@ def convert(
     refuse_inputs([target], [source])
     if not overwrite:
         refuse_existing([target])
-    table = formats.read_tracks(source, format=reads, hints=formats.Hints(facts.size, images))
+    hints = formats.Hints(facts.size, images, facts.pictures)
+    table = formats.read_tracks(source, format=reads, hints=hints)
     if formats.needing_masks([writes]) and not table.tracks.has_mask.all():
         num_bare = int((~table.tracks.has_mask).sum())
         raise SettingsError(
             f"{writes} holds masks, but {source} has {num_bare} boxes without one",
             fix="choose a format of boxes, or add masks: masa track --masks",
         )
-    if facts.num_frames and facts.num_frames > table.num_frames:
-        table = _with_length(table, facts.num_frames)
-    frame_rate = facts.frame_rate or DEFAULT_FRAME_RATE
+    table = _timed(table, source, facts)
+    if not table.times and not facts.frame_rate and "times" in formats.FORMATS[writes].holds:
+        tell_assumed_rate(source)
+    stated = rate_of(table.times.step) if table.times else DEFAULT_FRAME_RATE
+    frame_rate = facts.frame_rate or stated
     width, height = table.size or facts.size or (0, 0)
     name = facts.name or source.name.partition(".")[0] or source.name
     info = VideoInfo(name, width, height, frame_rate, 1 / frame_rate, table.num_frames)
@@ -110,9 +132,31 @@ def convert(
     return tally.summary([target])
 
 
-def _with_length(table: TrackTable, num_frames: int) -> TrackTable:
-    """The table with frames without tracks at its end; their times are those of the frame rate."""
-    return replace(table, num_frames=num_frames, times=None)
+def _timed(table: TrackTable, path: Path, facts: VideoFacts) -> TrackTable:
+    """The table with the times that are known best, and of the length of the video.
+
+    Those of the tracks themselves go before those of the video, which may be the whole that they
+    are a part of (--every); a rate that the user names is for tracks that tell none.
+    """
+    times, told = table.times, facts.times
+    if times is not None and told:
+        common = times.frames[times.frames < len(told)]
+        own, others = times.at(common), np.array(told, np.float64)[common]
+        if np.all(np.abs(own - others) < _SAME_TIME):
+            times = None
+        else:
+            logger.warning("%s: its times are kept; they are not those of the video", path)
+    if times is None and told:
+        seconds = np.array(told, np.float64)
+        times = FrameTimes(np.arange(len(told)), seconds)
+    if told and table.num_frames > len(told):
+        logger.warning(
+            "%s has boxes up to frame %d, but frame %d is the last of the video",
+            path,
+            table.num_frames - 1,
+            len(told) - 1,
+        )
+    return replace(table, times=times, num_frames=max(table.num_frames, len(told)))
 
 
 def _named(classes: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.progress import Summary
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
-from masa_cli.sources import Source, is_live, open_any
+from masa_cli.sources import Source, is_live, open_any, picture_names
 from masa_cli.sources.excerpt import Excerpt, Selectable, Span, Timeline
 from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
 
@@ -116,7 +116,7 @@ def open_inputs(
         SettingsError: a frame rate is given, but the video has one of its own.
     """
     sequence = find_sequence(dets) if source is None else None
-    location = source or (str(sequence.images) if sequence and sequence.images else None)
+    location = location_of(source, dets)
     if location is not None:
         frames = opening.open(location)
         origin = None if is_live(frames) else Path(location)
@@ -130,6 +130,14 @@ def open_inputs(
     if sequence and sequence.width and sequence.height:
         table = _inside(dets, table, (sequence.width, sequence.height))
     return Inputs(timeline, table, None)
+
+
+def location_of(source: str | None, dets: Path) -> str | None:
+    """Where the pictures are: what the user names, or the folder of frames beside `dets`."""
+    if source is not None:
+        return source
+    sequence = find_sequence(dets)
+    return str(sequence.images) if sequence and sequence.images else None
 
 
 def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -> Source:
@@ -280,7 +288,9 @@ def from_file(
         SourceError, SettingsError: see `read_detections` and `open_inputs`.
     """
     least = -math.inf if min_score is None else min_score
-    table, _ = read_detections(dets, format=format, images=images).scored(least)
+    pictures = picture_names(location_of(source, dets))
+    read = read_detections(dets, format=format, images=images, pictures=pictures)
+    table, _ = read.scored(least)
     warn_of_oddities(dets, table)
     inputs = open_inputs(source, dets, table, opening)
     frames, boxes = part(inputs.frames), FromFile(inputs.table)

@@ -39,7 +39,8 @@ from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.render.annotator import Annotator, DrawingSettings
 from masa_cli.render.video import AnnotatedVideo, VideoWriter
 from masa_cli.segmenters import TrackSegmenter
-from masa_cli.sources import Source, is_live
+from masa_cli.sources import Source, is_live, picture_names
+from masa_cli.sources.excerpt import Excerpt
 from masa_cli.sources.prefetch import live, prefetch
 from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
 from masa_cli.tracking import Tracker
@@ -168,7 +169,8 @@ def render(
     if not overwrite:
         refuse_existing([output])
     info = source.info
-    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate)
+    pictures = () if isinstance(source, Excerpt) else picture_names(origin)
+    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate, pictures)
     next(iter(reader), None)  # a wrong file is found before anything is written
     make_folder(output.parent)
     tally = Tally()

@@ -85,6 +85,34 @@ def _open_raw(location: str, raw: RawPictures, frame_rate: Fraction) -> Source:
     return LiveVideo(raw_standard_input(raw, frame_rate))
 
 
+def frame_times(source: Source) -> tuple[Fraction, ...]:
+    """Seconds of all frames, whose images are not made where the source need not make them."""
+    chosen = getattr(source, "chosen", None)
+    if chosen is None:
+        return tuple(frame.time for frame in source.frames())
+    times: list[Fraction] = []
+
+    def passed_over(index: int, time: Fraction) -> bool:
+        times.append(time)
+        return False
+
+    for _ in chosen(passed_over):
+        pass
+    return tuple(times)
+
+
+def picture_names(location: str | Path | None) -> tuple[str, ...]:
+    """File names of the folder of images there, in the order of frames; none if it is no folder.
+
+    Raises SourceError where the folder cannot be read or has no images.
+    """
+    if location is None or not Path(location).is_dir():
+        return ()
+    from masa_cli.sources.image_folder import image_files
+
+    return tuple(file.name for file in image_files(Path(location)))
+
+
 def is_live(source: Source) -> bool:
     """Whether a source can be read only once."""
     return hasattr(source, "newest_only")

@@ -37,7 +37,7 @@ class ImageFolder:
     """
 
     def __init__(self, path: Path, frame_rate: Fraction | None = None) -> None:
-        self._files = _image_files(path)
+        self._files = image_files(path)
         height, width, _ = read_image(self._files[0]).shape
         frame_rate = frame_rate or _stated_frame_rate(self._files[0]) or DEFAULT_FRAME_RATE
         frame_rate = frame_rate.limit_denominator(_FINEST)
@@ -76,7 +76,8 @@ class ImageFolder:
             yield Frame(index, index * self._info.time_base, image)
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in natural order; SourceError if there are none."""
     try:
         files = [
             file

@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from masa_cli.cli.app import app
 from masa_cli.masks import pack
 from tests.clips import write_clip
 from tests.formats.tracks_of_all_kinds import NAMES, write_all
+from tests.sources.encoded import Clip, numbered
 
 
 @pytest.fixture
@@ -78,6 +80,43 @@ def test_class_numbers_of_mot_get_names(tracks):
     assert wrong.exit_code == 1
     assert 'there is one called "2"' in wrong.stderr
     assert not Path("p.csv").exists()
+
+
+def test_frames_have_the_times_of_the_video_and_not_of_its_average_rate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ticks = [0, 1000, 2000, 152_000, 153_000]  # the third picture stands for five seconds
+    images = [numbered(number) for number in range(len(ticks))]
+    Clip(images, ticks=ticks, time_base=Fraction(1, 30_000)).write("hold.mp4")
+    Path("d.txt").write_text("".join(f"{frame},1,1,2,3,4,0.9\n" for frame in (1, 4)))
+    result = masa("convert", "d.txt", "o.jsonl", "--video", "hold.mp4")
+    assert result.exit_code == 0, result.stderr
+    lines = [json.loads(line) for line in Path("o.jsonl").read_text().splitlines()]
+    assert [line["time"] for line in lines] == pytest.approx([tick / 30_000 for tick in ticks])
+    assert "assumed" not in result.stderr
+
+
+def test_times_of_tracks_go_before_those_of_the_video_which_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video, _ = write_clip(tmp_path, num_frames=20)
+    Path("part.csv").write_text(  # every tenth frame
+        "frame,time,id,x1,y1,x2,y2,score\n0,0,1,1,1,5,5,1\n1,0.4,1,1,1,5,5,1\n"
+    )
+    result = masa("convert", "part.csv", "o.jsonl", "--video", video)
+    assert "its times are kept; they are not those of the video" in one_line(result.stderr)
+    lines = [json.loads(line) for line in Path("o.jsonl").read_text().splitlines()]
+    assert [line["time"] for line in lines[:3]] == pytest.approx([0, 0.4, 0.8])
+
+
+def test_an_assumed_rate_is_said_where_times_are_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("d.txt").write_text("1,1,1,2,3,4,0.9\n")
+    for target, options, is_said in [
+        ("a.jsonl", [], True),
+        ("b.jsonl", ["--fps", "10"], False),
+        ("c.txt", [], False),
+    ]:
+        result = masa("convert", "d.txt", target, *options)
+        assert ("30 frames/s are assumed" in one_line(result.stderr)) == is_said
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from PIL import Image as Pillow
 from pycocotools import mask as coco
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.bdd import CLASSES, BddWriter, read_bdd, read_bitmask
+from masa_cli.formats.bdd import CLASSES, read_bdd, read_bitmask
+from masa_cli.formats.bdd_tracks import BddWriter
 from masa_cli.structures import Frame, Tracks, VideoInfo
 from tests.mask_tracks import square, three_frames
 
@@ -288,6 +289,7 @@ def test_a_label_is_written_as_the_evaluator_reads_it(tmp_path: Path):
             "name": "v-0000001.jpg",
             "videoName": "v",
             "frameIndex": 0,
+            "attributes": {"time": 0.0},
             "labels": [
                 {
                     "id": "3",

@@ -25,7 +25,7 @@ def test_results_take_frames_and_names_from_a_second_file(tmp_path: Path):
         write(tmp_path / "results.json", [RESULT | {"image_id": 11, "category_id": 9}, RESULT]),
         write(tmp_path / "images.json", {"images": IMAGES, "categories": categories}),
     )
-    assert dets.frames.tolist() == [0, 1]  # 9.jpg comes before 10.jpg
+    assert dets.frames.tolist() == [8, 9]  # of 9.jpg and 10.jpg
     assert dets.boxes[0].tolist() == [1, 2, 4, 6]
     assert dets.classes == ("cat", "dog", "9")
     assert dets.labels.tolist() == [1, 2]
@@ -92,7 +92,10 @@ def test_a_malformed_entry_is_named(tmp_path: Path, change: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": [{"id": 1, "video_id": 1}, {"id": 2, "video_id": 2}]}, "images of 2 videos"),
+        (
+            {"images": [{"id": 1, "video_id": 1}, {"id": 2, "video_id": 2}]},
+            '2 videos, .*: "1", "2"',
+        ),
         ({"images": [{"id": 1, "frame_id": 0}, {"id": 2, "frame_id": 0}]}, "same frame number"),
         ({"images": [{"id": 1}, {"id": 1}]}, 'an "id" of their own'),
         ({"images": [{"id": 1, "frame_id": -1}]}, "a whole frame number from 0"),

@@ -7,7 +7,8 @@ import pytest
 from masa_cli import formats
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import TextFile
-from masa_cli.formats.tables import DetectionTable, TrackTable, check_whole, read_numbers
+from masa_cli.formats.tables import DetectionTable, TrackTable
+from masa_cli.formats.text_columns import check_whole, read_numbers
 from masa_cli.structures import Tracks
 
 

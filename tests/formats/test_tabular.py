@@ -80,3 +80,42 @@ def test_what_is_written_is_read_back_exactly(tmp_path):
     assert np.array_equal(back.boxes, found.boxes)
     assert np.array_equal(back.scores, found.scores)
     assert [back.classes[label] for label in back.labels] == [classes[i] for i in found.labels]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "label"),
+    [
+        ("frame,x1,y1,x2,y2,score,class", "3,1,2,4,6,0.5,car", "car"),
+        ("frame,x1,y1,x2,y2,score,Category", "3,1,2,4,6,0.5,car", "car"),
+        ("frame_id,class_id,class_name,xmin,ymin,xmax,ymax,conf", "3,7,car,1,2,4,6,0.5", "car"),
+        (  # supervision's CSVSink
+            "x_min,y_min,x_max,y_max,class_id,confidence,tracker_id,class_name,frame_index",
+            "1,2,4,6,7,0.5,,car,3",
+            "car",
+        ),
+        ("frame,x1,y1,x2,y2,score,class_id", "3,1,2,4,6,0.5,7", "7"),
+    ],
+)
+def test_columns_may_have_the_names_that_others_give_them(tmp_path, header, row, label):
+    path = tmp_path / "dets.csv"
+    path.write_text(f"{header}\n{row}\n")
+    dets = read_detections(path)
+    assert dets.frames.tolist() == [3]
+    assert dets.boxes.tolist() == [[1, 2, 4, 6]]
+    assert dets.scores.tolist() == [0.5]
+    assert dets.classes == (label,)
+
+
+def test_rows_of_two_videos_are_refused(tmp_path):
+    path = tmp_path / "dets.csv"
+    path.write_text("video,frame,x1,y1,x2,y2,score\na.mp4,0,1,2,4,6,1\nb.mp4,0,1,2,4,6,1\n")
+    with pytest.raises(SourceError, match=r'2 videos, .*: "a\.mp4", "b\.mp4"'):
+        read_detections(path)
+
+
+def test_a_table_without_frames_says_how_to_get_them(tmp_path):
+    path = tmp_path / "dets.csv"
+    path.write_text("x_min,y_min,x_max,y_max,class_id,confidence,tracker_id,class_name\n")
+    with pytest.raises(SourceError, match="no column frame in the header") as error:
+        read_detections(path)
+    assert "CSVSink" in error.value.fix

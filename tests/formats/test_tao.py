@@ -308,6 +308,7 @@ class TestCocoWriter:
             "file_name": "clip/000002.jpg",
             "frame_id": 1,
             "frame_index": 1,
+            "time": 0.04,
             **size,
         }
         assert content["annotations"][0] == {
