@@ -35,6 +35,8 @@ class VideoInfo:
         time_base: the unit all frame times are whole multiples of, in seconds.
         num_frames: how many frames to expect. A hint for progress bars, never a promise.
         start: when it begins in its file, seconds; the sound is taken from there on.
+        has_sound: whether there may be sound in its file that is in time with its frames.
+        pixel_aspect: how wide a pixel is shown for its height, after rotation.
     """
 
     name: str
@@ -44,6 +46,8 @@ class VideoInfo:
     time_base: Fraction
     num_frames: int | None = None
     start: Fraction = Fraction(0)
+    has_sound: bool = True
+    pixel_aspect: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         if self.frame_rate <= 0 or self.time_base <= 0:

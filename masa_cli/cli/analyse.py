@@ -331,6 +331,7 @@ def crops(
     min_side: MinSide = 16.0,
     margin: Margin = 0.1,
     fps: Fps = None,
+    stream: options.StreamNumber = None,
     start: options.Start = None,
     end: options.End = None,
     every: options.Every = 1,
@@ -353,7 +354,7 @@ def crops(
 
     folder = output or tracks.with_name("crops")
     with messages(quiet=quiet or json):
-        whole = open_source(source, frame_rate=parse_frame_rate(fps))
+        whole = open_source(source, frame_rate=parse_frame_rate(fps), stream=stream)
         frames = excerpt_of(whole, start, end, every)
         size = frames.info.width, frames.info.height
         pictures = picture_names(source) if frames is whole else ()

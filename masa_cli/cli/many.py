@@ -59,6 +59,17 @@ def expanded(sources: Sequence[str]) -> list[str]:
     return list(unique)
 
 
+def detections_of(source: str | None, dets: Path | None) -> Path | None:
+    """The file of detections for one source, where the user gave a folder or a pattern of them.
+
+    Raises:
+        SourceError: the folder has no file for it, or several.
+    """
+    if source is None or dets is None or not (dets.is_dir() or "{name}" in str(dets)):
+        return dets
+    return _detections(dets, _name(source), 1)
+
+
 def track_many(
     ctx: typer.Context,
     sources: Sequence[str],

@@ -84,8 +84,20 @@ FrameRate = Annotated[
     further(
         INPUT,
         "--fps",
-        help="Frames per second of a folder of images or of raw frames, such as 25 or 30000/1001.",
+        help="Frames per second of a folder of images or of raw frames, such as 25 or 30000/1001; "
+        "of a video file, instead of its own times (its sound is left out).",
         show_default="from seqinfo.ini, else 30",
+    ),
+]
+StreamNumber = Annotated[
+    int | None,
+    further(
+        INPUT,
+        "--stream",
+        min=0,
+        metavar="N",
+        help="Of a file with several video streams, which one, from 0.",
+        show_default="the first",
     ),
 ]
 VideoSize = Annotated[

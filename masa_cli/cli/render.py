@@ -92,6 +92,7 @@ def render(
     classes: Classes = "",
     blur: Blur = "",
     fps: options.FrameRate = None,
+    stream: options.StreamNumber = None,
     start: options.Start = None,
     end: options.End = None,
     every: options.Every = 1,
@@ -111,7 +112,7 @@ def render(
     from masa_cli.sources import open_source
 
     with messages(quiet=quiet or json):
-        whole = open_source(source, frame_rate=parse_frame_rate(fps))
+        whole = open_source(source, frame_rate=parse_frame_rate(fps), stream=stream)
         frames = excerpt_of(whole, start, end, every)
         info, path = frames.info, output or tracks.with_name(f"{frames.info.name}.mp4")
         if path.suffix.lower() != ".mp4":

@@ -68,6 +68,7 @@ def retrack(
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    stream: options.StreamNumber = None,
     start: options.Start = None,
     end: options.End = None,
     every: options.Every = 1,

@@ -101,6 +101,7 @@ def segment_track(
     trails: options.Trails = 0,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    stream: options.StreamNumber = None,
     video_size: options.VideoSize = None,
     pixel_format: options.PixelFormatName = None,
     start: options.Start = None,

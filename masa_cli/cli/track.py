@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli.many import EngineOption, JobsOption, expanded, track_many
+from masa_cli.cli.many import EngineOption, JobsOption, detections_of, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def track(
     names: options.Names = True,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
+    stream: options.StreamNumber = None,
     video_size: options.VideoSize = None,
     pixel_format: options.PixelFormatName = None,
     start: options.Start = None,
@@ -115,6 +116,7 @@ def track(
         return
     with messages(quiet=quiet or json):
         source = locations[0] if locations else None
+        asked["dets"] = dets = detections_of(source, dets)
         job = plan_job(Options.of(asked, source=source, jsonl=not no_jsonl, command=sys.argv))
         work = work_for(
             job, lines_out=bool(jsonl), preview=preview, overwrite=overwrite, resume=resume

@@ -245,10 +245,13 @@ def read_seqmap(path: Path) -> dict[str, int | None]:
     text = TextFile.read(path)
     found: dict[str, int | None] = {}
     for row, line in enumerate(text.lines):
-        fields = line.replace(",", " ").split()
+        fields = line.replace(",", " ").split() or [""]
+        if "," in line and not (len(fields) == 4 and fields[3].isdecimal()):
+            fields = [line.partition(",")[0].strip()]  # what follows is no matter of ours
         if row == 0 and fields[0].lower() == _HEADER:
             continue
-        if len(fields) not in {1, 4} or (len(fields) == 4 and not fields[3].isdecimal()):
+        is_kitti = len(fields) == 4 and fields[3].isdecimal()
+        if not fields[0] or not (len(fields) == 1 or is_kitti):
             raise text.wrong(row, "the name of a sequence", "something else")
         if fields[0] in found:
             raise text.wrong(row, "each sequence once", "one that was named before")

@@ -32,18 +32,27 @@ class Opening:
     """How to open what the user names, as far as it does not tell by itself.
 
     Attributes:
-        frame_rate: of a folder of images, of raw pictures, or of boxes without pictures.
+        frame_rate: of a folder of images, of raw pictures, or of boxes without pictures; of a video
+            file instead of its own.
         patience: seconds in which a lost connection is tried to be made again.
         raw: what pictures on standard input are like, if they come without a container.
+        stream: of the video streams of a file, which one, from 0.
     """
 
     frame_rate: Fraction | None = None
     patience: float = 60.0
     raw: RawPictures | None = None
+    stream: int | None = None
 
     def open(self, location: str) -> Source:
         """The video, folder or stream of that name; raises what `open_any` raises."""
-        return open_any(location, frame_rate=self.frame_rate, patience=self.patience, raw=self.raw)
+        return open_any(
+            location,
+            frame_rate=self.frame_rate,
+            patience=self.patience,
+            raw=self.raw,
+            stream=self.stream,
+        )
 
 
 def parse_opening(
@@ -53,6 +62,7 @@ def parse_opening(
     patience: float,
     video_size: str | None,
     pixel_format: str | None,
+    stream: int | None = None,
 ) -> Opening:
     """Arguments are the user's sources and options.
 
@@ -79,7 +89,7 @@ def parse_opening(
             fix=f"choose one of {', '.join(PIXEL_FORMATS)}",
         )
     raw = RawPictures(*size, pixel_format or "rgb24") if size else None
-    return Opening(frame_rate, patience, raw)
+    return Opening(frame_rate, patience, raw, stream)
 
 
 @dataclass(frozen=True, slots=True)

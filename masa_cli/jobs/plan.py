@@ -69,6 +69,7 @@ class Options:
     # Input
     source: str | Path | None = None
     fps: str | None = None
+    stream: int | None = None
     video_size: str | None = None
     pixel_format: str | None = None
     start: str | None = None
@@ -165,6 +166,8 @@ def plan_job(options: Options) -> TrackJob:
     adapter = options.adapter or boxes.detector.adapter
     weights = Path(adapter) if Path(adapter).is_file() else None
     part = f"{options.start} to {options.end}, every {options.every}"
+    if options.stream is not None:
+        part += f", stream {options.stream}"
     files = (*boxes.inputs, origin, weights, options.roi, options.ignore)
     return TrackJob(
         TrackInput(
@@ -203,7 +206,8 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
     source = Path(options.source) if options.source else None
     video = None
     if source:
-        whole = open_source(source, frame_rate=parse_frame_rate(options.fps))
+        rate = parse_frame_rate(options.fps)
+        whole = open_source(source, frame_rate=rate, stream=options.stream)
         video = excerpt_of(whole, options.start, options.end, options.every)
         _check_same(source, video.info, embeddings, info)
     folder = options.output or Path(f"{info.name}-{Path(asked).name.removesuffix(PRESET_ENDING)}")
@@ -267,6 +271,7 @@ def _boxes(options: Options) -> BoxSource:
         patience=options.reconnect,
         video_size=options.video_size,
         pixel_format=options.pixel_format,
+        stream=options.stream,
     )
     part = partial(excerpt_of, start=options.start, end=options.end, every=options.every)
     if options.class_agnostic:

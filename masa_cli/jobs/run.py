@@ -409,7 +409,7 @@ def _video(
     *,
     fragmented: bool = False,
 ) -> AnnotatedVideo:
-    sound_from = origin if origin and origin.is_file() else None  # folders of images are silent
+    sound_from = origin if origin and origin.is_file() and source.info.has_sound else None
     writer = VideoWriter(output, source.info, sound_from=sound_from, fragmented=fragmented)
     return AnnotatedVideo(writer, Annotator(drawing), classes, progress)
 

@@ -158,6 +158,8 @@ class VideoWriter:
         stream.height = self._info.height + self._info.height % 2
         stream.pix_fmt = "yuv420p"
         stream.thread_type = "AUTO"  # whole frames in parallel; PyAV's default, slices, costs size
+        if self._info.pixel_aspect != 1:
+            stream.sample_aspect_ratio = self._info.pixel_aspect
         encoder = stream.codec_context
         encoder.thread_count = _THREADS
         encoder.time_base = Fraction(1, self._clock)

@@ -22,7 +22,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from masa_cli.errors import SourceError
+from masa_cli.errors import SettingsError, SourceError
 from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
@@ -30,6 +30,10 @@ from masa_cli.structures import Frame, Image, VideoInfo
 log = logging.getLogger(__name__)
 
 _MAX_GAP = Fraction(1, 2)  # seconds by which sound may outlast pictures
+# Streams without a container, by FFmpeg's names.
+_RAW = frozenset({"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu", "cavsvideo", "dirac", "vc1"})
+_HDR = {16: "PQ", 18: "HLG"}  # transfer functions (ITU-T H.273, table 3)
+_FLATTEST = Fraction(1, 8)  # no pixel is that flat; a header that says so is damaged
 _UNREADABLE = "check that it plays in a video player; if it does, convert it to mp4 (H.264)"
 
 
@@ -43,16 +47,23 @@ class VideoFile:
 
     Args:
         path: the file. Its first frame is decoded here, to know the rotation.
+        frame_rate: frames per second to count times by, instead of the file's own; then there is
+            no sound.
+        number: which of its video streams, from 0; None: the first.
 
     Raises:
         SourceError: it is no video, or not one frame of it can be read.
+        SettingsError: it has no stream of that number.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with _opened(path) as (container, stream):
+    def __init__(
+        self, path: Path, frame_rate: Fraction | None = None, number: int | None = None
+    ) -> None:
+        self._path, self._frame_rate, self._number = path, frame_rate, number
+        with _opened(path, number) as (container, stream):
             self._upright = Upright(next(decoded(path, container, stream)))
             self._info = self._describe(container, stream)
+            self._warn(container, stream)
 
     @property
     def info(self) -> VideoInfo:
@@ -71,11 +82,11 @@ class VideoFile:
         """Those of all frames that are wanted; of the others no images are made."""
         tick = self._info.time_base
         default_ticks = max(1, round(1 / (self._info.frame_rate * tick)))
-        with _opened(self._path) as (container, stream):
+        with _opened(self._path, self._number) as (container, stream):
             zero = time_zero(container, tick) // tick
             ticks = -default_ticks  # of the frame before
             for index, picture in enumerate(decoded(self._path, container, stream)):
-                if picture.pts is None:
+                if picture.pts is None or self._frame_rate is not None:
                     ticks += default_ticks
                 else:
                     ticks = max(ticks + 1, picture.pts - zero, 0)
@@ -83,15 +94,47 @@ class VideoFile:
                     yield Frame(index, ticks * tick, self._upright.image(picture))
 
     def _describe(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
-        frame_rate = frame_rate_of(stream)
+        own = _rate_of_raw(container, stream) or frame_rate_of(stream)
+        frame_rate = self._frame_rate or own
+        own_ticks = stream.time_base if self._frame_rate is None else None
         return VideoInfo(
             name=self._path.stem,
             width=self._upright.width,
             height=self._upright.height,
             frame_rate=frame_rate,
-            time_base=exact(stream.time_base) if stream.time_base else 1 / frame_rate,
-            num_frames=stream.frames or _expected_frames(container, stream, frame_rate),
+            time_base=exact(own_ticks) if own_ticks else 1 / frame_rate,
+            num_frames=stream.frames or _expected_frames(container, stream, own),
+            has_sound=self._frame_rate is None,
+            pixel_aspect=self._upright.pixel_aspect(stream),
         )
+
+    def _warn(self, container: InputContainer, stream: VideoStream) -> None:
+        """Say what the file leaves open, and what is not done."""
+        streams = moving_pictures(container)
+        if self._number is None and len(streams) > 1:
+            shown = ", ".join(
+                f"{number}: {each.width} x {each.height}" for number, each in enumerate(streams)
+            )
+            log.warning(
+                "%s has %d video streams (%s); stream 0 is read; choose another with --stream",
+                self._path,
+                len(streams),
+                shown,
+            )
+        if self._frame_rate is None and container.format.name in _RAW and not _own_rate(stream):
+            log.warning(
+                "%s tells no frame rate: %g frames/s were taken; give it with --fps",
+                self._path,
+                float(self._info.frame_rate),
+            )
+        transfer = stream.codec_context.color_trc
+        if transfer in _HDR:
+            log.warning(
+                "%s is HDR (%s): its colours are not mapped to those of usual screens, so pictures "
+                "look pale and detectors may find less; convert it first (FFmpeg: tonemap)",
+                self._path,
+                _HDR[transfer],
+            )
 
 
 class Upright:
@@ -108,6 +151,14 @@ class Upright:
         lies_on_its_side = self._quarter_turns % 2 == 1
         self.width, self.height = self._size[::-1] if lies_on_its_side else self._size
 
+    def pixel_aspect(self, stream: VideoStream) -> Fraction:
+        """How wide a pixel is shown for its height; 1 where the file does not tell."""
+        stated = stream.sample_aspect_ratio
+        aspect = exact(stated) if stated else Fraction(0)
+        if not _FLATTEST <= aspect <= 1 / _FLATTEST:
+            return Fraction(1)
+        return 1 / aspect if self._quarter_turns % 2 else aspect
+
     def image(self, picture: VideoFrame) -> Image:
         """(H, W, 3) uint8 RGB."""
         width, height = self._size
@@ -120,20 +171,41 @@ class Upright:
         return np.ascontiguousarray(np.rot90(image, self._quarter_turns))
 
 
-def picture_stream(path: Path | str, container: InputContainer) -> VideoStream:
-    """The first stream of moving pictures; the cover of a song is none."""
-    for stream in container.streams.video:
-        if stream.disposition & Disposition.attached_pic:
-            continue
-        if stream.codec_context is None:
-            raise SourceError(f"{path} has pictures in an unknown codec", fix=_UNREADABLE)
-        # With more, the frames around damage are lost or depend on the number of threads.
-        stream.codec_context.thread_count = 1
-        return stream
-    raise SourceError(
-        f"{path} has no pictures, only {container.format.long_name} data",
-        fix="give a video file or a folder of images",
-    )
+def moving_pictures(container: InputContainer) -> list[VideoStream]:
+    """Its video streams; the cover of a song is none."""
+    return [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+
+
+def picture_stream(
+    path: Path | str, container: InputContainer, number: int | None = None
+) -> VideoStream:
+    """One of the streams of moving pictures, from 0; None: the first.
+
+    Raises:
+        SourceError: there is none, or it cannot be decoded.
+        SettingsError: there are not so many.
+    """
+    streams = moving_pictures(container)
+    if not streams:
+        raise SourceError(
+            f"{path} has no pictures, only {container.format.long_name} data",
+            fix="give a video file or a folder of images",
+        )
+    if (number or 0) >= len(streams):
+        raise SettingsError(
+            f"--stream {number}: {path} has {len(streams)} video streams",
+            fix=f"choose one from 0 to {len(streams) - 1}",
+        )
+    stream = streams[number or 0]
+    if stream.codec_context is None:
+        raise SourceError(f"{path} has pictures in an unknown codec", fix=_UNREADABLE)
+    # With more, the frames around damage are lost or depend on the number of threads.
+    stream.codec_context.thread_count = 1
+    return stream
 
 
 def decoded(
@@ -175,6 +247,16 @@ def frame_rate_of(stream: VideoStream) -> Fraction:
     return next((exact(rate) for rate in rates if rate and exact(rate) > 0), DEFAULT_FRAME_RATE)
 
 
+def _rate_of_raw(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """What the pictures of a bare stream tell; FFmpeg itself counts 25 frames/s for all of them."""
+    return _own_rate(stream) if container.format.name in _RAW else None
+
+
+def _own_rate(stream: VideoStream) -> Fraction | None:
+    rate = stream.codec_context.framerate
+    return exact(rate) if rate and exact(rate) > 0 else None
+
+
 def exact(number: Rational) -> Fraction:
     """A rational number of FFmpeg as one to calculate with: PyAV 19 made it a type of its own."""
     return Fraction(int(number.numerator), int(number.denominator))
@@ -196,7 +278,7 @@ def time_zero(container: InputContainer, tick: Fraction) -> Fraction:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(path: Path, number: int | None) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # A relative "12:30.mp4" would name a protocol, 12.
         container = av.open(str(path.absolute()), metadata_errors="replace")
@@ -211,7 +293,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         if container.format.name == "tty":  # FFmpeg paints the letters of a .txt into pictures
             raise SourceError(f"{path} is a text file, not a video", fix=_UNREADABLE)
-        yield container, picture_stream(path, container)
+        yield container, picture_stream(path, container, number)
 
 
 def _packets(

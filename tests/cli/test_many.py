@@ -123,3 +123,12 @@ def test_ctrl_c_asks_all_and_resume_goes_on(videos, tmp_path):
     whole = subprocess.run([*command[:-1], "whole"], capture_output=True, text=True, check=False)
     assert whole.returncode == 0
     assert files("out") == files("whole")
+
+
+@pytest.mark.parametrize("dets", ["dets", "dets/{name}.txt"])
+def test_a_pattern_that_matches_one_video_takes_its_file_of_a_folder(videos, dets):
+    result = masa("track", "a*.mp4", "--dets", dets, *MOTION, "-o", "one", "--no-video")
+    assert result.exit_code == 0, result.stderr
+    assert Path("one/a.txt").read_text()
+    result = masa("track", "new*.mp4", "--dets", dets, *MOTION, "-o", "two", "--no-video")
+    assert "new*.mp4 matches nothing" in one_line(result.stderr)

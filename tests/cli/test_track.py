@@ -173,7 +173,7 @@ def with_line(dets, number, line):
         (["nowhere.mp4", "--dets", "dets.txt"], "nowhere.mp4 does not exist"),
         (["dets.txt", "--dets", "dets.txt"], "dets.txt"),
         (["street.mp4", "--dets", "missing.txt"], "missing.txt"),
-        (["street.mp4", "--dets", "dets.txt", "--fps", "25"], "frame times of its own"),
+        (["street.mp4", "--dets", "dets.txt", "--stream", "1"], "has 1 video streams"),
         (
             ["--dets", "dets.txt", "--fps", "fast"],
             '--fps expects frames per second above 0, got "f',

@@ -280,6 +280,11 @@ def test_the_header_may_lack(tmp_path):
     assert list(read_map(tmp_path, "b\na\n")) == ["b", "a"]
 
 
+def test_what_follows_a_comma_in_a_seqmap_is_left_out(tmp_path):
+    text = "name,length\nMOT17-02,600\nMOT17-04,\nmy clip,1,2,3,4\n"
+    assert list(read_map(tmp_path, text)) == ["MOT17-02", "MOT17-04", "my clip"]
+
+
 def test_kitti_tells_the_last_frame_from_0(tmp_path):
     assert read_map(tmp_path, "0002 empty 000000 000233\n") == {"0002": 234}
 

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def test_frames_of_variable_length_keep_their_times(tmp_path: Path, tick: Fracti
     frames = [Frame(i, t * tick, numbered(i)) for i, t in enumerate(ticks)]
     path = write(tmp_path / "out.mp4", frames, info_of(tick=tick))
     assert times(VideoFile(path).frames()) == [t * tick for t in ticks]
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(10, 11), Fraction(1)])
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path, aspect: Fraction):
+    info = replace(info_of(), pixel_aspect=aspect)
+    path = write(tmp_path / "out.mp4", counting(3), info)
+    assert VideoFile(path).info.pixel_aspect == aspect
 
 
 def test_the_last_frame_lasts_as_long_as_the_rate_tells(tmp_path: Path):

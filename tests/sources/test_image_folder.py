@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from masa_cli.errors import SourceError
 from masa_cli.sources.image_folder import ImageFolder
@@ -137,13 +137,91 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str):
     np.testing.assert_array_equal(frame.image, grey)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_of_grey_become_eight(tmp_path: Path, suffix: str):
-    grey = np.array([[0, 255, 256], [32896, 65279, 65535]], np.uint16)
-    Image.fromarray(grey).save(tmp_path / f"1.{suffix}")
+def ramp(number: int) -> np.ndarray:
+    """(10, 100) from 0 to 999, and the first row brighter with each number."""
+    values = np.arange(1000.0).reshape(10, 100)
+    values[0] += number
+    return values
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [
+        (lambda grey: (7000 + grey).astype(np.uint16), "png"),
+        (lambda grey: (7000 + grey).astype(np.uint16), "tif"),
+        (lambda grey: grey.astype(np.int32), "tif"),
+        (lambda grey: (grey / 1000).astype(np.float32), "tif"),
+        (lambda grey: (grey * 1e6 - 5e8).astype(np.float32), "tif"),
+    ],
+)
+def test_deep_pictures_are_stretched_by_what_the_sequence_shows(tmp_path, caplog, kind, suffix):
+    for number in range(3):
+        Image.fromarray(kind(ramp(number))).save(tmp_path / f"{number}.{suffix}")
+    frames = list(ImageFolder(tmp_path).frames())
+    # All but 0.5 % at either end, of 3 x 1000 values: about 5 to 994 become 0 to 255.
+    expected = np.clip((ramp(0)[1:] - 5) / 989 * 255, 0, 255)
+    for frame in frames:
+        assert frame.image.dtype == np.uint8
+        np.testing.assert_allclose(frame.image[1:, :, 0], expected, atol=1)  # rounding, number
+        np.testing.assert_array_equal(frame.image[..., 0], frame.image[..., 2])
+    assert (frames[2].image >= frames[0].image).all()  # stretched alike
+    assert "pictures of more than 8 bits: values from" in caplog.text
+
+
+def test_a_deep_picture_of_one_value_is_black_and_nan_too(tmp_path):
+    flat = np.full((4, 4), 3.5, np.float32)
+    flat[0, 0] = np.nan
+    Image.fromarray(flat).save(tmp_path / "1.tif")
     (frame,) = ImageFolder(tmp_path).frames()
-    expected = np.array([[0, 0, 1], [128, 254, 255]], np.uint8)
-    np.testing.assert_array_equal(frame.image, np.repeat(expected[..., None], 3, axis=2))
+    assert not frame.image.any()
+
+
+def test_pictures_of_eight_bits_stay_as_they_are(tmp_path, caplog):
+    grey = np.arange(100, 120, dtype=np.uint8).reshape(4, 5)
+    Image.fromarray(grey).save(tmp_path / "1.tif")
+    (frame,) = ImageFolder(tmp_path).frames()
+    np.testing.assert_array_equal(frame.image[..., 1], grey)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "gif"])
+def test_each_page_of_the_files_of_a_folder_is_a_frame(tmp_path, suffix):
+    for file, first in (("a", 0), ("b", 3)):
+        pages = [Image.fromarray(numbered(number)) for number in range(first, first + 3)]
+        pages[0].save(
+            tmp_path / f"{file}.{suffix}", save_all=True, append_images=pages[1:], lossless=True
+        )
+    video = ImageFolder(tmp_path)
+    assert numbers(video.frames()) == [0, 1, 2, 3, 4, 5]
+    assert numbers(video.frames(4)) == [4, 5]
+    assert video.info.num_frames == 6
+
+
+def test_a_smaller_copy_of_a_page_is_no_frame(tmp_path):
+    pages = [Image.fromarray(numbered(0)), Image.fromarray(numbered(0, 32, 24))]
+    with TiffImagePlugin.AppendingTiffWriter(str(tmp_path / "1.tif"), True) as writer:
+        for page, kind in zip(pages, (0, 1), strict=True):
+            page.save(writer, format="TIFF", tiffinfo={254: kind})
+            writer.newFrame()
+    (frame,) = ImageFolder(tmp_path).frames()
+    assert frame.image.shape == (48, 64, 3)
+
+
+def test_pages_of_an_animation_have_its_own_times(tmp_path):
+    pages = [Image.fromarray(numbered(number)) for number in range(3)]
+    path = tmp_path / "a.webp"
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=[100, 250, 100])
+    video = ImageFolder(path)
+    assert times(video.frames()) == [0, Fraction(1, 10), Fraction(35, 100)]
+    assert times(ImageFolder(path, Fraction(5)).frames()) == [0, Fraction(1, 5), Fraction(2, 5)]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "ppm", "pgm", "jp2"])
+def test_further_kinds_of_images_are_read(tmp_path, suffix):
+    for number in range(3):
+        image = Image.fromarray(numbered(number))
+        (image.convert("L") if suffix == "pgm" else image).save(tmp_path / f"{number}.{suffix}")
+    assert numbers(ImageFolder(tmp_path).frames()) == [0, 1, 2]
 
 
 def test_a_broken_image_is_named_after_those_before_it(tmp_path: Path):

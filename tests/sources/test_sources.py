@@ -5,6 +5,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -30,10 +31,26 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path):
         open_source(tmp_path / "vid.mp4")
 
 
-def test_a_video_cannot_be_given_another_frame_rate(tmp_path: Path):
+def test_a_video_can_be_given_another_frame_rate(tmp_path: Path):
     path = write_numbered(tmp_path / "a.mp4", 1)
-    with pytest.raises(SettingsError, match="a frame rate of 12 was given"):
-        open_source(path, frame_rate=Fraction(12))
+    assert open_source(path, frame_rate=Fraction(12)).info.frame_rate == 12
+
+
+def test_a_folder_has_no_streams_to_choose_among(tmp_path: Path):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "1.png")
+    with pytest.raises(SettingsError, match="has no video streams to choose among"):
+        open_source(tmp_path, stream=1)
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "moving.webp", "no_suffix"])
+def test_a_file_of_pages_is_read_page_by_page(tmp_path: Path, name: str):
+    pages = [Image.fromarray(numbered(number)) for number in range(4)]
+    kind = {"format": "TIFF"} if name == "no_suffix" else {}
+    more = {"save_all": True, "append_images": pages[1:], "lossless": True}
+    pages[0].save(tmp_path / name, **kind, **more)
+    source = open_source(tmp_path / name)
+    assert numbers(source.frames()) == [0, 1, 2, 3]
+    assert (source.info.name, source.info.num_frames) == (Path(name).stem, 4)
 
 
 def test_a_timeline_has_times_and_no_pictures():

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from masa_cli.errors import SourceError
+from masa_cli.errors import SettingsError, SourceError
 from masa_cli.sources import video_file
 from masa_cli.sources.video_file import VideoFile, exact, time_zero
 from tests.sources.encoded import (
@@ -233,18 +233,16 @@ def test_frames_held_back_are_given_when_the_container_ends_in_an_error(
 
 def failing_after(num_packets, opened):
     @contextmanager
-    def failing(path):
+    def failing(path, number):
         def demux(stream):
             for count, packet in enumerate(container.demux(stream)):
                 if count == num_packets:
                     raise av.error.OSError(5, "Input/output error")
                 yield packet
 
-        with opened(path) as (container, stream):
-            yield (
-                SimpleNamespace(demux=demux, streams=container.streams, duration=None),
-                stream,
-            )
+        with opened(path, number) as (container, stream):
+            facts = {"streams": container.streams, "format": container.format, "duration": None}
+            yield SimpleNamespace(demux=demux, **facts), stream
 
     return failing
 
@@ -377,3 +375,95 @@ def test_a_rational_of_any_type_can_be_calculated_with():
 )
 def test_a_video_starts_with_its_first_stream_on_a_whole_tick(video, audio, zero):
     assert time_zero(container(video=video, audio=audio), Fraction(1, 25)) == zero
+
+
+def test_a_frame_rate_that_is_given_counts_instead_of_the_times_of_the_file(tmp_path: Path):
+    path = write_numbered(tmp_path / "a.mp4", 5)
+    video = VideoFile(path, Fraction(10))
+    assert times(video.frames()) == [Fraction(index, 10) for index in range(5)]
+    info = video.info
+    assert (info.frame_rate, info.num_frames, info.has_sound) == (10, 5, False)
+    assert VideoFile(path).info.has_sound
+
+
+def test_a_stream_without_a_container_has_the_rate_that_its_pictures_tell(tmp_path: Path, caplog):
+    path = write_numbered(tmp_path / "a.h264", 5, rate=Fraction(10))
+    video = VideoFile(path)
+    assert video.info.frame_rate == 10  # FFmpeg itself says 25
+    assert times(video.frames()) == [Fraction(index, 10) for index in range(5)]
+    assert caplog.text == ""
+
+
+def test_a_rate_that_nobody_tells_is_said(tmp_path: Path, monkeypatch, caplog):
+    path = write_numbered(tmp_path / "a.h264", 5, rate=Fraction(10))
+    monkeypatch.setattr(video_file, "_own_rate", lambda stream: None)  # as without VUI timing
+    assert VideoFile(path, Fraction(5)).info.frame_rate == 5
+    assert caplog.text == ""
+    assert VideoFile(path).info.frame_rate == 25
+    assert "a.h264 tells no frame rate: 25 frames/s were taken" in caplog.text
+
+
+@pytest.fixture
+def two_streams(tmp_path: Path) -> Path:
+    """A file with two streams of pictures, 64 x 48 and 32 x 24."""
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as output:
+        streams = [output.add_stream("libx264", rate=RATE) for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 64 >> number, 48 >> number, "yuv420p"
+        for index in range(4):
+            for number, stream in enumerate(streams):
+                image = numbered(index + 10 * number, stream.width, stream.height)
+                picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+                picture.pts, picture.time_base = index, 1 / RATE
+                output.mux(stream.encode(picture))
+        for stream in streams:
+            output.mux(stream.encode(None))
+    return path
+
+
+def test_of_several_streams_the_first_is_read_and_it_is_said(two_streams: Path, caplog):
+    video = VideoFile(two_streams)
+    assert numbers(video.frames()) == [0, 1, 2, 3]
+    assert "2 video streams (0: 64 x 48, 1: 32 x 24); stream 0 is read" in caplog.text
+
+
+def test_another_stream_is_read_where_it_is_asked_for(two_streams: Path, caplog):
+    video = VideoFile(two_streams, number=1)
+    assert (video.info.width, video.info.height) == (32, 24)
+    assert numbers(video.frames()) == [10, 11, 12, 13]
+    assert caplog.text == ""
+    with pytest.raises(SettingsError, match=r"--stream 2: .* has 2 video streams"):
+        VideoFile(two_streams, number=2)
+
+
+def with_header(path: Path, **of_stream) -> Path:
+    """A video whose stream has these attributes."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for name, value in of_stream.items():
+            setattr(stream if name == "sample_aspect_ratio" else stream.codec_context, name, value)
+        for index in range(3):
+            picture = av.VideoFrame.from_ndarray(numbered(index), format="rgb24")
+            picture.pts, picture.time_base = index, 1 / RATE
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("quarter_turns", "aspect"), [(0, (4, 3)), (1, (3, 4)), (2, (4, 3))])
+def test_pixels_that_are_not_square_are_told_as_they_are_shown(tmp_path, quarter_turns, aspect):
+    path = with_header(tmp_path / "a.mp4", sample_aspect_ratio=Fraction(4, 3))
+    turned(path, quarter_turns)
+    assert VideoFile(path).info.pixel_aspect == Fraction(*aspect)
+
+
+def test_pixels_are_square_where_the_file_does_not_tell(tmp_path: Path):
+    assert VideoFile(write_numbered(tmp_path / "a.mp4", 2)).info.pixel_aspect == 1
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_that_is_not_mapped_is_said(tmp_path: Path, caplog, transfer, name):
+    VideoFile(with_header(tmp_path / "a.mp4", color_trc=transfer))
+    assert f"a.mp4 is HDR ({name}): its colours are not mapped" in caplog.text
