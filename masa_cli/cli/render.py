@@ -106,7 +106,7 @@ def render(
     """
     from masa_cli.cli.console import messages, run_and_report
     from masa_cli.jobs.inputs import excerpt_of
-    from masa_cli.jobs.run import render as draw
+    from masa_cli.jobs.sinks import render as draw
     from masa_cli.render.annotator import DrawingSettings
     from masa_cli.settings import parse_frame_rate
     from masa_cli.sources import open_source

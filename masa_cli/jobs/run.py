@@ -1,27 +1,23 @@
-"""A job from its settings to its files: offline in two passes, live in one, and drawing alone."""
+"""A job from its settings to its files: offline in two passes, live in one."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from masa_cli.errors import Interrupted
-from masa_cli.formats import open_tracks, open_writer
 from masa_cli.formats.embeddings import EmbeddingsReader, EmbeddingsWriter, Kept, finish_embeddings
-from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
-from masa_cli.formats.jsonl import TracksReader, TracksWriter
-from masa_cli.formats.mot import MotWriter
-from masa_cli.formats.mots import IdMapWriter
+from masa_cli.formats.jsonl import TracksReader
 from masa_cli.formats.spool import RecordReader, ResumeState, Spool
 from masa_cli.jobs.build import Networks, build_networks
 from masa_cli.jobs.job import TrackJob
 from masa_cli.jobs.record import write_record
+from masa_cli.jobs.sinks import open_sinks
 from masa_cli.pipeline import (
     FRAMES_AHEAD,
     Observations,
@@ -36,11 +32,13 @@ from masa_cli.pipeline import (
     write,
 )
 from masa_cli.progress import RunProgress, Summary, Tally
-from masa_cli.render.annotator import Annotator, DrawingSettings
-from masa_cli.render.video import AnnotatedVideo, VideoWriter
 from masa_cli.segmenters import TrackSegmenter
+<<<<<<< HEAD
 from masa_cli.sources import Source, is_live, picture_names
 from masa_cli.sources.excerpt import Excerpt
+=======
+from masa_cli.sources import is_live
+>>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 from masa_cli.sources.prefetch import live, prefetch
 from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
 from masa_cli.tracking import Tracker
@@ -112,7 +110,7 @@ def run_live(
     tracks = outputs.tracks if outputs.wants_tracks else None
     progress.on_pass("tracking", 0)
     with ExitStack() as files:
-        sinks = [tally, *_sinks(job, progress, files, tracks, is_live=True), *more_sinks]
+        sinks = [tally, *open_sinks(job, progress, files, tracks, is_live=True), *more_sinks]
         with suppress(Interrupted):  # to stop is how such a run ends
             write(live_frames(job, progress), sinks, progress=progress)
     summary = tally.summary(outputs.wanted())
@@ -140,6 +138,7 @@ def live_frames(
             yield frame, frame_tracks.tracks
 
 
+<<<<<<< HEAD
 def render(
     source: Source,
     tracks: Path,
@@ -180,6 +179,8 @@ def render(
     return tally.summary([output])
 
 
+=======
+>>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 # The first pass: from the video to the spool.
 
 
@@ -343,7 +344,7 @@ def _write(job: TrackJob, progress: RunProgress) -> Summary:
     changed = outputs.wants_tracks and job.association.refinement.changes_tracks
     progress.on_pass("writing", 0)
     with ExitStack() as files:
-        sinks = _sinks(job, progress, files, outputs.finished if changed else None)
+        sinks = open_sinks(job, progress, files, outputs.finished if changed else None)
         frames = (
             with_images(job.input.source, tracks, progress=progress)
             if outputs.wants_video
@@ -365,6 +366,7 @@ def _refined(job: TrackJob) -> Iterable[FrameTracks]:
     return refine(RecordReader(spool, classes), refinement, EndedTracklets(**state), size)
 
 
+<<<<<<< HEAD
 def _sinks(
     job: TrackJob,
     progress: RunProgress,
@@ -414,6 +416,8 @@ def _video(
     return AnnotatedVideo(writer, Annotator(drawing), classes, progress)
 
 
+=======
+>>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     outputs = job.outputs

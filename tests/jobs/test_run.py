@@ -11,7 +11,8 @@ from masa_cli.detectors import given
 from masa_cli.detectors.filter import FromFile
 from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.detections import read_detections
-from masa_cli.jobs.run import live_frames, render, run
+from masa_cli.jobs.run import live_frames, run
+from masa_cli.jobs.sinks import render
 from masa_cli.progress import RunProgress
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.sources import open_source
