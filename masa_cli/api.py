@@ -73,6 +73,7 @@ def track(
     detector: str = "auto",
     device: str = "auto",
     precision: str = "float32",
+    threads: int | None = None,
     weights_dir: Path | None = None,
 ) -> Generator[TrackedFrame, None, None]:
     """The frames of a video with their tracks, one by one, each as soon as it is tracked.
@@ -92,6 +93,8 @@ def track(
         detector: what finds a prompt.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
+        threads: that networks and OpenCV work with while a frame is tracked; by default as many as
+            they have. Between frames all is as the caller has set it.
         weights_dir: folder of weights.
 
     Raises:
@@ -112,6 +115,7 @@ def track(
             weights_dir=weights_dir,
             device=device,
             precision=precision,
+            threads=threads,
         )
     )
     job.check()
@@ -121,8 +125,9 @@ def track(
 def _tracked(job: TrackJob) -> Generator[TrackedFrame, None, None]:
     from masa_cli.jobs.run import live_frames
     from masa_cli.progress import RunProgress
+    from masa_cli.threads import limited_steps
 
-    for frame, tracks in live_frames(job, RunProgress()):
+    for frame, tracks in limited_steps(live_frames(job, RunProgress()), job.threads):
         yield TrackedFrame(frame.index, float(frame.time), frame.image, tracks, job.classes)
 
 
@@ -173,6 +178,7 @@ class OnlineTracker:
         import numpy as np
 
         from masa_cli.structures import CameraMotion, Detections, Observation
+        from masa_cli.threads import limited
 
         rows = np.asarray(boxes, np.float32).reshape(-1, 4)
         classes = np.zeros(len(rows)) if labels is None else labels
@@ -194,7 +200,8 @@ class OnlineTracker:
             size,
         )
         self._index += 1
-        return self._tracker.update(observation).tracks
+        with limited():
+            return self._tracker.update(observation).tracks
 
     def _next_time(self, time: float | None) -> float:
         now = self._index / self._frame_rate if time is None else float(time)

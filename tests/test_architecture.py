@@ -13,7 +13,7 @@ ROOT = Path(masa_cli.__file__).parent
 
 FLOORS = (
     {"structures", "errors"},
-    {"boxes", "masks", "progress", "settings"},
+    {"boxes", "masks", "progress", "settings", "threads"},
     {"tracking", "weights"},
     {"formats"},
     {"models", "sources"},

@@ -25,7 +25,8 @@ JobsOption = Annotated[
         RUNNING,
         "--jobs",
         min=0,
-        help="Of several videos, so many at a time (with --engine ray: at most; 0 for no limit).",
+        help="Of several videos, so many at a time (with --engine ray: at most; 0 for no limit). "
+        "They share the cores, unless --threads says how many threads each has.",
     ),
 ]
 EngineOption = Annotated[
@@ -96,7 +97,8 @@ def track_many(
         if ctx.params["resume"]:
             tasks = list(_unfinished(tasks))
         outcomes = []
-        for outcome in _engine(engine, jobs).run(tasks, lambda: progress.stop_requested):
+        engine_of_all = _engine(engine, jobs, ctx.params["threads"])
+        for outcome in engine_of_all.run(tasks, lambda: progress.stop_requested):
             outcomes.append(outcome)
             _tell(outcome, len(outcomes), len(tasks))
     _report(outcomes, quiet=quiet, json=json)
@@ -110,11 +112,11 @@ def track_many(
         )
 
 
-def _engine(name: EngineName, jobs: int) -> Engine:
+def _engine(name: EngineName, jobs: int, threads: int | None) -> Engine:
     if name == "ray":
         from masa_cli.jobs.batch import RayEngine
 
-        return RayEngine(jobs)
+        return RayEngine(jobs, cores=threads or 1)
     from masa_cli.jobs.batch import LocalEngine
 
     return LocalEngine(max(1, jobs))

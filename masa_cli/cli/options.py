@@ -417,6 +417,17 @@ PrecisionName = Annotated[
 BatchSize = Annotated[
     int, further(RUNNING, "--batch-size", min=1, help="Frames per forward pass of the network.")
 ]
+Threads = Annotated[
+    int | None,
+    further(
+        RUNNING,
+        "--threads",
+        min=1,
+        metavar="NUMBER",
+        help="Threads for each of what computes: networks, OpenCV, FFmpeg's encoder.",
+        show_default="as each takes by itself, most of them one per core",
+    ),
+]
 WeightsDir = Annotated[
     Path | None,
     further(

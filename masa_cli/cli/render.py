@@ -96,6 +96,7 @@ def render(
     start: options.Start = None,
     end: options.End = None,
     every: options.Every = 1,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -134,7 +135,14 @@ def render(
         )
         run_and_report(
             lambda progress: draw(
-                frames, tracks, path, progress, origin=source, drawing=drawing, overwrite=overwrite
+                frames,
+                tracks,
+                path,
+                progress,
+                origin=source,
+                drawing=drawing,
+                threads=threads,
+                overwrite=overwrite,
             ),
             info.num_frames,
             quiet=quiet,

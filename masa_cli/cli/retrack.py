@@ -72,6 +72,7 @@ def retrack(
     start: options.Start = None,
     end: options.End = None,
     every: options.Every = 1,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

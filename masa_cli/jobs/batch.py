@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from masa_cli.errors import SettingsError
+from masa_cli.threads import THREADS, num_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +148,8 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-_THREADS = "OMP_NUM_THREADS"
-
-
 class LocalEngine:
-    """Runs so many tasks at a time; they share the cores of this machine between them.
+    """Runs so many tasks at a time; they share the cores of this process between them.
 
     Args:
         num_jobs: at a time. Memory is that of so many runs.
@@ -162,8 +160,9 @@ class LocalEngine:
 
     def run(self, tasks: Sequence[Task], stop: Callable[[], bool]) -> Iterator[Outcome]:
         """See `Engine`."""
-        share = max(1, (os.cpu_count() or 1) // self._num_jobs)
-        environment = {} if _THREADS in os.environ else {_THREADS: str(share)}
+        # No --threads, with which the encoder gives other bytes than a run alone would.
+        share = max(1, num_cores() // self._num_jobs)
+        environment = {} if THREADS in os.environ else {THREADS: str(share)}
 
         def run_one(task: Task) -> Outcome | None:
             return None if stop() else run_task(task, stop, environment=environment)
@@ -185,7 +184,7 @@ class RayEngine:
 
     Args:
         num_jobs: tasks at a time at most; 0: as many as the cluster has room for.
-        cores: that each task needs.
+        cores: that each task needs; Ray tells the libraries of its process so.
 
     Raises:
         SettingsError: Ray is not installed.

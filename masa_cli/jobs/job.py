@@ -295,12 +295,21 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class TrackJob:
-    """What to track, how, and where the results go."""
+    """What to track, how, and where the results go.
+
+    Attributes:
+        input: what is tracked.
+        perception: how frames are seen.
+        association: how boxes become tracks.
+        outputs: what is written.
+        threads: that each library works with (torch, OpenCV, FFmpeg); None: its default.
+    """
 
     input: TrackInput
     perception: Perception
     association: Association
     outputs: Outputs
+    threads: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

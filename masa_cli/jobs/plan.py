@@ -128,6 +128,7 @@ class Options:
     batch_size: int = 1
     device: str = "auto"
     precision: str = "float32"
+    threads: int | None = None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], **further: object) -> Options:
@@ -192,6 +193,7 @@ def plan_job(options: Options) -> TrackJob:
         ),
         _association(options, association, boxes.detector.changes),
         _outputs(options, options.output or Path(info.name), info),
+        threads=options.threads,
     )
 
 
@@ -222,6 +224,7 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
         Perception(DetectorRequest(GIVEN, recording.classes)),
         _association(options, association, defaults_in(kept.facts)),
         replace(outputs, wants_video=video is not None),
+        threads=options.threads,
     )
 
 

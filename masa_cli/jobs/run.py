@@ -41,6 +41,7 @@ from masa_cli.sources import is_live
 >>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 from masa_cli.sources.prefetch import live, prefetch
 from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
+from masa_cli.threads import limited
 from masa_cli.tracking import Tracker
 from masa_cli.tracking.camera import CameraMotionEstimator
 
@@ -68,9 +69,10 @@ def run(
     outputs.prepare(inputs=job.input.files, overwrite=overwrite, resume=resume)
     earlier = _earlier_run(job) if resume else None
     try:
-        if earlier is None or not earlier.complete:
-            _track(job, progress, earlier)
-        summary = _write(job, progress)
+        with limited(job.threads):
+            if earlier is None or not earlier.complete:
+                _track(job, progress, earlier)
+            summary = _write(job, progress)
     except Interrupted as interruption:
         raise Interrupted(
             f"{interruption.kept} in {outputs.folder}; add --resume to the command to go on"
@@ -109,7 +111,7 @@ def run_live(
     tally = Tally()
     tracks = outputs.tracks if outputs.wants_tracks else None
     progress.on_pass("tracking", 0)
-    with ExitStack() as files:
+    with limited(job.threads), ExitStack() as files:
         sinks = [tally, *open_sinks(job, progress, files, tracks, is_live=True), *more_sinks]
         with suppress(Interrupted):  # to stop is how such a run ends
             write(live_frames(job, progress), sinks, progress=progress)

@@ -17,6 +17,7 @@ from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.render.annotator import Annotator, DrawingSettings
 from masa_cli.render.video import AnnotatedVideo, VideoWriter
 from masa_cli.sources import Source
+from masa_cli.threads import limited
 
 
 def open_sinks(
@@ -55,6 +56,7 @@ def open_sinks(
             job.input.origin,
             outputs.drawing,
             progress,
+            job.threads,
             fragmented=is_live,
         )
         sinks.append(files.enter_context(video))
@@ -69,6 +71,7 @@ def render(
     *,
     origin: Path,
     drawing: DrawingSettings,
+    threads: int | None = None,
     overwrite: bool = False,
 ) -> Summary:
     """Draw tracks that exist.
@@ -80,6 +83,7 @@ def render(
         progress: is told of it, and may ask to stop.
         origin: file or folder of the source.
         drawing: what the video shows.
+        threads: that the encoder works with; None: its default.
         overwrite: replace an earlier video.
 
     Raises:
@@ -95,7 +99,8 @@ def render(
     make_folder(output.parent)
     tally = Tally()
     progress.on_pass("writing", 0)
-    with _video(source, lambda: reader.classes, output, origin, drawing, progress) as video:
+    video = _video(source, lambda: reader.classes, output, origin, drawing, progress, threads)
+    with limited(threads), video:
         write(with_images(source, reader, progress=progress), [tally, video], progress=progress)
     return tally.summary([output])
 
@@ -107,9 +112,12 @@ def _video(
     origin: Path | None,
     drawing: DrawingSettings,
     progress: RunProgress,
+    threads: int | None,
     *,
     fragmented: bool = False,
 ) -> AnnotatedVideo:
     sound_from = origin if origin and origin.is_file() else None  # folders of images are silent
-    writer = VideoWriter(output, source.info, sound_from=sound_from, fragmented=fragmented)
+    writer = VideoWriter(
+        output, source.info, sound_from=sound_from, fragmented=fragmented, threads=threads
+    )
     return AnnotatedVideo(writer, Annotator(drawing), classes, progress)

@@ -6,7 +6,6 @@ never as good as a network that has learned what objects are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from masa_cli.masks import pack
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
+from masa_cli.threads import allowed
 
 if TYPE_CHECKING:
     from masa_cli.models import SharedNetworks
@@ -53,7 +53,7 @@ class GrabCutSegmenter:
     def __init__(self, settings: GrabCutSettings | None = None) -> None:
         self._settings = settings or GrabCutSettings()
         # OpenCV lets others run meanwhile, and each thread has random numbers of its own.
-        self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
+        self._threads = ThreadPoolExecutor(min(allowed(), _MAX_THREADS))
 
     def segment(self, frame: Frame, boxes: FloatArray) -> Sequence[Mask | None]:
         """See `Segmenter`; each box is looked at by itself."""

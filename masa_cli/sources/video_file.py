@@ -26,6 +26,7 @@ from masa_cli.errors import SettingsError, SourceError
 from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo
+from masa_cli.threads import allowed
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,7 @@ class Upright:
             width=width,
             height=height,
             src_color_range=picture.color_range,  # the matrix is the frame's own already
+            threads=allowed(),
         )
         return np.ascontiguousarray(np.rot90(image, self._quarter_turns))
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.models.device import choose_placement
+from masa_cli.threads import keep_single_blas
 from masa_cli.training.pairs import Pair, PairMaker, View
 
 # A worker that says nothing for so long is taken for dead; the slowest images take seconds.
@@ -255,5 +256,6 @@ class _Numbered(Dataset[Pair]):
 
 def _set_up_worker(number: int) -> None:
     cv2.setNumThreads(0)
+    keep_single_blas()
     # Ctrl-C reaches all processes of a terminal; this one ends when the run does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

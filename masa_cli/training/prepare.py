@@ -19,6 +19,7 @@ from masa_cli.formats.files import PartFile, make_folder, part_of
 from masa_cli.progress import RunProgress
 from masa_cli.sources.image_folder import SUFFIXES, read_image
 from masa_cli.structures import BoolArray, FloatArray, Image, IntArray
+from masa_cli.threads import limited
 from masa_cli.training.regions import REGIONS_FILE
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,7 @@ def prepare(
     wanted: RegionFilter,
     progress: RunProgress,
     *,
+    threads: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Prepared:
@@ -160,6 +162,7 @@ def prepare(
         conditions: what that depends on, for `resume`.
         wanted: which regions are kept.
         progress: is told of each image, and may ask to stop.
+        threads: that a network works with; None: as torch takes by itself.
         resume: go on where an earlier run stopped.
         overwrite: replace an earlier file.
 
@@ -176,7 +179,7 @@ def prepare(
     done, offset = _done(spool, head) if resume else (0, None)
     source = open_source()
     progress.on_pass("regions", done)
-    with closing(PartFile(spool, resume_at=offset)) as writer:
+    with limited(threads), closing(PartFile(spool, resume_at=offset)) as writer:
         if offset is None:
             writer.write(orjson.dumps(head) + b"\n")
         for num_done, name in enumerate(names[done:], start=done + 1):

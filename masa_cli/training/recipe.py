@@ -253,6 +253,7 @@ class TrainJob:
         seed: of everything drawn at random.
         device: auto, cpu, cuda or mps.
         precision: of the network: float32, bfloat16 or float16; weights stay float32.
+        threads: that each process that trains works with; None: as torch takes by itself.
         workers: processes that make views, per process that trains; 0: itself.
         start: a file of weights to go on from.
         weights_dir: folder of weights, where the user named one.
@@ -268,6 +269,7 @@ class TrainJob:
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
+    threads: int | None = None
     workers: int = 0
     start: Path | None = None
     weights_dir: Path | None = None

@@ -11,6 +11,7 @@ from masa_cli.errors import Interrupted, OutputError, SettingsError
 from masa_cli.formats.files import make_folder
 from masa_cli.models.variants import find_variant
 from masa_cli.progress import RunProgress
+from masa_cli.threads import limited
 from masa_cli.training.batches import Processes, processes, read_batches
 from masa_cli.training.loop import Trainee, Trainer
 from masa_cli.training.matching import MatchingSettings
@@ -54,7 +55,7 @@ def train(job: TrainJob, progress: RunProgress, listener: Listener) -> TrainSumm
     learned, held_out = split(regions, job.recipe.run)
     cutouts = find_cutouts(job.cutouts, regions) if job.cutouts else None
     videos = find_videos(job.videos) if job.videos else []
-    with processes(job.device, job.precision) as own:
+    with limited(job.threads), processes(job.device, job.precision) as own:
         _check(job, own)
         trainer = Trainer(_trainee(job, regions, own, progress), job.recipe, own, progress)
         checkpoints = Checkpoints(job.checkpoints, job.recipe.run.keep)

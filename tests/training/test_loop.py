@@ -13,6 +13,7 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from masa_cli.boxes import xyxy_to_xywh
@@ -27,7 +28,7 @@ from masa_cli.training.loop import Trainee, build_optimiser
 from masa_cli.training.objectives import initial_weights, initialise
 from masa_cli.training.pairs import PairMaker
 from masa_cli.training.recipe import RECIPES, RunSettings, TrainJob, find_recipe
-from masa_cli.training.recorder import Listener
+from masa_cli.training.recorder import Listener, RunRecorder
 from masa_cli.training.training_run import train
 from masa_cli.training.validation import split
 from tests.training.networks import lite, objectives_of
@@ -132,6 +133,27 @@ def brief(data, tmp_path_factory):
     job = job_of(data, tmp_path_factory.mktemp("brief"), BRIEF)
     run(job)
     return job
+
+
+def test_a_run_trains_with_the_threads_asked_for(data, tmp_path, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    job = job_of(data, tmp_path / "run", "run.steps=1", threads=before + 1)
+    own = RunRecorder.begin
+
+    def begin(recorder):
+        seen.append((torch.get_num_threads(), blas_threads()))
+        own(recorder)
+
+    monkeypatch.setattr(RunRecorder, "begin", begin)
+    with threadpool_limits(3, user_api="blas"):
+        run(job)
+        assert blas_threads() == {3}
+    assert seen == [(before + 1, {1})]
+    assert torch.get_num_threads() == before
+
+
+def blas_threads():
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(brief, data, tmp_path):
