@@ -33,12 +33,7 @@ from masa_cli.pipeline import (
 )
 from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.segmenters import TrackSegmenter
-<<<<<<< HEAD
-from masa_cli.sources import Source, is_live, picture_names
-from masa_cli.sources.excerpt import Excerpt
-=======
 from masa_cli.sources import is_live
->>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 from masa_cli.sources.prefetch import live, prefetch
 from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
 from masa_cli.threads import limited
@@ -140,49 +135,6 @@ def live_frames(
             yield frame, frame_tracks.tracks
 
 
-<<<<<<< HEAD
-def render(
-    source: Source,
-    tracks: Path,
-    output: Path,
-    progress: RunProgress,
-    *,
-    origin: Path,
-    drawing: DrawingSettings,
-    overwrite: bool = False,
-) -> Summary:
-    """Draw tracks that exist.
-
-    Args:
-        source: frames of the video.
-        tracks: a tracks.jsonl, or its `.part`, or any other format of tracks.
-        output: the mp4 to write.
-        progress: is told of it, and may ask to stop.
-        origin: file or folder of the source.
-        drawing: what the video shows.
-        overwrite: replace an earlier video.
-
-    Raises:
-        MasaError: what is read is wrong, or the video cannot be written.
-        Interrupted: the user asked to stop.
-    """
-    refuse_inputs([output], [origin, tracks])
-    if not overwrite:
-        refuse_existing([output])
-    info = source.info
-    pictures = () if isinstance(source, Excerpt) else picture_names(origin)
-    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate, pictures)
-    next(iter(reader), None)  # a wrong file is found before anything is written
-    make_folder(output.parent)
-    tally = Tally()
-    progress.on_pass("writing", 0)
-    with _video(source, lambda: reader.classes, output, origin, drawing, progress) as video:
-        write(with_images(source, reader, progress=progress), [tally, video], progress=progress)
-    return tally.summary([output])
-
-
-=======
->>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 # The first pass: from the video to the spool.
 
 
@@ -368,58 +320,6 @@ def _refined(job: TrackJob) -> Iterable[FrameTracks]:
     return refine(RecordReader(spool, classes), refinement, EndedTracklets(**state), size)
 
 
-<<<<<<< HEAD
-def _sinks(
-    job: TrackJob,
-    progress: RunProgress,
-    files: ExitStack,
-    tracks: Path | None,
-    *,
-    is_live: bool = False,
-) -> list[Sink]:
-    """What takes the results, in the order in which they are opened; tracks.jsonl at `tracks`."""
-    outputs, info, classes = job.outputs, job.input.source.info, job.classes
-    sinks: list[Sink] = []
-    if outputs.wants_mot:
-        sinks.append(files.enter_context(MotWriter(outputs.mot, with_classes=outputs.mot_classes)))
-    if tracks:
-        sinks.append(files.enter_context(TracksWriter(tracks, classes)))
-    for name in outputs.also:
-        path = outputs.in_format(name)
-        sinks.append(files.enter_context(open_writer(name, path, info=info, classes=classes)))
-    if outputs.wants_id_maps:
-        sinks.append(files.enter_context(IdMapWriter(outputs.id_maps, info=info)))
-    if outputs.wants_video:
-        video = _video(
-            job.input.source,
-            lambda: job.classes,
-            outputs.video,
-            job.input.origin,
-            outputs.drawing,
-            progress,
-            fragmented=is_live,
-        )
-        sinks.append(files.enter_context(video))
-    return sinks
-
-
-def _video(
-    source: Source,
-    classes: Callable[[], Sequence[str]],
-    output: Path,
-    origin: Path | None,
-    drawing: DrawingSettings,
-    progress: RunProgress,
-    *,
-    fragmented: bool = False,
-) -> AnnotatedVideo:
-    sound_from = origin if origin and origin.is_file() and source.info.has_sound else None
-    writer = VideoWriter(output, source.info, sound_from=sound_from, fragmented=fragmented)
-    return AnnotatedVideo(writer, Annotator(drawing), classes, progress)
-
-
-=======
->>>>>>> 2069762 (Move what takes the results out of jobs/run.py)
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     outputs = job.outputs

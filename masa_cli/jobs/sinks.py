@@ -16,7 +16,8 @@ from masa_cli.pipeline import Sink, with_images, write
 from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.render.annotator import Annotator, DrawingSettings
 from masa_cli.render.video import AnnotatedVideo, VideoWriter
-from masa_cli.sources import Source
+from masa_cli.sources import Source, picture_names
+from masa_cli.sources.excerpt import Excerpt
 from masa_cli.threads import limited
 
 
@@ -94,7 +95,8 @@ def render(
     if not overwrite:
         refuse_existing([output])
     info = source.info
-    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate)
+    pictures = () if isinstance(source, Excerpt) else picture_names(origin)
+    reader = open_tracks(tracks, (info.width, info.height), 1 / info.frame_rate, pictures)
     next(iter(reader), None)  # a wrong file is found before anything is written
     make_folder(output.parent)
     tally = Tally()
