@@ -32,7 +32,7 @@ from masa_cli.formats.tables import (
     whole_ids,
 )
 from masa_cli.formats.text_columns import check_whole, read_numbers
-from masa_cli.structures import Frame, IntArray, Tracks
+from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ FIRST_FRAME = 1
 _COLUMNS = {"frame": 0, "left": 2, "top": 3, "width": 4, "height": 5, "score": 6, "class": 7}
 
 _TRACK_COLUMNS = {"id": 1} | _COLUMNS
-_NO_CLASS = -1
+NO_CLASS = -1
 _NO_SCORE = -1.0
 _FLAGS = (0.0, 1.0)
 
@@ -53,6 +53,8 @@ _MAX_CLASS = 13
 # A gt.txt of MOT15 has 10 columns, the last three for the position in the world; later ones have 9,
 # the last two for class and visibility.
 _TRUTH_WIDTHS = {7: False, 8: True, 9: True, 10: False}  # number of columns: is 8 the class?
+
+_OWN_CLASSES = "number classes as MOTChallenge does; for those of your own: masa eval --all-classes"
 
 INFO = "seqinfo.ini"
 IMAGES = "img1"
@@ -66,9 +68,9 @@ def read_tracks(path: Path) -> TrackTable:
     are -1 throughout become 1.
     """
     rows = _scored(read_results(path))
-    numbers = np.full(len(rows.frames), _NO_CLASS) if rows.classes is None else rows.classes
+    numbers = np.full(len(rows.frames), NO_CLASS) if rows.classes is None else rows.classes
     labels, classes = numbered(
-        [NAMELESS if number == _NO_CLASS else str(number) for number in numbers.tolist()]
+        [NAMELESS if number == NO_CLASS else str(number) for number in numbers.tolist()]
     )
     scores = _known(path, rows.scores).astype(np.float32)
     tracks = Tracks(rows.boxes.astype(np.float32), scores, labels, rows.ids)
@@ -98,7 +100,7 @@ class MotWriter:
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
         scores[tracks.interpolated] = 0
-        classes = tracks.labels + 1 if self._with_classes else np.full(len(tracks), _NO_CLASS)
+        classes = tracks.labels + 1 if self._with_classes else np.full(len(tracks), NO_CLASS)
         rows = zip(tracks.ids, boxes, scores, classes, strict=True)
         number = frame.index + FIRST_FRAME
         self._file.write(
@@ -130,14 +132,14 @@ def read_detections(path: Path) -> DetectionTable:
     rows = read_numbers(text, _COLUMNS, completed=_with_class(text, lines))
     frames, boxes, scores, numbers = rows[:, 0], rows[:, 1:5], rows[:, 5], rows[:, 6]
     check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
-    check_whole(text, numbers, "class number", minimum=_NO_CLASS)
+    check_whole(text, numbers, "class number", minimum=NO_CLASS)
     found, labels = np.unique(numbers.astype(np.int64), return_inverse=True)
     return DetectionTable.from_rows(
         frames.astype(np.int64) - FIRST_FRAME,
         xywh_to_xyxy(boxes.astype(np.float32)),
         _known(path, scores).astype(np.float32),
         labels.astype(np.int64),
-        tuple(NAMELESS if number == _NO_CLASS else str(number) for number in found) or (NAMELESS,),
+        tuple(NAMELESS if number == NO_CLASS else str(number) for number in found) or (NAMELESS,),
     )
 
 
@@ -162,6 +164,17 @@ class MotRows:
     scores: NDArray[np.float64]
     classes: IntArray | None
     is_truth: bool = False
+
+    def where(self, kept: BoolArray) -> MotRows:
+        """Some of the rows; `text` keeps all lines."""
+        names = ("frames", "ids", "boxes", "scores")
+        columns = {name: getattr(self, name)[kept] for name in names}
+        classes = None if self.classes is None else self.classes[kept]
+        return replace(self, **columns, classes=classes)
+
+    def without_classes(self, scored: BoolArray) -> MotRows:
+        """All rows as of one class, with the flags of truth: which are to be scored."""
+        return replace(self, scores=scored.astype(np.float64), classes=None)
 
     @staticmethod
     def empty() -> MotRows:
@@ -190,13 +203,14 @@ def read_truth(path: Path) -> MotRows:
     completed = _with_class(text, lines)
     numbers = read_numbers(text, _TRACK_COLUMNS, completed=completed)
     classes = numbers[:, -1]
-    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
+    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != NO_CLASS))
     if has_classes:
-        check_whole(text, classes, "class number", minimum=1)
-        beyond = np.flatnonzero(classes > _MAX_CLASS)
-        if len(beyond):
-            row = int(beyond[0])
-            raise text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
+        check_whole(text, classes, "class number", minimum=NO_CLASS)
+        others = np.flatnonzero((classes < 1) | (classes > _MAX_CLASS))
+        if len(others):
+            row = int(others[0])
+            error = text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
+            raise SourceError(error.problem, fix=_OWN_CLASSES)
     return replace(_rows(text, completed, numbers, has_classes=has_classes), is_truth=True)
 
 
@@ -303,10 +317,7 @@ def _scored(rows: MotRows) -> MotRows:
         len(kept) - int(kept.sum()),
         len(kept),
     )
-    names = ("frames", "ids", "boxes", "scores")
-    columns = {name: getattr(rows, name)[kept] for name in names}
-    classes = None if rows.classes is None else rows.classes[kept]
-    return replace(rows, **columns, classes=classes)
+    return rows.where(kept)
 
 
 def _rows(
@@ -345,7 +356,7 @@ def _with_class(text: TextFile, lines: list[str], max_columns: int | None = 10) 
         if max_columns is not None and count > max_columns:
             raise text.wrong(row, f"at most {max_columns} columns", str(count))
     return [
-        f"{line},{_NO_CLASS}" if count == 7 else line
+        f"{line},{NO_CLASS}" if count == 7 else line
         for line, count in zip(lines, counts, strict=True)
     ]
 
