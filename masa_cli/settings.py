@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -106,6 +107,17 @@ def _parse(change: str, text: str, kind: type) -> bool | int | float:
         f'"{change}": "{text}" is no {"true or false" if kind is bool else kind.__name__}',
         fix=f"give {change.partition('=')[0]} a value of that kind",
     )
+
+
+def parse_names(text: str) -> list[str]:
+    """The names in `car, "bus, red"`: between commas; one that has a comma is in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
+
+
+def in_quotes(names: Iterable[str]) -> str:
+    """Names as `parse_names` reads them, quoted where they need it."""
+    return ", ".join('"' + name.replace('"', '""') + '"' if "," in name else name for name in names)
 
 
 def parse_frame_rate(text: str | None) -> Fraction | None:

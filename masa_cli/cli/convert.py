@@ -75,7 +75,8 @@ ClassNames = Annotated[
     typer.Option(
         "--names",
         metavar="NAMES",
-        help="Names for the class numbers of MOT files, from 1, such as person,car.",
+        help="Names for the class numbers of MOT files, from 1, such as person,car; one that has "
+        "a comma in double quotes.",
         show_default=False,
     ),
 ]
@@ -113,7 +114,7 @@ def convert(
     from masa_cli.cli.console import messages, show, show_json
     from masa_cli.jobs.convert import VideoFacts
     from masa_cli.jobs.convert import convert as write
-    from masa_cli.settings import parse_frame_rate, parse_size
+    from masa_cli.settings import parse_frame_rate, parse_names, parse_size
 
     if video and (size or fps):
         raise UsageError("--video tells size and frame rate", fix="leave out --size and --fps")
@@ -129,7 +130,7 @@ def convert(
             writes=writes,
             facts=facts,
             images=images,
-            names=tuple(name.strip() for name in names.split(",")) if names else (),
+            names=tuple(parse_names(names)),
             mot_classes=mot_classes,
             overwrite=overwrite,
         )

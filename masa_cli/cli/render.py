@@ -10,6 +10,7 @@ import typer
 from masa_cli.cli import options
 from masa_cli.cli.command import INPUT, OUTPUTS, further, option
 from masa_cli.errors import OutputError, UsageError
+from masa_cli.settings import parse_names
 
 VideoOrFolder = Annotated[
     Path,
@@ -152,7 +153,7 @@ def render(
 
 def _names_in(text: str) -> tuple[str, ...]:
     """The names in "car, bus", each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    return tuple(dict.fromkeys(parse_names(text)))
 
 
 def _ids_in(text: str) -> tuple[int, ...]:

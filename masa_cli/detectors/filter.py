@@ -20,6 +20,7 @@ from masa_cli.detectors import Detector, DetectorRequest
 from masa_cli.errors import SettingsError, SourceError, UsageError, shortened
 from masa_cli.formats.files import explained
 from masa_cli.formats.tables import LARGEST, DetectionTable
+from masa_cli.settings import in_quotes, parse_names
 from masa_cli.sources.excerpt import Excerpt
 from masa_cli.structures import BoolArray, Detections, FloatArray, Frame
 
@@ -117,7 +118,7 @@ class Selection:
         if unknown:
             raise SettingsError(
                 f'there is no class "{unknown[0]}" among what is detected',
-                fix=f"name some of: {', '.join(classes)}",
+                fix=f"name some of: {in_quotes(classes)}",
             )
 
     def of(self, found: Detections, classes: Sequence[str]) -> Detections:
@@ -155,9 +156,12 @@ class Selection:
 
 
 def parse_classes(text: str) -> dict[str, float]:
-    """The minimum score of each class in "car, person:0.6"; none where nothing is said."""
+    """The minimum score of each class in "car, person:0.6"; none where nothing is said.
+
+    A name that has a comma is in double quotes; see `parse_names`.
+    """
     min_scores: dict[str, float] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    for part in parse_names(text):
         name, colon, number = part.rpartition(":")
         if not colon:
             name, number = part, "-inf"

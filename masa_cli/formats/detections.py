@@ -74,7 +74,8 @@ Rows may be in any order. Blank lines, and in text those that start with #, are 
 A line that is malformed, a number that is not finite and a frame that is not whole or below the
 first are errors that name the line. Boxes of no area, boxes wholly outside the image and boxes of
 frames past the end of the video are dropped and counted. Boxes partly outside stay as they are.
-Scores may be of any range. An empty file holds no detections."""
+Scores beyond 0 to 1 are replaced by the share of boxes that score no higher. An empty file holds
+no detections."""
 
 
 def help_text() -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+
+import numpy as np
 
 from masa_cli.detectors import DetectorRequest, given
 from masa_cli.detectors.filter import FromFile, OfExcerpt
@@ -25,6 +27,8 @@ from masa_cli.sources.excerpt import Excerpt, Selectable, Span, Timeline
 from masa_cli.sources.stream import PIXEL_FORMATS, RawPictures
 
 logger = logging.getLogger(__name__)
+
+_ROUNDED = 0.01  # by which scores from 0 to 1 may pass the latter
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +175,30 @@ def excerpt_of(source: Source, start: str | None, end: str | None, every: int) -
 
 
 def warn_of_oddities(dets: Path, table: DetectionTable) -> None:
-    """Say what was dropped while reading, and what the trackers will stumble over."""
+    """Say what was dropped while reading."""
     if table.num_empty:
         logger.warning("%s: %d boxes without area were dropped", dets, table.num_empty)
-    if len(table) and (table.scores.min() < 0 or table.scores.max() > 1):
-        logger.warning(
-            "%s: scores run from %g to %g, but the thresholds of the association are made for "
-            "0 to 1; change them with --set if tracks are missing or too many",
-            dets,
-            table.scores.min(),
-            table.scores.max(),
-        )
+
+
+def with_usual_scores(dets: Path, table: DetectionTable) -> DetectionTable:
+    """The table with scores from 0 to 1; where they are not, by their rank, which is said.
+
+    All thresholds are made for that range. A score becomes the share of boxes that have no higher
+    one, so the best are at 1 and the median is at 0.5.
+    """
+    scores = table.scores
+    if not len(table) or (scores.min() >= 0 and scores.max() <= 1 + _ROUNDED):
+        return table
+    logger.warning(
+        "%s: scores run from %g to %g; as thresholds are made for 0 to 1, each is replaced by the "
+        "share of boxes that score no higher: %.3g becomes 0.5",
+        dets,
+        scores.min(),
+        scores.max(),
+        np.median(scores),
+    )
+    ranks = np.searchsorted(np.sort(scores), scores, side="right")
+    return replace(table, scores=(ranks / len(scores)).astype(np.float32))
 
 
 def warn_of_losses(dets: Path, table: DetectionTable, summary: Summary) -> None:
@@ -302,6 +319,7 @@ def from_file(
     read = read_detections(dets, format=format, images=images, pictures=pictures)
     table, _ = read.scored(least)
     warn_of_oddities(dets, table)
+    table = with_usual_scores(dets, table)
     inputs = open_inputs(source, dets, table, opening)
     frames, boxes = part(inputs.frames), FromFile(inputs.table)
     is_part = isinstance(frames, Excerpt)

@@ -192,3 +192,11 @@ def test_each_frame_gets_its_boxes_whatever_the_order_asked():
 def test_boxes_below_the_minimum_score_are_left_out():
     found = FromFile(TABLE, min_score=0.5).detect(frames(0, 2))
     assert [detections.scores.tolist() for detections in found] == [[], [0.5]]
+
+
+def test_classes_whose_names_have_commas_are_in_quotes():
+    parsed = parse_classes('car, "bus, red":0.5,"a ""b"", c"')
+    assert parsed == {"car": float("-inf"), "bus, red": 0.5, 'a "b", c': float("-inf")}
+    selection = Selection(parse_classes("bus, red"))
+    with pytest.raises(SettingsError, match=r'fix: name some of: car, "bus, red"'):
+        selection.check(("car", "bus, red"))

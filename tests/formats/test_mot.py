@@ -251,7 +251,7 @@ def test_an_empty_file_has_no_rows(tmp_path):
     ("line", "message"),
     [
         ("1,1,0,0,1,1,1,14,1", "line 2: expected a class from 1 to 13, got 14"),
-        ("1,1,0,0,1,1,1,-1,1", "line 2: expected a class from 1 to 13, got -1"),
+        ("1,1,0,0,1,1,1,-1,1", "line 2: expected a whole class number from 1, got -1"),
         ("1,1,0,0,1,1,1,1", "line 2: expected 9 columns as in the lines before, got 8"),
         ("1,-1,0,0,1,1,1,1,1", "line 2: expected a whole id from 0, got -1"),
         ("1,1,0,0,nan,1,1,1,1", "line 2: expected a finite width"),
@@ -365,3 +365,23 @@ def test_interpolated_boxes_of_results_are_no_unscored_truth(tmp_path, caplog):
     path.write_text("1,1,10,20,30,40,1.0000,-1,-1,-1\n2,1,10,20,30,40,0.0000,-1,-1,-1\n")
     assert read_tracks(path).tracks.scores.tolist() == [1, 0]
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes"),
+    [
+        (["1,-1,1,2,3,4,50,-5.3,12.2,0.7", "2,-1,1,2,3,4,43,3,11,0"], ("object",)),
+        (["1,7,1,2,3,4,1,3,0,0", "2,7,1,2,3,4,1,4,0,0"], ("object",)),  # changes within a track
+        (["1,7,1,2,3,4,1,3,0,0", "2,8,1,2,3,4,1,4,0,1"], ("3", "4")),  # VisDrone
+        (["1,7,1,2,3,4,1,3,-1,-1", "2,7,1,2,3,4,1,4,-1,-1"], ("3", "4")),
+        (["1,7,1,2,3,4,1,0.5,-1,-1", "2,7,1,2,3,4,1"], ("object",)),
+        (["1,7,1,2,3,4,1,3,0.5", "2,7,1,2,3,4,1,3,1"], ("3",)),  # MOT17
+    ],
+)
+def test_a_place_in_the_world_is_no_class_and_it_is_said(tmp_path, caplog, rows, classes):
+    path = tmp_path / "o.txt"
+    path.write_text("\n".join(rows))
+    assert read_detections(path).classes == classes
+    if not rows[0].startswith("1,-1"):
+        assert read_tracks(path).classes == classes
+    assert ("column 8 is no class" in caplog.text) == (classes == ("object",))

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
+from masa_cli.formats.tables import DetectionTable
+from masa_cli.jobs.inputs import with_usual_scores
 from tests.clips import boxes_at, write_clip
 from tests.sources.encoded import packets_of_sound, write_numbered
 
@@ -121,3 +123,35 @@ def test_retrack_knows_the_part_it_was_made_from(clip):
     whole = CliRunner().invoke(app, arguments)
     assert whole.exit_code == 1
     assert "from 0 s on, not" in " ".join(whole.stderr.split())
+
+
+def table_of(scores):
+    rows = len(scores)
+    return DetectionTable.from_rows(
+        np.arange(rows),
+        np.tile(np.array([[1, 2, 3, 4]], np.float32), (rows, 1)),
+        np.array(scores, np.float32),
+        np.zeros(rows, np.int64),
+        ("object",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "scaled"),
+    [
+        ([10, 120, 50.5, 43], [0.25, 1, 0.75, 0.5]),
+        ([-0.7, 0.2], [0.5, 1]),
+        ([90, 90, 20], [1, 1, 1 / 3]),
+        ([7, 7], [1, 1]),
+    ],
+)
+def test_scores_beyond_0_to_1_are_replaced_by_their_rank_which_is_said(caplog, scores, scaled):
+    assert np.allclose(with_usual_scores(Path("det.txt"), table_of(scores)).scores, scaled)
+    assert "det.txt: scores run from" in caplog.text
+
+
+@pytest.mark.parametrize("scores", [[0, 1, 0.5], [0.2, 1.005], []])
+def test_scores_from_0_to_1_stay(caplog, scores):
+    table = table_of(scores)
+    assert with_usual_scores(Path("det.txt"), table) is table
+    assert not caplog.text
