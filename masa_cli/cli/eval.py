@@ -80,6 +80,14 @@ Strict = Annotated[
         "them.",
     ),
 ]
+AllClasses = Annotated[
+    bool,
+    typer.Option(
+        "--all-classes",
+        help="mot: for a truth of your own, score each class that occurs, by its number in column "
+        "8; all rows count whose flag (column 7) is above 0.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -99,6 +107,7 @@ def eval_(
     allow_missing: AllowMissing = False,
     class_vote: ClassVote = True,
     strict: Strict = False,
+    all_classes: AllClasses = False,
     out: Out = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -111,7 +120,7 @@ def eval_(
     from masa_cli.cli.console import messages, show_json
     from masa_cli.evaluation.report import record_of
 
-    settings = EvalSettings(allow_missing, seqmap, class_vote, strict)
+    settings = EvalSettings(allow_missing, seqmap, class_vote, strict, all_classes)
     with messages(quiet=quiet or json):
         _check_out(out, overwrite)
         reports = _evaluate(format_, gt, [*results, *(more or [])], settings)
@@ -119,7 +128,7 @@ def eval_(
     if json:
         show_json({"format": format_, "results": {n: record_of(r) for n, r in reports.items()}})
     elif not quiet:
-        show_reports(reports, per_sequence=per_sequence, per_class=per_class)
+        show_reports(reports, per_sequence=per_sequence, per_class=per_class or all_classes)
         for path in written:
             show(f"written: {path}")
 
@@ -129,6 +138,8 @@ def _evaluate(
 ) -> dict[str, Report]:
     """A report for each path, by the path; what the reports note is logged."""
     reports = {str(path): evaluate(gt, path, protocol=format_, settings=settings) for path in paths}
+    for warning in dict.fromkeys(each for report in reports.values() for each in report.warnings):
+        logger.warning("%s", warning)
     for name, report in reports.items():
         for note in report.notes:
             logger.info("%s: %s", name, note)

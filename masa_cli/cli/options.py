@@ -357,16 +357,6 @@ Output = Annotated[
 Video = Annotated[bool, option(OUTPUTS, "--video/--no-video", help="Write the annotated video.")]
 Mot = Annotated[bool, further(OUTPUTS, "--mot/--no-mot", help="Write MOTChallenge results (.txt).")]
 Jsonl = Annotated[bool, further(OUTPUTS, "--jsonl/--no-jsonl", help="Write tracks.jsonl.")]
-JsonlOut = Annotated[
-    Literal["-"] | None,
-    further(
-        OUTPUTS,
-        "--jsonl",
-        help="With -, also write the line of each frame to standard output as soon as it is "
-        "tracked; identities are then those of a live run.",
-    ),
-]
-NoJsonl = Annotated[bool, further(OUTPUTS, "--no-jsonl", help="Do not write tracks.jsonl.")]
 Also = Annotated[
     str,
     option(
@@ -383,22 +373,6 @@ MotClasses = Annotated[
         OUTPUTS,
         "--mot-classes",
         help="Put the class number, from 1, into column 8 of the MOTChallenge results.",
-    ),
-]
-SaveEmbeddings = Annotated[
-    bool,
-    further(
-        OUTPUTS,
-        "--save-embeddings",
-        help="Write embeddings.masa (boxes, embeddings, camera motion), for masa retrack.",
-    ),
-]
-Preview = Annotated[
-    bool,
-    further(
-        OUTPUTS,
-        "--preview",
-        help="Show each frame in a window once it is tracked (q stops), as in a live run.",
     ),
 ]
 Trails = Annotated[

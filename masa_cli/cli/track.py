@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from masa_cli.cli import options
+from masa_cli.cli.command import OUTPUTS, further
 from masa_cli.cli.many import EngineOption, JobsOption, detections_of, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
 
@@ -19,6 +20,33 @@ if TYPE_CHECKING:
     from masa_cli.jobs.job import TrackJob
     from masa_cli.pipeline import Sink
     from masa_cli.progress import RunProgress, Summary
+
+JsonlOut = Annotated[
+    Literal["-"] | None,
+    further(
+        OUTPUTS,
+        "--jsonl",
+        help="With -, also write the line of each frame to standard output as soon as it is "
+        "tracked; identities are then those of a live run.",
+    ),
+]
+NoJsonl = Annotated[bool, further(OUTPUTS, "--no-jsonl", help="Do not write tracks.jsonl.")]
+SaveEmbeddings = Annotated[
+    bool,
+    further(
+        OUTPUTS,
+        "--save-embeddings",
+        help="Write embeddings.masa (boxes, embeddings, camera motion), for masa retrack.",
+    ),
+]
+Preview = Annotated[
+    bool,
+    further(
+        OUTPUTS,
+        "--preview",
+        help="Show each frame in a window once it is tracked (q stops), as in a live run.",
+    ),
+]
 
 
 def track(
@@ -53,10 +81,10 @@ def track(
     clean_up: options.CleanUp = False,
     video: options.Video = True,
     mot: options.Mot = True,
-    jsonl: options.JsonlOut = None,
-    no_jsonl: options.NoJsonl = False,
-    preview: options.Preview = False,
-    save_embeddings: options.SaveEmbeddings = False,
+    jsonl: JsonlOut = None,
+    no_jsonl: NoJsonl = False,
+    preview: Preview = False,
+    save_embeddings: SaveEmbeddings = False,
     mot_classes: options.MotClasses = False,
     also: options.Also = "",
     trails: options.Trails = 0,

@@ -24,6 +24,7 @@ class EvalSettings:
     seqmap: Path | None = None  # file that names the sequences to evaluate
     class_vote: bool = True  # a track is of the class most of its boxes have
     strict: bool = False  # ignore what the data set calls ignored in every metric
+    all_classes: bool = False  # score each class that occurs, not those of the benchmark
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Protocol:
 
 
 _MOT, _MOT_TAKES = "masa_cli.evaluation.motchallenge", ("allow_missing", "seqmap")
+_BOXES_TAKE = (*_MOT_TAKES, "all_classes")
 _BDD, _BDD_TAKES = "masa_cli.evaluation.bdd_metrics", ("allow_missing", "strict")
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -51,14 +53,14 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "mot": Protocol(
             "MOTChallenge 15 to 17, DanceTrack, SportsMOT",
             _MOT,
-            _MOT_TAKES,
+            _BOXES_TAKE,
             # Person on a vehicle, static person, distractor, reflection.
             {"classes": {"pedestrian": 1}, "distractors": (2, 7, 8, 12)},
         ),
         "mot20": Protocol(
             "MOT20, where vehicles without motor are distractors as well",
             _MOT,
-            _MOT_TAKES,
+            _BOXES_TAKE,
             {"classes": {"pedestrian": 1}, "distractors": (2, 6, 7, 8, 12)},
         ),
         "mots": Protocol(

@@ -6,15 +6,12 @@ All files are read and checked before the first is scored, so that an error cost
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco
-from scipy.optimize import linear_sum_assignment
 
-from masa_cli.boxes import iou
-from masa_cli.errors import SourceError
 from masa_cli.evaluation.metrics import (
     EPSILON,
     Array,
@@ -26,15 +23,19 @@ from masa_cli.evaluation.metrics import (
     row_of,
     rows_by_frame,
 )
+from masa_cli.evaluation.mot_boxes import (
+    check_boxes,
+    data_of_class,
+    own_classes,
+    scored_data,
+    told_unscored,
+)
 from masa_cli.evaluation.report import Metric, Report, Row
 from masa_cli.evaluation.sequences import SequencePair, check_frames, check_ids, find_pairs
 from masa_cli.formats.json_fields import Rle
 from masa_cli.formats.mot import MotRows, read_results, read_truth
 from masa_cli.formats.mots import IGNORE, MotsRows, read_masks
 from masa_cli.structures import BoolArray, IntArray
-
-_PEDESTRIAN = 1
-_MIN_IOU = 0.5  # of a result that is taken for a distractor
 
 _MAX_IGNORED = 0.5  # share of its area in ignored regions above which a result is dropped
 
@@ -69,6 +70,7 @@ def evaluate(
     first_frame: int = 1,
     allow_missing: bool = False,
     seqmap: Path | None = None,
+    all_classes: bool = False,
 ) -> Report:
     """Score the results of one sequence (two files) or of many (two folders).
 
@@ -85,21 +87,27 @@ def evaluate(
         first_frame: number of the first frame in the files.
         allow_missing: score a sequence without results as empty, and say so in `notes`.
         seqmap: file with the names of the sequences to score.
+        all_classes: score each class that occurs, whatever its number, with no distractors; a flag
+            of truth counts from above 0. Boxes only.
 
     Raises:
         SettingsError: a library is missing.
         SourceError: a file is missing or malformed, or cannot be scored.
     """
-    rules = _Rules(classes, masks, distractors, first_frame)
+    rules = _Rules(classes, masks, distractors, first_frame, all_classes)
     metrics = Metrics()
     pairs = find_pairs(gt, results, seqmap, allow_missing=allow_missing)
     load = _load_masks if rules.masks else _load_boxes
     sequences = [load(pair, rules) for pair in pairs]
+    if all_classes:
+        rules = replace(rules, classes=own_classes(each.rows for each in sequences if each.rows))
     scores: dict[str, dict[str, Scores]] = {name: {} for name in rules.classes}
     for sequence in sequences:
-        for class_, data in zip(rules.classes, sequence.data(), strict=True):
+        for class_, data in zip(rules.classes, sequence.data(rules), strict=True):
             scores[class_][sequence.name] = metrics.of(data)
-    return _report(metrics, rules, scores, _notes(pairs, sequences))
+    warnings = tuple(sequence.warning for sequence in sequences if sequence.warning)
+    notes = _notes(pairs, sequences, rules)
+    return replace(_report(metrics, rules, scores, notes), warnings=warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +119,14 @@ class _Rules:
         masks: rows hold masks, not boxes.
         distractors: classes of truth that are neither wanted nor wrong; boxes only.
         first_frame: number of the first frame in the files.
+        all_classes: whether the classes are those that occur.
     """
 
     classes: Mapping[str, int]
     masks: bool
     distractors: tuple[int, ...]
     first_frame: int
+    all_classes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +135,37 @@ class _Sequence:
 
     Attributes:
         name: of the sequence.
-        data: gives what is to be scored of each class; called late, for it is large.
+        data: gives what is to be scored of each class of the rules; called late, for it is large.
         has_classes: whether its truth has classes.
+        rows: truth and results, of boxes.
+        warning: what of the truth is not scored, and why; "" if there is nothing to say.
     """
 
     name: str
-    data: Callable[[], Sequence[Data]]
+    data: Callable[[_Rules], Sequence[Data]]
     has_classes: bool
+    rows: tuple[MotRows, MotRows] | None = None
+    warning: str = ""
 
 
 def _load_boxes(pair: SequencePair, rules: _Rules) -> _Sequence:
-    truth = read_truth(pair.truth)
+    truth = read_results(pair.truth) if rules.all_classes else read_truth(pair.truth)
     results = read_results(pair.results) if pair.results else MotRows.empty()
-    _check_boxes(truth, results, pair.length, pair.told_by)
+    check_boxes(truth, results, pair.length, pair.told_by, any_class=rules.all_classes)
     length = _length(pair, truth.frames, results.frames)
 
-    def data() -> list[Data]:
-        return [scored_data(truth, results, rules.distractors, length)]
+    def data(rules: _Rules) -> list[Data]:
+        if not rules.all_classes:
+            return [scored_data(truth, results, rules.distractors, length)]
+        return [data_of_class(truth, results, number, length) for number in rules.classes.values()]
 
-    return _Sequence(pair.name, data, has_classes=truth.classes is not None)
+    return _Sequence(
+        pair.name,
+        data,
+        has_classes=truth.classes is not None,
+        rows=(truth, results),
+        warning="" if rules.all_classes else told_unscored(truth, rules.distractors),
+    )
 
 
 def _load_masks(pair: SequencePair, rules: _Rules) -> _Sequence:
@@ -154,10 +176,9 @@ def _load_masks(pair: SequencePair, rules: _Rules) -> _Sequence:
     )
     _check_masks(truth, results, pair.length, pair.told_by, first_frame)
     length = _length(pair, truth.frames, results.frames)
-    numbers = tuple(rules.classes.values())
 
-    def data() -> list[Data]:
-        return _scored_mask_data(truth, results, numbers, length)
+    def data(rules: _Rules) -> list[Data]:
+        return _scored_mask_data(truth, results, tuple(rules.classes.values()), length)
 
     return _Sequence(pair.name, data, has_classes=True)
 
@@ -210,72 +231,19 @@ def _masks_row(scores: Scores) -> Row:
     return {**row, "sMOTSA": row["sMOTA"], "MOTSA": row["MOTA"], "MOTSP": row["MOTP"]}
 
 
-def _notes(pairs: Sequence[SequencePair], sequences: Sequence[_Sequence]) -> tuple[str, ...]:
+def _notes(
+    pairs: Sequence[SequencePair], sequences: Sequence[_Sequence], rules: _Rules
+) -> tuple[str, ...]:
     missing = [pair.name for pair in pairs if pair.results is None]
     classless = [sequence.name for sequence in sequences if not sequence.has_classes]
     notes = []
     if missing:
         notes.append(f"Scored as empty, for want of results: {', '.join(missing)}.")
-    if classless:
+    if classless and not rules.all_classes:
         notes.append(f"Truth without classes, so no distractors: {', '.join(classless)}.")
+    if rules.all_classes and "all" in rules.classes:
+        notes.append("Truth or results have no classes, so all boxes are scored as of one.")
     return tuple(notes)
-
-
-def scored_data(
-    truth: MotRows, results: MotRows, distractors: tuple[int, ...], num_frames: int
-) -> Data:
-    """What is left to score, as TrackEval wants it.
-
-    Args:
-        truth: with classes: results that match distractors are dropped, then all truth but
-            pedestrians; without: nothing is dropped. Rows of flag 0 are dropped in either case, but
-            not the results on them.
-        results: of the same sequence.
-        distractors: classes that are neither wanted nor wrong.
-        num_frames: length of the sequence.
-    """
-    # TrackEval reads the flag as a whole number.
-    scored = truth.scores.astype(np.int64) != 0
-    distracts = np.zeros(len(scored), np.bool_)
-    if truth.classes is not None:
-        scored &= truth.classes == _PEDESTRIAN
-        distracts = np.isin(truth.classes, distractors)
-    gt_ids, ids, similarities = [], [], []
-    for all_gt_rows, all_rows in rows_by_frame(truth.frames, results.frames):
-        similarity = iou(truth.boxes[all_gt_rows], results.boxes[all_rows])
-        kept = ~_on_distractors(similarity, distracts[all_gt_rows])
-        wanted = scored[all_gt_rows]
-        gt_ids.append(truth.ids[all_gt_rows[wanted]])
-        ids.append(results.ids[all_rows[kept]])
-        similarities.append(similarity[wanted][:, kept])
-    return data_of(gt_ids, ids, similarities, num_frames)
-
-
-def _on_distractors(similarity: Array, distracts: BoolArray) -> BoolArray:
-    """Which columns are matched to a distractor, when all truth competes for them."""
-    found = np.zeros(similarity.shape[1], np.bool_)
-    if similarity.size and distracts.any():
-        value = np.where(similarity < _MIN_IOU - EPSILON, 0, similarity)
-        rows, columns = linear_sum_assignment(value, maximize=True)
-        found[columns[(value[rows, columns] > EPSILON) & distracts[rows]]] = True
-    return found
-
-
-def _check_boxes(truth: MotRows, results: MotRows, length: int | None, told_by: str) -> None:
-    """Raise SourceError for rows that cannot be scored, naming the line."""
-    for rows in (truth, results):
-        check_frames(rows.text, rows.frames, length, told_by)
-        check_ids(rows.text, rows.frames, rows.ids)
-    if results.classes is None:
-        return
-    other = np.flatnonzero(results.classes > _PEDESTRIAN)
-    if len(other):
-        row = int(other[0])
-        error = results.text.wrong(row, "class 1 or -1 in column 8", str(results.classes[row]))
-        raise SourceError(
-            error.problem,
-            fix="MOTChallenge scores pedestrians alone: write results without --mot-classes",
-        )
 
 
 def _check_masks(

@@ -55,6 +55,7 @@ class Report:
         curves: by name of the metric ("HOTA"), its value at each alpha, of the combined row.
         alphas: localisation thresholds of the curves.
         notes: sentences the user should read beside the scores.
+        warnings: what may make the scores other than the user thinks.
     """
 
     metrics: tuple[Metric, ...]
@@ -65,6 +66,7 @@ class Report:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     alphas: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def require(module: str) -> ModuleType:
@@ -93,7 +95,7 @@ def record_of(report: Report) -> dict[str, object]:
         "groups": {name: dict(row) for name, row in report.groups.items()},
         "alphas": list(report.alphas),
         "curves": {name: list(curve) for name, curve in report.curves.items()},
-        "notes": list(report.notes),
+        "notes": [*report.warnings, *report.notes],
     }
 
 

@@ -24,15 +24,9 @@ from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, TextFile, explained
 from masa_cli.formats.headers import mot_columns, mot_fields
-from masa_cli.formats.tables import (
-    NAMELESS,
-    DetectionTable,
-    TrackTable,
-    numbered,
-    whole_ids,
-)
+from masa_cli.formats.tables import NAMELESS, DetectionTable, TrackTable, numbered, whole_ids
 from masa_cli.formats.text_columns import check_whole, read_numbers
-from masa_cli.structures import Frame, IntArray, Tracks
+from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +37,7 @@ FIRST_FRAME = 1
 _COLUMNS = {"frame": 0, "left": 2, "top": 3, "width": 4, "height": 5, "score": 6, "class": 7}
 
 _TRACK_COLUMNS = {"id": 1} | _COLUMNS
-_NO_CLASS = _NO_ID = -1
+NO_CLASS = _NO_ID = -1
 _NOTHING = ("-1", "-1")  # what columns 9 and 10 hold that have no meaning
 _NO_SCORE = -1.0
 _FLAGS = (0.0, 1.0)
@@ -54,6 +48,8 @@ _MAX_CLASS = 13
 # A gt.txt of MOT15 has 10 columns, the last three for the position in the world; later ones have 9,
 # the last two for class and visibility.
 _TRUTH_WIDTHS = {7: False, 8: True, 9: True, 10: False}  # number of columns: is 8 the class?
+
+_OWN_CLASSES = "number classes as MOTChallenge does; for those of your own: masa eval --all-classes"
 
 INFO = "seqinfo.ini"
 IMAGES = "img1"
@@ -67,9 +63,9 @@ def read_tracks(path: Path) -> TrackTable:
     are -1 throughout become 1.
     """
     rows = _scored(read_results(path))
-    numbers = np.full(len(rows.frames), _NO_CLASS) if rows.classes is None else rows.classes
+    numbers = np.full(len(rows.frames), NO_CLASS) if rows.classes is None else rows.classes
     labels, classes = numbered(
-        [NAMELESS if number == _NO_CLASS else str(number) for number in numbers.tolist()]
+        [NAMELESS if number == NO_CLASS else str(number) for number in numbers.tolist()]
     )
     scores = _known(path, rows.scores).astype(np.float32)
     tracks = Tracks(rows.boxes.astype(np.float32), scores, labels, rows.ids)
@@ -99,7 +95,7 @@ class MotWriter:
         boxes = np.round(xyxy_to_xywh(tracks.boxes).astype(np.float64), 2) + 0.0
         scores = np.round(tracks.scores.astype(np.float64), 4) + 0.0
         scores[tracks.interpolated] = 0
-        classes = tracks.labels + 1 if self._with_classes else np.full(len(tracks), _NO_CLASS)
+        classes = tracks.labels + 1 if self._with_classes else np.full(len(tracks), NO_CLASS)
         rows = zip(tracks.ids, boxes, scores, classes, strict=True)
         number = frame.index + FIRST_FRAME
         self._file.write(
@@ -132,14 +128,14 @@ def read_detections(path: Path) -> DetectionTable:
     frames, boxes, scores = rows[:, 0], rows[:, 1:5], rows[:, 5]
     numbers = _classes(text, lines, rows[:, 6], _ids(lines))
     check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
-    check_whole(text, numbers, "class number", minimum=_NO_CLASS)
+    check_whole(text, numbers, "class number", minimum=NO_CLASS)
     found, labels = np.unique(numbers.astype(np.int64), return_inverse=True)
     return DetectionTable.from_rows(
         frames.astype(np.int64) - FIRST_FRAME,
         xywh_to_xyxy(boxes.astype(np.float32)),
         _known(path, scores).astype(np.float32),
         labels.astype(np.int64),
-        tuple(NAMELESS if number == _NO_CLASS else str(number) for number in found) or (NAMELESS,),
+        tuple(NAMELESS if number == NO_CLASS else str(number) for number in found) or (NAMELESS,),
     )
 
 
@@ -164,6 +160,17 @@ class MotRows:
     scores: NDArray[np.float64]
     classes: IntArray | None
     is_truth: bool = False
+
+    def where(self, kept: BoolArray) -> MotRows:
+        """Some of the rows; `text` keeps all lines."""
+        names = ("frames", "ids", "boxes", "scores")
+        columns = {name: getattr(self, name)[kept] for name in names}
+        classes = None if self.classes is None else self.classes[kept]
+        return replace(self, **columns, classes=classes)
+
+    def without_classes(self, scored: BoolArray) -> MotRows:
+        """All rows as of one class, with the flags of truth: which are to be scored."""
+        return replace(self, scores=scored.astype(np.float64), classes=None)
 
     @staticmethod
     def empty() -> MotRows:
@@ -192,13 +199,14 @@ def read_truth(path: Path) -> MotRows:
     completed = _with_class(text, lines)
     numbers = read_numbers(text, _TRACK_COLUMNS, completed=completed)
     classes = numbers[:, -1]
-    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != _NO_CLASS))
+    has_classes = _TRUTH_WIDTHS[width] and bool(np.any(classes != NO_CLASS))
     if has_classes:
-        check_whole(text, classes, "class number", minimum=1)
-        beyond = np.flatnonzero(classes > _MAX_CLASS)
-        if len(beyond):
-            row = int(beyond[0])
-            raise text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
+        check_whole(text, classes, "class number", minimum=NO_CLASS)
+        others = np.flatnonzero((classes < 1) | (classes > _MAX_CLASS))
+        if len(others):
+            row = int(others[0])
+            error = text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
+            raise SourceError(error.problem, fix=_OWN_CLASSES)
     return replace(_rows(text, completed, numbers, has_classes=has_classes), is_truth=True)
 
 
@@ -305,10 +313,7 @@ def _scored(rows: MotRows) -> MotRows:
         len(kept) - int(kept.sum()),
         len(kept),
     )
-    names = ("frames", "ids", "boxes", "scores")
-    columns = {name: getattr(rows, name)[kept] for name in names}
-    classes = None if rows.classes is None else rows.classes[kept]
-    return replace(rows, **columns, classes=classes)
+    return rows.where(kept)
 
 
 def _rows(
@@ -332,16 +337,15 @@ def _rows(
 def _classes(
     text: TextFile, lines: list[str], numbers: NDArray[np.float64], ids: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N,) what stands in column 8, as classes; _NO_CLASS where it stands for something else.
+    """(N,) what stands in column 8, as classes; NO_CLASS where it stands for something else.
 
-    In rows of 10 columns it may be a place in the world, as in MOT15, or a class before two columns
-    that are -1, or before two flags, as in VisDrone. It is no class if it has fractions, if the
-    columns after it are neither of these, or if it changes within a track before flags.
+    In rows of 10 columns it is a class if it is whole, and the two after it are -1, or flags as in
+    VisDrone before which it does not change within a track; else a place in the world as in MOT15.
     """
     tails = [(row, _flags(line)) for row, line in enumerate(lines) if line.count(",") >= 9]
     wide = np.array([row for row, _ in tails], np.int64)
     found = numbers[wide]
-    is_whole = bool(np.all(found == np.floor(found)) and np.all(found >= _NO_CLASS))
+    is_whole = bool(np.all(found == np.floor(found)) and np.all(found >= NO_CLASS))
     if is_whole and all(flags == _NOTHING for _, flags in tails):
         return numbers
     known = wide[ids[wide] > _NO_ID]
@@ -349,11 +353,10 @@ def _classes(
     is_steady = len(pairs) == len(np.unique(ids[known]))
     if is_whole and is_steady and found.min() >= 0 and all(flags for _, flags in tails):
         return numbers
-    logger.warning(
-        "%s: column 8 is no class, but a place in the world as in MOT15; it is not read", text.path
-    )
+    message = "%s: column 8 is no class, but a place in the world as in MOT15; it is not read"
+    logger.warning(message, text.path)
     classes: NDArray[np.float64] = numbers.copy()
-    classes[wide] = _NO_CLASS
+    classes[wide] = NO_CLASS
     return classes
 
 
@@ -388,7 +391,7 @@ def _with_class(text: TextFile, lines: list[str], max_columns: int | None = 10) 
         if max_columns is not None and count > max_columns:
             raise text.wrong(row, f"at most {max_columns} columns", str(count))
     return [
-        f"{line},{_NO_CLASS}" if count == 7 else line
+        f"{line},{NO_CLASS}" if count == 7 else line
         for line, count in zip(lines, counts, strict=True)
     ]
 

@@ -19,7 +19,7 @@ import trackeval
 from trackeval.datasets._base_dataset import _BaseDataset
 
 from masa_cli.evaluation import PROTOCOLS, evaluate
-from masa_cli.evaluation.motchallenge import scored_data
+from masa_cli.evaluation.mot_boxes import scored_data
 from masa_cli.formats.mot import read_results, read_truth
 
 SEQUENCES, FRAMES, OBJECTS = 7, 800, 17  # 95,200 true boxes

@@ -213,3 +213,68 @@ def test_missing_masks_count_as_empty_when_allowed(tmp_path):
         ]
         == 0.5
     )
+
+
+def own_truth(tmp_path, truth, results):
+    """A truth of one's own and results, as two files."""
+    (tmp_path / "own.txt").write_text(truth)
+    (tmp_path / "res.txt").write_text(results)
+    return tmp_path / "own.txt", tmp_path / "res.txt"
+
+
+def rows_of(*classes, flag="1", end=",0.5"):
+    """Each class has a box of its own in frames 1 and 2."""
+    return "".join(
+        f"{frame},{id_},{100 * id_},0,10,10,{flag},{class_}{end}\n"
+        for frame in (1, 2)
+        for id_, class_ in enumerate(classes, start=1)
+    )
+
+
+def test_truth_that_is_not_scored_is_counted_with_the_reasons(tmp_path):
+    truth = rows_of(1, 2, 3, 6) + "3,1,0,0,10,10,0.9,1,1\n3,2,50,0,10,10,0,1,1\n"
+    report = evaluate(*own_truth(tmp_path, truth, rows_of(1, 1, 1, 1)), protocol="mot")
+    [warning] = report.warnings
+    assert "own.txt: 7 of 10 rows of the truth are not scored: " in warning
+    assert "1 have a flag (column 7) between 0 and 1; 4 are of classes that are not" in warning
+    assert "pedestrian, 1 (3, 6); 2 are distractors by their class" in warning
+    assert warning.endswith("--all-classes")
+
+
+def test_flags_of_0_and_pedestrians_alone_give_no_warning(tmp_path):
+    truth = rows_of(1) + "3,2,50,0,10,10,0,8,1\n"
+    assert evaluate(*own_truth(tmp_path, truth, rows_of(1)), protocol="mot").warnings == ()
+
+
+def test_all_classes_of_a_truth_of_ones_own_are_scored_each(tmp_path):
+    """Class 0 is found in both frames, 14 in one, 3 in none."""
+    truth = rows_of(0, 14, 3, flag="0.9")
+    results = rows_of(0, 14).splitlines(keepends=True)[:3]
+    files = own_truth(tmp_path, truth, "".join(results))
+    with pytest.raises(SourceError, match=r"expected a class from 1 to 13, got 0") as caught:
+        evaluate(*files, protocol="mot")
+    assert "--all-classes" in caught.value.fix
+    report = evaluate(*files, protocol="mot", settings=EvalSettings(all_classes=True))
+    assert {name: row["MOTA"] for name, row in report.classes.items()} == {
+        "0": 1,
+        "3": 0,
+        "14": 0.5,
+    }
+    assert report.warnings == ()
+
+
+def test_results_without_classes_are_scored_on_all_truth_as_one(tmp_path):
+    files = own_truth(tmp_path, rows_of(1, 2, 3), rows_of(-1, -1, -1, end=",-1,-1"))
+    report = evaluate(*files, protocol="mot", settings=EvalSettings(all_classes=True))
+    assert (report.combined["MOTA"], report.classes) == (1, {})
+    assert "have no classes, so all boxes are scored as of one." in report.notes[-1]
+
+
+def test_rows_of_flag_0_stay_unscored_with_all_classes(tmp_path):
+    truth = rows_of(1, 2) + "3,2,50,0,10,10,0,2,1\n"
+    report = evaluate(
+        *own_truth(tmp_path, truth, rows_of(1, 2)),
+        protocol="mot",
+        settings=EvalSettings(all_classes=True),
+    )
+    assert [row["MOTA"] for row in report.classes.values()] == [1, 1]

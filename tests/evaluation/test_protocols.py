@@ -71,7 +71,9 @@ def test_the_page_has_a_line_for_every_protocol_in_order():
     ]
 
 
-@pytest.mark.parametrize("choice", ["allow_missing", "seqmap", "class_vote", "strict"])
+@pytest.mark.parametrize(
+    "choice", ["allow_missing", "seqmap", "class_vote", "strict", "all_classes"]
+)
 def test_the_page_names_the_protocols_of_each_option(choice):
     option = ("--no-" if choice == "class_vote" else "--") + choice.replace("_", "-")
     [named] = re.findall(rf"^\| `{option}(?: FILE)?` \| (.*?) \|", PAGE, re.MULTILINE)

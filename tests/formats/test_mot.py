@@ -251,7 +251,7 @@ def test_an_empty_file_has_no_rows(tmp_path):
     ("line", "message"),
     [
         ("1,1,0,0,1,1,1,14,1", "line 2: expected a class from 1 to 13, got 14"),
-        ("1,1,0,0,1,1,1,-1,1", "line 2: expected a whole class number from 1, got -1"),
+        ("1,1,0,0,1,1,1,-1,1", "line 2: expected a class from 1 to 13, got -1"),
         ("1,1,0,0,1,1,1,1", "line 2: expected 9 columns as in the lines before, got 8"),
         ("1,-1,0,0,1,1,1,1,1", "line 2: expected a whole id from 0, got -1"),
         ("1,1,0,0,nan,1,1,1,1", "line 2: expected a finite width"),
