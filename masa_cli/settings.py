@@ -31,7 +31,7 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
     Raises:
         SettingsError: for an unknown name, a value of another type, or one the settings refuse.
     """
-    current = _values(settings)
+    current = values_of(settings)
     for change in changes:
         former, equals, text = (part.strip() for part in change.partition("="))
         name = _current(settings, former)
@@ -60,22 +60,22 @@ def current_names(settings: Settings, changes: Iterable[str]) -> tuple[str, ...]
     return tuple(f"{_current(settings, name)}{equals}{text}" for name, equals, text in parts)
 
 
+def values_of(settings: Any) -> dict[str, bool | int | float]:  # noqa: ANN401 - any dataclass
+    """All values by their names, as `with_changes` takes them."""
+    values: dict[str, bool | int | float] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        inner = values_of(value) if is_dataclass(value) else {"": value}
+        values |= {f"{field.name}.{name}".rstrip("."): each for name, each in inner.items()}
+    return values
+
+
 def _current(settings: Any, name: str) -> str:  # noqa: ANN401 - any dataclass
     """The name that a setting has now; that of an unknown one as it is."""
     first, dot, rest = name.partition(".")
     first = getattr(settings, "former_names", {}).get(first, first)
     inner = getattr(settings, first, None) if dot else None
     return f"{first}{dot}{_current(inner, rest) if is_dataclass(inner) else rest}"
-
-
-def _values(settings: Any) -> dict[str, bool | int | float]:  # noqa: ANN401 - any dataclass
-    """All values by their names."""
-    values: dict[str, bool | int | float] = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        inner = _values(value) if is_dataclass(value) else {"": value}
-        values |= {f"{field.name}.{name}".rstrip("."): each for name, each in inner.items()}
-    return values
 
 
 def _rebuilt(settings: Settings, values: Mapping[str, bool | int | float]) -> Settings:

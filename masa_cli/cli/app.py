@@ -87,6 +87,9 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
         "retrack": CommandRow(
             "retrack", "retrack", "Associate the boxes of an earlier run anew, in seconds."
         ),
+        "tune": CommandRow(
+            "tune", "tune", "Search settings of an association on your own videos and their truth."
+        ),
         "render": CommandRow("render", "render", "Draw tracks into their video, without models."),
         "convert": CommandRow(
             "convert",

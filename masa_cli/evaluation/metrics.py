@@ -157,7 +157,7 @@ def identity_scores(
     num_true = sum(len(ids) for _, ids in truth)
     num_given = sum(len(ids) for _, ids in results)
     together: Counter[tuple[int, int]] = Counter()  # frames in which two ids may be the same object
-    frames = _FrameMatcher()
+    frames = FrameMatcher()
     for (true_boxes, true_ids), (boxes, ids) in zip(truth, results, strict=True):
         overlap = iou(true_boxes, boxes)
         overlap[overlap < iou_threshold] = 0
@@ -176,7 +176,7 @@ def identity_scores(
     )
 
 
-class _FrameMatcher:
+class FrameMatcher:
     """Joins boxes frame by frame, and counts how often a true object changes its id."""
 
     def __init__(self) -> None:

@@ -204,7 +204,7 @@ def _plan_retrack(options: Options, embeddings: Path) -> TrackJob:
     asked = options.association or DEFAULT
     options = _with_preset(options)
     association = options.association or DEFAULT
-    _warn_of_settings(kept, association)
+    warn_of_settings(kept, association)
     source = Path(options.source) if options.source else None
     video = None
     if source:
@@ -393,7 +393,7 @@ def _check_same(source: Path, video: VideoInfo, embeddings: Path, kept: VideoInf
         )
 
 
-def _warn_of_settings(kept: Kept, association: str) -> None:
+def warn_of_settings(kept: Kept, association: str) -> None:
     """Some boxes are filtered differently for MASA's presets: say when they were not."""
     row = DETECTORS.get(kept.found_by)
     if row is None or row.unfiltered is None:

@@ -59,6 +59,17 @@ class MasaSettings:
     distractor_frames: int = 0  # how many frames they are kept
     distractor_iou: float = 0.3  # IoU with a box of higher score above which they are not kept
 
+    # Where masa tune looks for better values; None: nowhere. Others: as jobs.search says.
+    search_ranges: ClassVar[Mapping[str, tuple[float, float] | None]] = MappingProxyType(
+        {
+            "momentum": (0.05, 1.0),
+            "memory_frames": (3, 300),
+            "bisoftmax_weight": None,  # which measure it is, is a choice of method
+            "softmax_weight": None,
+            "cosine_weight": None,
+            "frame_rate": None,
+        }
+    )
     former_names: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"backdrop_frames": "distractor_frames", "backdrop_iou": "distractor_iou"}
     )
