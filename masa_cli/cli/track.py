@@ -117,7 +117,8 @@ def track(
     """
     asked = dict(locals())
     from masa_cli.cli.console import messages, run_and_report
-    from masa_cli.jobs.inputs import check_one_given, parse_opening, warn_of_losses
+    from masa_cli.jobs.inputs import check_one_given, parse_opening
+    from masa_cli.jobs.losses import warn_of_losses
     from masa_cli.jobs.plan import Options, plan_job
 
     if jsonl and json:
@@ -152,8 +153,8 @@ def track(
         )
         num_frames = job.input.source.info.num_frames
         summary = run_and_report(work, num_frames, quiet=quiet or bool(jsonl), json=json)
-        if dets and job.input.table is not None:
-            warn_of_losses(dets, job.input.table, summary)
+        if dets:
+            warn_of_losses(dets, job, summary)
 
 
 def work_for(

@@ -20,7 +20,6 @@ from masa_cli.formats.detections import read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
-from masa_cli.progress import Summary
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
 from masa_cli.sources import Source, is_live, open_any, picture_names
 from masa_cli.sources.excerpt import Excerpt, Selectable, Span, Timeline
@@ -201,26 +200,6 @@ def with_usual_scores(dets: Path, table: DetectionTable) -> DetectionTable:
     return replace(table, scores=(ranks / len(scores)).astype(np.float32))
 
 
-def warn_of_losses(dets: Path, table: DetectionTable, summary: Summary) -> None:
-    """Say which detections of a file came to nothing."""
-    if not summary.num_tracks and len(table):
-        logger.warning(
-            "%s: nothing was tracked: scores of its %d boxes reach %g, which is below what "
-            "starts a track; lower birth_score with --set",
-            dets,
-            len(table),
-            table.scores.max(),
-        )
-    if num_late := table.before(summary.num_frames)[1]:
-        logger.warning(
-            "%s: %d boxes of frames past the last one (%d) were dropped; frames count from 1 "
-            "in MOTChallenge files, from 0 in the others",
-            dets,
-            num_late,
-            summary.num_frames - 1,
-        )
-
-
 def _refuse_other_sizes(dets: Path, table: DetectionTable, size: tuple[int, int]) -> None:
     """Raise SourceError if a mask is not of the size of the frames, width and height."""
     for mask in table.masks:
@@ -241,6 +220,15 @@ def _inside(dets: Path, table: DetectionTable, size: tuple[int, int]) -> Detecti
             num_outside,
             *size,
         )
+        if not len(inside):
+            low, high = table.boxes[:, :2].min(axis=0), table.boxes[:, 2:].max(axis=0)
+            logger.warning(
+                "%s: none is left to track: they reach from %g, %g to %g, %g; give boxes in pixels "
+                "of this video",
+                dets,
+                *low,
+                *high,
+            )
     return inside
 
 
@@ -317,12 +305,19 @@ def from_file(
     least = -math.inf if min_score is None else min_score
     pictures = picture_names(location_of(source, dets))
     read = read_detections(dets, format=format, images=images, pictures=pictures)
-    table, _ = read.scored(least)
+    table, num_low = read.scored(least)
     warn_of_oddities(dets, table)
+    if num_low and not len(table):
+        logger.warning(
+            "%s: all its %d boxes have scores below --min-score %g; they reach %g",
+            dets,
+            num_low,
+            least,
+            read.scores.max(),
+        )
     table = with_usual_scores(dets, table)
     inputs = open_inputs(source, dets, table, opening)
     frames, boxes = part(inputs.frames), FromFile(inputs.table)
-    is_part = isinstance(frames, Excerpt)
     detector = OfExcerpt(boxes, frames) if isinstance(frames, Excerpt) else boxes
     return BoxSource(
         frames=frames,
@@ -330,7 +325,7 @@ def from_file(
         detector=given(detector, has_masks=boxes.has_masks),
         inputs=tuple(path for path in (dets, images) if path),
         facts=(("--min-score", str(least)), ("--dets-format", format)),
-        table=None if is_part else inputs.table,  # of which only a part is used
+        table=inputs.table,
     )
 
 

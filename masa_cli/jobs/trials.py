@@ -19,7 +19,7 @@ from masa_cli import __version__
 from masa_cli.errors import Interrupted, OutputError, SettingsError, SourceError
 from masa_cli.evaluation import PROTOCOLS
 from masa_cli.evaluation.chunks import CHUNK_FRAMES, METRICS, ChunkedScore
-from masa_cli.evaluation.motchallenge import scored_data
+from masa_cli.evaluation.mot_boxes import scored_data
 from masa_cli.formats.embeddings import EmbeddingsReader, defaults_in
 from masa_cli.formats.mot import MotRows, read_truth
 from masa_cli.formats.preset import change_of

@@ -49,6 +49,23 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Birth:
+    """When a track begins, for those who have none, and the settings that say so.
+
+    Attributes:
+        score: that a box must exceed.
+        score_name: of the setting.
+        frames: on end in which it must be found.
+        frames_name: of the setting; "" where one frame is enough.
+    """
+
+    score: float
+    score_name: str
+    frames: int = 1
+    frames_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TrackerRow:
     """One way to associate, and what it needs.
 
@@ -61,6 +78,8 @@ class TrackerRow:
         is_refinable: whether its frames have records, so that there can be offline refinement.
         takes_all_boxes: as a published preset of MASA, it is made for every box that a detector
             has, with its duplicates and the weakest scores.
+        birth_score: name of the setting that a box must exceed in score to begin a track.
+        birth_frames: name of that in how many frames on end it must be found; "": in one.
     """
 
     summary: str
@@ -70,6 +89,17 @@ class TrackerRow:
     works_without_embeddings: bool = False
     is_refinable: bool = False
     takes_all_boxes: bool = False
+    birth_score: str = "birth_score"
+    birth_frames: str = ""
+
+    def birth(self, changes: Sequence[str] = ()) -> Birth:
+        """When a track begins with these changes; SettingsError for one that cannot be made."""
+        settings = with_changes(self.settings(), changes)
+        score = float(getattr(settings, self.birth_score))
+        if not self.birth_frames:
+            return Birth(score, self.birth_score)
+        frames = int(getattr(settings, self.birth_frames))
+        return Birth(score, self.birth_score, frames, self.birth_frames)
 
 
 def _hybrid_settings() -> HybridSettings:
@@ -138,6 +168,7 @@ TRACKERS: dict[str, TrackerRow] = {
         _hybrid,
         works_without_embeddings=True,
         is_refinable=True,
+        birth_frames="confirm_hits",
     ),
     "masa-demo": TrackerRow(
         "by appearance, as MASA's demo", _preset("masa-demo"), _masa, takes_all_boxes=True
