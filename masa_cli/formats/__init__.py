@@ -283,7 +283,8 @@ def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -
     table: TrackTable = member(row.read)(path, **given)
     if hints.pictures and "pictures" not in row.read_with:
         table = in_folder(table, path, hints.pictures, row.first)
-    return table if table.size else replace(table, size=hints.size)
+    table = table if table.size else replace(table, size=hints.size)
+    return table.in_pixels(path, table.size)
 
 
 def in_folder(table: Table, path: Path, pictures: Sequence[str], first: int | None) -> Table:

@@ -35,6 +35,8 @@ MAX_FRAMES = 10_000_000
 # Readers refuse numbers of this size and above: float32 would tell pixels apart no finer than 64.
 LARGEST = 1e9
 
+_OVER = 0.5  # share of the picture by which boxes that are given in shares may be outside
+
 # The largest identity that is kept as it is: more than int32 holds, writers and other programs do
 # not take. The largest that is read is MAX_ID.
 _LARGEST_KEPT_ID = 2**31 - 1
@@ -92,8 +94,8 @@ class TrackTable:
     ) -> TrackTable:
         """Sort rows of any order by frame, equal frames as they come.
 
-        Ids that begin with 0 are all raised by 1, ids beyond int32 are numbered anew; a warning
-        says so.
+        Boxes of negative width or height are left out, ids that begin with 0 are all raised by 1,
+        ids beyond int32 are numbered anew; a warning says so each time.
 
         Args:
             path: the file, for errors.
@@ -110,7 +112,11 @@ class TrackTable:
         """
         check_frame(path, int(frames.max(initial=0)))
         order = np.argsort(frames, kind="stable")
-        order = order[frames[order] >= 0]
+        is_negative = np.any(tracks.boxes[:, 2:] < tracks.boxes[:, :2], axis=1)
+        if num_negative := int(is_negative.sum()):
+            message = "%s: %d boxes of negative width or height were left out"
+            logger.warning(message, path, num_negative)
+        order = order[(frames[order] >= 0) & ~is_negative[order]]
         frames, tracks = frames[order], tracks[order]
         tracks = tracks.renamed(_from_1(path, frames, tracks.ids))
         pairs = np.lexsort((tracks.ids, frames))
@@ -126,6 +132,11 @@ class TrackTable:
         return TrackTable(
             frames, tracks, classes, max(min(num_frames, MAX_FRAMES), last), times, size
         )
+
+    def in_pixels(self, path: Path, size: tuple[int, int] | None) -> TrackTable:
+        """The table with boxes in pixels of the video; see `DetectionTable.in_pixels`."""
+        boxes = _in_pixels(path, self.tracks.boxes, size)
+        return replace(self, tracks=replace(self.tracks, boxes=boxes))
 
     def moved(self, path: Path, frames: IntArray) -> TrackTable:
         """The rows in other frames, times with them; see `from_rows`."""
@@ -266,6 +277,15 @@ class DetectionTable:
         table = DetectionTable.from_rows(frames, *columns, self.classes, self.masks)
         return replace(table, num_empty=self.num_empty)
 
+    def in_pixels(self, path: Path, size: tuple[int, int] | None) -> DetectionTable:
+        """The table with boxes in pixels, where they were shares of the picture, which is said.
+
+        Args:
+            path: the file, for the warning.
+            size: width and height of the video, pixels; None or 0 where it is not known.
+        """
+        return replace(self, boxes=_in_pixels(path, self.boxes, size))
+
     def inside(self, width: int, height: int) -> tuple[DetectionTable, int]:
         """The boxes that share area with an image of this size, and how many were dropped.
 
@@ -307,6 +327,31 @@ def numbered(names: list[str]) -> tuple[IntArray, tuple[str, ...]]:
     classes: dict[str, int] = {}
     labels = [classes.setdefault(name, len(classes)) for name in names]
     return np.array(labels, np.int64), tuple(classes)
+
+
+def _in_pixels(path: Path, boxes: FloatArray, size: tuple[int, int] | None) -> FloatArray:
+    """(N, 4) the boxes; shares of the picture, if all are, times its size."""
+    low, high = boxes.min(initial=np.inf), boxes.max(initial=-np.inf)
+    # Whole numbers are pixels of the corner.
+    if not (len(boxes) and low >= -_OVER and high <= 1 + _OVER and np.any(boxes % 1)):
+        return boxes
+    if not (size and min(size)):
+        logger.warning(
+            "%s: boxes reach from %g to %g: they look like shares of the picture, whose size is "
+            "not known; give the video or its size",
+            path,
+            low,
+            high,
+        )
+        return boxes
+    logger.warning(
+        "%s: boxes reach from %g to %g: they were taken as shares of the picture of %d x %d pixels",
+        path,
+        low,
+        high,
+        *size,
+    )
+    return boxes * np.array([*size, *size], np.float32)
 
 
 def _from_1(path: Path, frames: IntArray, ids: IntArray) -> IntArray:

@@ -135,14 +135,15 @@ def open_inputs(
         origin = None if is_live(frames) else Path(location)
         size = (frames.info.width, frames.info.height)
         _refuse_other_sizes(dets, table, size)
-        return Inputs(frames, _inside(dets, table, size), origin)
+        return Inputs(frames, _inside(dets, table.in_pixels(dets, size), size), origin)
     logger.warning(
         "no frames were found beside %s: tracking by motion alone, appearance is not used", dets
     )
     timeline = _timeline(dets, table, sequence, opening.frame_rate)
     if sequence and sequence.width and sequence.height:
-        table = _inside(dets, table, (sequence.width, sequence.height))
-    return Inputs(timeline, table, None)
+        size = sequence.width, sequence.height
+        return Inputs(timeline, _inside(dets, table.in_pixels(dets, size), size), None)
+    return Inputs(timeline, table.in_pixels(dets, None), None)
 
 
 def location_of(source: str | None, dets: Path) -> str | None:

@@ -1,5 +1,6 @@
 from array import array
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +144,42 @@ def test_ids_that_float64_does_not_tell_apart_stay_apart(tmp_path: Path, name: s
     header = ["frame,id,x1,y1,x2,y2,score"] if name == "t.csv" else []
     (tmp_path / name).write_text("\n".join(header + rows))
     assert formats.read_tracks(tmp_path / name).tracks.ids.tolist() == [1, 2, 3]
+
+
+SHARES = np.float32([[0.1, 0.2, 0.3, 0.6], [-0.05, 0.5, 1.1, 1]])
+
+
+def test_shares_of_the_picture_become_pixels_and_it_is_said(caplog: pytest.LogCaptureFixture):
+    dets = table((0, *SHARES[0]), (1, *SHARES[1])).in_pixels(Path("d.txt"), (200, 100))
+    np.testing.assert_allclose(dets.boxes, [[20, 20, 60, 60], [-10, 50, 220, 100]], rtol=1e-6)
+    assert "d.txt: boxes reach from -0.05 to 1.1: they were taken as shares" in caplog.text
+    assert "picture of 200 x 100 pixels" in caplog.text
+
+
+def test_shares_of_a_picture_of_unknown_size_are_said(caplog: pytest.LogCaptureFixture):
+    dets = table((0, *SHARES[0]))
+    assert dets.in_pixels(Path("d.txt"), None).boxes.tolist() == dets.boxes.tolist()
+    assert "they look like shares of the picture, whose size is not known" in caplog.text
+
+
+@pytest.mark.parametrize("box", [(0, 0, 1, 1), (0.2, 0.4, 1.8, 0.9), (0.5, 0.5, 0.9, 30)])
+def test_small_boxes_in_pixels_stay_as_they_are(caplog: pytest.LogCaptureFixture, box: Any):
+    dets = table((0, *box))
+    assert dets.in_pixels(Path("d.txt"), (200, 100)).boxes.tolist() == dets.boxes.tolist()
+    assert caplog.text == ""
+
+
+def test_tracks_in_shares_become_pixels_where_the_size_is_known(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text("frame,id,x1,y1,x2,y2,score\n0,1,0.1,0.2,0.3,0.6,0.9\n")
+    tracks = formats.read_tracks(path, hints=formats.Hints((200, 100))).tracks
+    np.testing.assert_allclose(tracks.boxes, [[20, 20, 60, 60]], rtol=1e-6)
+
+
+def test_boxes_of_negative_size_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "t.txt"
+    path.write_text("1,1,10,20,-5,40,1\n1,2,10,20,5,-4,1\n2,3,10,20,5,4,1\n")
+    assert formats.read_tracks(path).tracks.ids.tolist() == [3]
+    assert "t.txt: 2 boxes of negative width or height were left out" in caplog.text
