@@ -20,7 +20,7 @@ import orjson
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, explained
-from masa_cli.formats.numbering import check_same_video, frames_of_stated
+from masa_cli.formats.numbering import check_same_video, frames_of_numbers, frames_of_stated
 from masa_cli.formats.tables import NAMELESS, TrackTable
 from masa_cli.masks import areas, as_array, mask_fields, read_masks
 from masa_cli.structures import Frame, Tracks, VideoInfo
@@ -47,10 +47,10 @@ def read_tracks(path: Path, *, pictures: Sequence[str] = ()) -> TrackTable:
         [video] = videos
         categories = {entry["id"]: entry["name"] for entry in content["categories"]}
         labels = {number: label for label, number in enumerate(categories)}
-        frames: list[list[Tracks]] = [[] for _ in range(video["length"])]
-        for entry in content["annotations"]:
-            for frame, track in _rows(entry, labels):
-                frames[frame].append(track)
+        found = [row for entry in content["annotations"] for row in _rows(entry, labels)]
+        num_frames = int(video["length"])
+        if any(frame >= num_frames for frame, _ in found):
+            raise ValueError(f"more entries than the {num_frames} frames")
     except (KeyError, IndexError, TypeError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise SourceError(
@@ -58,13 +58,17 @@ def read_tracks(path: Path, *, pictures: Sequence[str] = ()) -> TrackTable:
             fix="give one that --also ytvis has written",
         ) from None
     names = [str(name) for name in video.get("file_names") or ()]
-    indices = frames_of_stated(np.arange(len(frames)), names, path, pictures)
+    frames = np.array([frame for frame, _ in found], np.int64)
+    if len(names) == num_frames:
+        frames = frames_of_stated(np.arange(num_frames), names, path, pictures)[frames]
+    else:
+        frames = frames_of_numbers(frames, 0, path, pictures)
     return TrackTable.from_rows(
         path,
-        np.repeat(indices, [len(rows) for rows in frames]),
-        Tracks.joined(track for rows in frames for track in rows),
+        frames,
+        Tracks.joined(track for _, track in found),
         tuple(map(str, categories.values())) or (NAMELESS,),
-        num_frames=len(frames),
+        num_frames=num_frames,
     )
 
 

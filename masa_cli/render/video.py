@@ -17,7 +17,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from masa_cli.errors import OutputError, SettingsError
@@ -86,6 +86,7 @@ class VideoWriter:
         self._clock = _ticks_per_second(info.time_base)
         self._default_ticks = max(1, round(self._clock / info.frame_rate))
         self._end = Fraction(0)  # of the last frame written, in seconds
+        self._next_fragment = Fraction(0)  # when it begins, in seconds
         self._sound: Soundtrack | None = None
 
     def __enter__(self) -> VideoWriter:
@@ -120,6 +121,10 @@ class VideoWriter:
         )
         picture.pts = int(ticks)
         picture.time_base = Fraction(1, self._clock)
+        if self._fragmented and frame.time >= self._next_fragment:
+            # Not by a number of frames: the stated rate may be far from that of the frames.
+            picture.pict_type = PictureType.I
+            self._next_fragment = frame.time + _FRAGMENT_SECONDS
         with self._explained():
             self._mux(self._pictures.encode(picture))
             if self._sound is not None:
@@ -157,7 +162,10 @@ class VideoWriter:
         stream: VideoStream = self._container.add_stream(
             "libx264",
             rate=self._info.frame_rate,
-            options={"preset": "veryfast", "crf": str(self._crf), "x264-params": _SETTLED},
+            options={
+                **{"preset": "veryfast", "crf": str(self._crf), "x264-params": _SETTLED},
+                **({"bf": "0"} if self._fragmented else {}),
+            },
         )
         if self._fragmented:
             stream.gop_size = max(1, round(_FRAGMENT_SECONDS * self._info.frame_rate))

@@ -119,6 +119,27 @@ def test_an_assumed_rate_is_said_where_times_are_written(tmp_path, monkeypatch):
         assert ("30 frames/s are assumed" in one_line(result.stderr)) == is_said
 
 
+FAR = [1, 9_999_999]  # frames of a damaged file, from 1
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["o.jsonl", "o.csv", "o.xml", "o.coco.json", "o.bdd.json", "o.tao.json", "o.txt", "o.yolo"],
+)
+def test_a_frame_far_off_costs_by_rows_and_not_by_frames(tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    Path("far.txt").write_text("".join(f"{frame},1,1,2,3,4,0.9\n" for frame in FAR))
+    result = masa("convert", "far.txt", target, "--size", "64x48")
+    assert result.exit_code == 0, result.stderr
+    assert "1 tracks, 2 boxes in 9999999 frames" in one_line(result.stdout)
+    files = [file for file in Path(target).rglob("*.txt")] or [Path(target)]
+    assert sum(file.stat().st_size for file in files) < 5000
+    if target.endswith(("jsonl", "csv", "txt", "bdd.json")):
+        masa("convert", target, "back.txt")
+        rows = [line.split(",")[0] for line in Path("back.txt").read_text().splitlines()]
+        assert rows == [str(frame) for frame in FAR]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem", "code"),
     [

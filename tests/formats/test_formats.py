@@ -289,6 +289,34 @@ def test_control_characters_of_names_do_not_break_xml(tmp_path):
     assert read_tracks(path).classes == ("a\ufffd\ufffd[31m]]>",)
 
 
+def project(tracks):
+    """CVAT for video of a project with two tasks."""
+    tasks = "".join(
+        f"<task><id>{number}</id><name>{name}</name><size>9</size></task>"
+        for number, name in ((4, "street"), (7, "yard"))
+    )
+    return (
+        f"<annotations><meta><project><tasks>{tasks}</tasks></project></meta>"
+        + "".join(
+            f'<track id="{number}" label="car" {task}>'
+            f'<box frame="1" xtl="0" ytl="0" xbr="9" ybr="9" outside="0"/></track>'
+            for number, task in enumerate(tracks, 1)
+        )
+        + "</annotations>"
+    )
+
+
+def test_tracks_of_several_tasks_of_cvat_are_refused_and_named(tmp_path):
+    path = tmp_path / "o.xml"
+    for tracks in (['task_id="4"', 'task_id="7"'], [""]):
+        path.write_text(project(tracks))
+        with pytest.raises(SourceError, match=r'2 videos, .*: "street", "yard"') as error:
+            read_tracks(path)
+        assert "one task after the other" in error.value.fix
+    path.write_text(project(['task_id="7"', 'task_id="7"']))
+    assert len(read_tracks(path)) == 2
+
+
 # YOLO
 
 

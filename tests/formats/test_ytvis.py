@@ -89,3 +89,19 @@ def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(SourceError, match="no YouTube-VIS json of one video"):
         read_tracks(tmp_path / "a.json")
+
+
+def test_a_length_beyond_all_videos_costs_nothing(tmp_path):
+    content = written(tmp_path)
+    content["videos"][0] |= {"length": 10**12}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert len(read_tracks(tmp_path / "a.json")) == 4
+
+
+def test_two_videos_are_named(tmp_path):
+    content = written(tmp_path)
+    content["videos"] *= 2
+    content["videos"][1] = content["videos"][1] | {"id": 8}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=r'2 videos, .*: "1", "8"'):
+        read_tracks(tmp_path / "a.json")

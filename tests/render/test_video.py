@@ -95,6 +95,20 @@ def test_browsers_can_play_it_while_it_loads(tmp_path: Path):
         assert colours.color_range == 1
 
 
+def test_fragments_begin_every_two_seconds_at_0_whatever_rate_is_stated(tmp_path: Path):
+    # A recording of a browser: it states 1000 frames/s, and has 25.
+    info = info_of(rate=Fraction(1000), tick=Fraction(1, 1000))
+    path = write(tmp_path / "out.mp4", counting(150), info, fragmented=True)
+    assert path.read_bytes().count(b"moof") == 3
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.start_time == 0
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    keys = [packet.pts * packet.time_base for packet in packets if packet.is_keyframe]
+    assert {0, 2, 4} <= {*keys}  # others are cuts within a fragment
+    assert times(VideoFile(path).frames()) == [Fraction(index, 25) for index in range(150)]
+
+
 def boxes_of(path):
     """The names of the outermost boxes (ISO 14496-12, section 4.2)."""
     data, at, names = path.read_bytes(), 0, []
