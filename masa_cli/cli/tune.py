@@ -44,6 +44,15 @@ Truth = Annotated[
         show_default=False,
     ),
 ]
+AllClasses = Annotated[
+    bool,
+    option(
+        INPUT,
+        "--all-classes",
+        help="Score all objects of the truth, of whatever class; else pedestrians alone, where it "
+        "tells classes.",
+    ),
+]
 AssociationName = Annotated[
     str,
     option(
@@ -105,6 +114,7 @@ def tune(
     runs: Runs,
     truth: Truth,
     association: AssociationName = DEFAULT,
+    all_classes: AllClasses = False,
     metric: Metric = "idf1",
     search: Searched = [],  # noqa: B006 - Typer copies it
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
@@ -126,26 +136,20 @@ def tune(
     """
     from masa_cli.cli.console import messages, show, show_json, stops_on_signals
     from masa_cli.formats.preset import preset_for, write_preset
+    from masa_cli.jobs.trials import Tuning
     from masa_cli.jobs.tune import tune as run
     from masa_cli.progress import RunProgress
 
     progress = RunProgress()
+    limit = float("inf") if seconds is None else seconds
     with messages(quiet=quiet or json), stops_on_signals(progress):
         base = preset_for(association)
-        path = _output(output or Path(f"{base.association}-tuned{PRESET_ENDING}"))
+        path = output or Path(f"{base.association}-tuned{PRESET_ENDING}")
         log = path.with_name(f"{path.name}.trials")
-        _check_output(path, log, overwrite=overwrite, resume=resume)
+        _check_output(path, log, Path(association), overwrite=overwrite, resume=resume)
         start, dimensions = _start(base, changes, search, refine=refine)
-        tuning = _tuning(
-            start,
-            dimensions,
-            _sequences(runs, truth),
-            log,
-            metric=metric,
-            num_trials=trials,
-            seconds=float("inf") if seconds is None else seconds,
-            seed=seed,
-        )
+        sequences = _sequences(runs, truth, start.name, all_classes=all_classes)
+        tuning = Tuning(start, dimensions, sequences, log, metric, trials, limit, seed)
         outcome = run(tuning, resume=resume, stop_requested=lambda: progress.stop_requested)
         preset = _preset(tuning, outcome)
         write_preset(path, preset)
@@ -157,20 +161,17 @@ def tune(
         show(f"written: {path}")
 
 
-def _output(path: Path) -> Path:
+def _check_output(path: Path, log: Path, base: Path, *, overwrite: bool, resume: bool) -> None:
+    """Raise what concerns the results, before anything is searched."""
+    from masa_cli.errors import OutputError
+    from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
+
     if path.suffix != PRESET_ENDING:
         raise UsageError(
             f"{path} would not be known as a file of settings",
             fix=f"give -o a name that ends with {PRESET_ENDING}",
         )
-    return path
-
-
-def _check_output(path: Path, log: Path, *, overwrite: bool, resume: bool) -> None:
-    """Raise what concerns the results, before anything is searched."""
-    from masa_cli.errors import OutputError
-    from masa_cli.formats.files import make_folder, refuse_existing
-
+    refuse_inputs([path], [base])
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     if not overwrite:
@@ -203,25 +204,12 @@ def _start(
     return start, chosen(dimensions, search, fixed)
 
 
-def _tuning(
-    start: Association,
-    dimensions: Sequence[Dimension],
-    sequences: Sequence[TunedSequence],
-    log: Path,
-    *,
-    metric: str,
-    num_trials: int,
-    seconds: float,
-    seed: int,
-) -> Tuning:
-    from masa_cli.jobs.trials import Tuning
-
-    return Tuning(start, dimensions, sequences, log, metric, num_trials, seconds, seed)
-
-
-def _sequences(runs: Sequence[Path], truths: Sequence[str]) -> list[TunedSequence]:
+def _sequences(
+    runs: Sequence[Path], truths: Sequence[str], association: str, *, all_classes: bool
+) -> list[TunedSequence]:
     """Each run with its truth."""
     from masa_cli.formats.embeddings import EmbeddingsReader
+    from masa_cli.jobs.plan import warn_of_settings
     from masa_cli.jobs.trials import read_sequence
 
     files = [_embeddings(run) for run in runs]
@@ -242,7 +230,8 @@ def _sequences(runs: Sequence[Path], truths: Sequence[str]) -> list[TunedSequenc
         own = [name, EmbeddingsReader(file).info.name]
         path = _truth_of(own, given[0]) if by_name else given[index]
         title = name if names.count(name) == 1 else str(file.parent)
-        found.append(read_sequence(title, file, path))
+        found.append(read_sequence(title, file, path, all_classes=all_classes))
+        warn_of_settings(found[-1].recording.kept, association)
     return found
 
 
@@ -350,7 +339,8 @@ def _show(tuning: Tuning, outcome: Outcome) -> None:
     )
     if outcome.is_gain:
         show("the gain is more than chance: these settings are recommended")
-    elif outcome.found:
-        show("the gain is within noise: the settings at the start are recommended, and written")
-    else:
-        show("nothing better was found: the settings at the start are recommended, and written")
+        return
+    why = "nothing better was found"
+    if outcome.found:
+        why = "the gain is within noise" if gain.mean > 0 else "what is chosen does not carry over"
+    show(f"{why}: the settings at the start are recommended, and written")

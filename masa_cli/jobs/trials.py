@@ -19,7 +19,8 @@ from masa_cli import __version__
 from masa_cli.errors import Interrupted, OutputError, SettingsError, SourceError
 from masa_cli.evaluation import PROTOCOLS
 from masa_cli.evaluation.chunks import CHUNK_FRAMES, METRICS, ChunkedScore
-from masa_cli.evaluation.mot_boxes import scored_data
+from masa_cli.evaluation.mot_boxes import scored_data, told_unscored
+from masa_cli.evaluation.sequences import check_ids
 from masa_cli.formats.embeddings import EmbeddingsReader, defaults_in
 from masa_cli.formats.mot import MotRows, read_truth
 from masa_cli.formats.preset import change_of
@@ -31,6 +32,7 @@ from masa_cli.tracking import SettingsChanges
 
 logger = logging.getLogger(__name__)
 
+_DISTRACTORS: tuple[int, ...] = PROTOCOLS["mot"].fixed["distractors"]  # type: ignore[assignment]
 _INVALID = -1e3  # score of settings that cannot work together
 _MAX_BYTES = 2**28  # of files of embeddings that are held in memory; larger ones are read each time
 
@@ -112,15 +114,34 @@ class PartOf:
     chunks: IntArray
 
 
-def read_sequence(name: str, embeddings: Path, truth: Path) -> TunedSequence:
+def read_sequence(
+    name: str, embeddings: Path, truth: Path, *, all_classes: bool = False
+) -> TunedSequence:
     """A sequence, checked and measured.
+
+    Args:
+        name: for people.
+        embeddings: what a run kept of it.
+        truth: file of its truth.
+        all_classes: score all objects of the truth, of whatever class, in place of pedestrians.
 
     Raises:
         SourceError: a file is missing or damaged, or the two do not belong together.
     """
     recording, rows = EmbeddingsReader(embeddings), read_truth(truth)
-    if not len(rows.frames) or not (rows.scores.astype(np.int64) != 0).any():
-        raise SourceError(f"{truth} has nothing to score", fix="give the truth of the sequence")
+    check_ids(rows.text, rows.frames, rows.ids)
+    if all_classes:
+        rows = rows.without_classes(rows.scores > 0)
+    elif told := told_unscored(rows, _DISTRACTORS):
+        logger.warning(told)
+    is_scored = rows.scores.astype(np.int64) != 0
+    if rows.classes is not None:
+        is_scored &= rows.classes == 1
+    if not is_scored.any():
+        raise SourceError(
+            f"{truth} has nothing to score",
+            fix="give the truth of the sequence; of objects that are no pedestrians, --all-classes",
+        )
     length = sum(1 for _ in recording)
     num_frames = int(rows.frames.max()) + 1
     if num_frames > length:
@@ -283,6 +304,7 @@ def _conditions(tuning: Tuning) -> bytes:
                 (d.name, d.default, d.low, d.high, d.is_logarithmic) for d in tuning.dimensions
             ],
             "metric": tuning.metric,
+            "all classes": [each.truth.classes is None for each in tuning.sequences],
             "seed": tuning.seed,
             "files": stats,
         }
@@ -310,8 +332,7 @@ def _score(
     changed = _changed(sequence, association, candidate)
     rows = _rows(_tracked(sequence, observations, changed))
     rows = rows if len(rows.frames) else MotRows.empty()
-    distractors = PROTOCOLS["mot"].fixed["distractors"]
-    data = scored_data(sequence.truth, rows, distractors, sequence.num_frames)  # type: ignore[arg-type]
+    data = scored_data(sequence.truth, rows, _DISTRACTORS, sequence.num_frames)
     frames = np.union1d(sequence.truth.frames, rows.frames)
     return METRICS[metric](data, sequence.chunk_of(frames), sequence.num_chunks)
 

@@ -14,6 +14,9 @@ from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot import read_results
 from masa_cli.formats.preset import read_preset
 from masa_cli.jobs import trials
+from masa_cli.jobs.search import dimensions_of, linking_dimensions
+from masa_cli.tracking import TRACKERS
+from masa_cli.tracking.linking import LinkingSettings
 from tests.jobs.kept import keep_run
 
 WEAK = 0.55  # boxes of this score begin no track by the defaults of motion (0.6)
@@ -76,7 +79,7 @@ def test_where_nothing_can_be_gained_the_defaults_are_written(folder):
 
 
 def test_a_gain_on_one_sequence_of_two_is_noise(folder):
-    """What is chosen on one of them does harm to, or nothing for, the other."""
+    """What is chosen on one of them does nothing for the other."""
     keep(folder, "good")
     keep(folder, "weak", score=WEAK)
     told = tuned(("good", "weak"))
@@ -166,17 +169,21 @@ def test_settings_that_cannot_work_together_are_passed_over(folder):
 
 
 def test_what_is_set_is_kept_and_not_searched(folder):
+    """Of a tracker that is refined offline, whatever its settings are called."""
     runs = keep(folder, "a", "b")
+    own, other = dimensions_of(TRACKERS["hybrid"].settings()), linking_dimensions(LinkingSettings())
+    name, value = own[0].name, own[0].at(0.3)
+    of_linking, seconds = other[0].name, other[0].at(0.3)
     Path("base.toml").write_text(
-        'kind = "masa preset 1"\nassociation = "hybrid"\n[settings]\nlinking.seconds = 3.5\n'
+        f'kind = "masa preset 1"\nassociation = "hybrid"\n[settings]\n{of_linking} = {seconds}\n'
     )
-    options = ["--set", "birth_score=0.35", "--trials", "1", "--json", "-o", "new.toml"]
+    options = ["--set", f"{name}={value}", "--trials", "1", "--json", "-o", "new.toml"]
     result = masa("tune", *runs, "--truth", "truth", "--association", "base.toml", *options)
     assert result.exit_code == 0, result.stderr
     settings = read_preset(Path("new.toml")).settings
-    assert settings["birth_score"] == 0.35
-    assert settings["linking.seconds"] == 3.5
-    assert "birth_score" not in json.loads(result.stdout)["tried"]
+    assert settings[name] == value
+    assert settings[of_linking] == seconds
+    assert name not in json.loads(result.stdout)["tried"]
 
 
 def test_settings_of_the_detector_count_as_those_of_track(folder):
@@ -197,6 +204,24 @@ def test_frames_that_the_truth_does_not_tell_of_are_not_scored(folder):
     assert "a: only frames 1 to 120 of 240 are scored" in result.stderr
     line = next(line for line in result.stdout.splitlines() if line.startswith("a "))
     assert float(line.split()[-1]) > 95
+
+
+def test_a_truth_of_other_classes_is_scored_if_one_says_so(folder):
+    """MOTChallenge scores class 1 alone; of the objects here, two are of class 3."""
+    keep(folder, "a", "b")
+    for truth in Path("truth").iterdir():
+        rows = [line.split(",") for line in truth.read_text().splitlines()]
+        truth.write_text("\n".join(",".join([*r[:7], "13"[r[1] != "1"], "1"]) for r in rows))
+    few = ("tune", "a", "b", "--truth", "truth", *FEW, "--trials", "1", "--json")
+    told = masa(*few, "-o", "1.toml")
+    assert told.exit_code == 0, told.stderr
+    assert "are not scored" in told.stderr
+    assert json.loads(told.stdout)["all"]["start"] < 0.6  # two of three are false, then
+    told = masa(*few, "-o", "2.toml", "--all-classes")
+    assert json.loads(told.stdout)["all"]["start"] > 0.95
+    truth.write_text(truth.read_text().replace(",1,1\n", ",3,1\n"))
+    refused = masa(*few, "-o", "3.toml")
+    assert (refused.exit_code, "has nothing to score" in refused.stderr) == (1, True)
 
 
 def test_truth_is_found_by_folder_pattern_and_order(folder):
@@ -220,6 +245,7 @@ def test_truth_is_found_by_folder_pattern_and_order(folder):
         (("a", "--truth", "truth", "--search", "births"), 1, 'no setting "births"'),
         (("a", "--truth", "truth", "--association", "sort"), 2, "unknown association"),
         (("a", "--truth", "truth", "--association", "no.toml"), 1, "no.toml does not exist"),
+        (("a", "--truth", "truth", "--association", "b.toml", "-o", "b.toml"), 1, "is an input"),
         (("a", "--truth", "truth", "--set", "x=1"), 1, "no setting to change"),
         (("a", "--truth", "truth"), 1, "could not be judged"),
         (("a", "--truth", "longer.txt"), 1, "tells of frame 900"),
@@ -230,11 +256,12 @@ def test_truth_is_found_by_folder_pattern_and_order(folder):
 def test_what_cannot_be_done_is_said_before_anything_is_searched(folder, arguments, code, message):
     keep(folder, "a", "b")
     (folder / "other").mkdir()
+    Path("b.toml").write_text('kind = "masa preset 1"\nassociation = "motion"\n')
     Path("longer.txt").write_text("900,1,0,0,10,10,1,-1,-1,-1\n")
     Path("empty.txt").write_text("1,1,0,0,10,10,0,-1,-1,-1\n")
     result = masa("tune", *arguments)
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
-    assert not list(folder.glob("*.toml*"))
+    assert [path.name for path in folder.glob("*.toml*")] == ["b.toml"]
 
 
 def test_the_choices_of_metrics_are_those_there_are():
