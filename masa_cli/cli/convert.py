@@ -152,7 +152,7 @@ def convert(
 
 def help_on_tracks() -> str:
     """What `masa convert --help` tells of the formats."""
-    rows = {f".{row.endings[-1]}": row.summary for row in formats.FORMATS.values()}
+    rows = {f".{row.endings[-1]}": row.summary for row in formats.FORMATS.values() if row.write}
     masks = [name for name, row in formats.FORMATS.items() if "masks" in row.holds]
     width = max(map(len, rows))
     table = "\n".join(f"  {ending:{width}}  {summary}" for ending, summary in rows.items())

@@ -6,6 +6,7 @@ look FORMATS up at each call, so a row that is added to it is known everywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -83,13 +84,20 @@ def _has(key: bytes) -> Sniff:
     return lambda line, head: head[:1] in (b"[", b"{") and key in head
 
 
+def _has_sequence(head: bytes) -> bool:
+    """JSON with keyframes, as Label Studio has them."""
+    return head[:1] in (b"[", b"{") and bool(re.search(rb'"sequence"\s*:\s*\[', head))
+
+
 # The surer a sniff is, the earlier its row.
 FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
     {
         "jsonl": TrackFormat(
             summary="masa's own: everything",
             endings=("jsonl",),
-            sniff=lambda line, head: line.startswith("{") and '"frame"' in line,
+            sniff=lambda line, head: (
+                line.startswith("{") and '"frame"' in line and not _has_sequence(head)
+            ),
             read="masa_cli.formats.jsonl:read_tracks",
             first=None,
             stream="masa_cli.formats.jsonl:TracksReader",
@@ -114,6 +122,13 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             read="masa_cli.formats.cvat:read_tracks",
             write="masa_cli.formats.cvat:CvatWriter",
             holds=frozenset({"names", "scores", "interpolated", "length", "times"}),
+        ),
+        "labelstudio": TrackFormat(
+            summary="Label Studio's JSON of a video; read only",
+            endings=("labelstudio.json",),
+            sniff=lambda line, head: _has_sequence(head),
+            read="masa_cli.formats.labelstudio:read_tracks",
+            read_with=("size",),
         ),
         "bdd": TrackFormat(
             summary="BDD100K, scalabel",

@@ -162,6 +162,22 @@ TRACKS = {
         },
         scores=False,
     ),
+    "labelstudio": Dialect(  # frames from 1, percent
+        "labelstudio",
+        {
+            "o.json": '[{"id":18,"annotations":[{"id":3,"result":['
+            '{"id":"Ij6Q","type":"videorectangle","value":{"framesCount":3,"labels":'
+            '["car"],"sequence":[{"frame":1,"enabled":false,"rotation":0,"x":3.125,"y":10,'
+            '"width":9.375,"height":30},{"frame":3,"enabled":true,"rotation":0,"x":5,"y":10.5,'
+            '"width":9.375,"height":30}]}},'
+            '{"id":"a-b","type":"videorectangle","value":{"framesCount":3,"labels":["pedestrian"],'
+            '"sequence":[{"frame":2,"enabled":true,"rotation":0,"x":31.25,"y":25,"width":6.25,'
+            '"height":22.5},{"frame":3,"enabled":true,"rotation":0,"x":32.5,"y":26,"width":6.25,'
+            '"height":22.5}]}}]}],"data":{"video":"/data/upload/v.mp4"}}]'
+        },
+        ids={3: 1, 5: 2},
+        scores=False,
+    ),
     "bdd": Dialect(
         "bdd",
         {

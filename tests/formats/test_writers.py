@@ -11,7 +11,7 @@ from masa_cli.errors import SettingsError
 from masa_cli.formats import FORMATS, check_formats, further_names, open_writer, parse_formats
 from masa_cli.structures import Frame, Tracks, VideoInfo
 
-JSON = [name for name, row in FORMATS.items() if row.endings[0].endswith(".json")]
+JSON = [name for name, row in FORMATS.items() if row.write and row.endings[0].endswith(".json")]
 INFO = VideoInfo("street", 640, 480, Fraction(25), Fraction(1, 25))
 
 
