@@ -50,8 +50,7 @@ class TrackFormat:
         sniff: tells whether a file is of this format; rows are tried in order. None: not a file.
         read: "module:function" from a path to a TrackTable; None: cannot be read.
         read_with: which of the hints that function takes, by name: size, images, pictures.
-        first: what the format calls the first frame, where `pictures` is none of its hints; None:
-            frames are positions and never numbers of pictures.
+        first: what the format calls the first frame, where `pictures` is none of its hints.
         stream: "module:class" that gives the frames of a path one by one, if there is one.
         write: "module:class" of a context that takes each frame, a TracksSink; None: read only.
         write_with: what its constructor takes beside the path, by name: info (the video), classes
@@ -68,7 +67,7 @@ class TrackFormat:
     sniff: Sniff | None = None
     read: str | None = None
     read_with: tuple[str, ...] = ()
-    first: int | None = 0
+    first: int = 0
     stream: str | None = None
     write: str | None = None
     write_with: tuple[str, ...] = ("info", "classes")
@@ -99,7 +98,6 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
                 line.startswith("{") and '"frame"' in line and not _has_sequence(head)
             ),
             read="masa_cli.formats.jsonl:read_tracks",
-            first=None,
             stream="masa_cli.formats.jsonl:TracksReader",
             write="masa_cli.formats.jsonl:TracksWriter",
             write_with=("classes",),
@@ -203,8 +201,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             summary="a folder: class x y w h score id in a text per frame",
             endings=("yolo-tracks",),
             read="masa_cli.formats.yolo:read_tracks",
-            read_with=("size",),
-            first=1,
+            read_with=("size", "pictures"),
             write="masa_cli.formats.yolo:YoloTracksWriter",
             holds=frozenset({"names", "scores", "length"}),
             needs=frozenset({"size"}),
@@ -302,7 +299,7 @@ def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -
     return table.in_pixels(path, table.size)
 
 
-def in_folder(table: Table, path: Path, pictures: Sequence[str], first: int | None) -> Table:
+def in_folder(table: Table, path: Path, pictures: Sequence[str], first: int) -> Table:
     """Rows of `path` in the frames that they belong to in a folder of these pictures.
 
     Args:
@@ -313,8 +310,7 @@ def in_folder(table: Table, path: Path, pictures: Sequence[str], first: int | No
     """
     from masa_cli.formats.numbering import frames_of_numbers
 
-    may_be_names = first is not None
-    frames = frames_of_numbers(table.frames, first or 0, path, pictures, may_be_names=may_be_names)
+    frames = frames_of_numbers(table.frames, first, path, pictures)
     return table if frames is table.frames else table.moved(path, frames)
 
 

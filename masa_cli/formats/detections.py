@@ -37,7 +37,7 @@ class DetectionFormat:
     sniff: Callable[[str], bool]
     read: str
     read_with: tuple[str, ...] = ()
-    first: int | None = 0
+    first: int = 0
 
 
 DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
@@ -46,7 +46,6 @@ DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
             summary="tracks.jsonl of this tool, ids not needed, frames from 0",
             sniff=lambda line: line.lstrip()[:1] == "{" and '"frame"' in line and '"boxes"' in line,
             read="masa_cli.formats.jsonl:read_detections",
-            first=None,
         ),
         "coco": DetectionFormat(
             summary="COCO results, with --dets-images, or one file with images and\nannotations",

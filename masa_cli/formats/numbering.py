@@ -26,7 +26,11 @@ NO_PICTURE = -1  # in place of the frame of a picture that the folder does not h
 
 # How CVAT calls the frames of a video, which it counts from 0.
 _OF_CVAT = re.compile(r"frame_\d{6}(\.PNG|\.txt)?")
-_MAX_NUMBERS = 3  # runs of digits in a name; more are a date and a time
+
+# A date and a time, behind which no number of a frame follows.
+_DATED = re.compile(
+    r"(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d\D{0,3}[0-2]\d[-_.:]?[0-5]\d[-_.:]?[0-5]\d\D*$"
+)
 _MOST_SPARSE = 10_000  # frames for each one that is listed; numbers further apart are no frames
 SPLIT = (
     "write the pictures of one video, with their boxes, into a file of their own; "
@@ -51,6 +55,7 @@ def frames_of_names(names: Sequence[str], where: Path, pictures: Sequence[str] =
     found = _in_folder(names, pictures)
     if found is not None:
         _tell_missing(names, found, where)
+        _tell_gaps(names, found, where, is_sure=True)
         return found
     numbers = _numbers_in(names)
     if numbers is None:
@@ -100,7 +105,9 @@ def frames_of_stated(
     names = names if len(names) == len(stated) else ()
     found = _in_folder(names, pictures) if names else None
     if found is not None and found.min() >= 0:
-        return found  # if it has all: names that a converter made up may hit a few by chance
+        # If it has all: names that a converter made up may hit a few by chance.
+        _tell_gaps(names, found, where, is_sure=True)
+        return found
     lowest = int(stated.min(initial=0 if not len(stated) else MAX_FRAMES))
     numbers = _numbers_in(names)
     if lowest < 1:
@@ -120,58 +127,59 @@ def frames_of_stated(
 
 
 def frames_of_numbers(
-    frames: IntArray,
-    first: int,
-    where: Path,
-    pictures: Sequence[str],
-    *,
-    may_be_names: bool = True,
+    frames: IntArray, first: int, where: Path, pictures: Sequence[str]
 ) -> IntArray:
     """(M,) frames by numbers alone, as far as the pictures of the folder speak for others.
 
-    In a folder whose numbers have gaps or begin late, numbers may be those of the pictures: they
-    are, if that finds pictures for more boxes than their position does, or for as many and the
-    format counts from 1, as names of pictures do. In one that is numbered without gaps, a file that
-    counts from 1 against its rules is noticed by its last frame.
+    In a folder whose numbers have gaps or begin late, numbers may be those of the pictures, or
+    count the frames of the whole of which they are a part. They do if that finds pictures for more
+    boxes than their position does; for as many, too, unless they count from 0, as ours do, and none
+    is beyond the last position. In a folder that is numbered without gaps, a file that counts from
+    1 against its rules is noticed by its last frame.
 
     Args:
         frames: (M,) frames by the rules of the format.
         first: the number of the first frame by these rules, which was taken off.
         where: the file, for messages.
         pictures: see `frames_of_names`.
-        may_be_names: whether numbers may be those of the pictures; not so in our own format.
     """
     own = _numbers_in(pictures)
     if not len(frames) or not pictures:
         return frames
-    if own is None or _is_plain(own) or not may_be_names:
+    if own is None or _is_plain(own):
         if first == 0 and frames.min() == 1 and frames.max() == len(pictures):
-            logger.warning(
-                "%s: frames count from 1 here: frame 1 is %s, frame %d is %s",
-                where,
-                pictures[0],
-                len(pictures),
-                pictures[-1],
-            )
+            message = "%s: frames count from 1 here: %d is %s, frame %d"
+            logger.warning(message, where, len(pictures), pictures[-1], len(pictures) - 1)
             return frames - 1
         return frames
     index_of = {number: index for index, number in enumerate(own.tolist())}
-    distinct, rows = np.unique(frames, return_inverse=True)
-    found = np.array([index_of.get(n, NO_PICTURE) for n in (distinct + first).tolist()], np.int64)
-    by_number = found[rows]
-    num_by_number, num_by_position = np.sum(by_number >= 0), np.sum(frames < len(pictures))
-    if num_by_number > num_by_position or (first == 1 and num_by_number == num_by_position):
-        index = int(found.max())
-        message = "%s: numbers are those of the pictures: %s is frame %d"
-        logger.warning(message, where, pictures[index], index)
-        if num_lost := int(np.sum(by_number < 0)):
-            message = "%s: %d boxes whose pictures the folder lacks were dropped, such as %d"
-            logger.warning(message, where, num_lost, distinct[found < 0][0] + first)
-        return by_number
-    if index := min(int(frames.max()), len(pictures) - 1):
-        message = "%s: numbers are positions in the folder: %d is %s"
-        logger.warning(message, where, index + first, pictures[index])
-    return frames
+    distinct, rows, counts = np.unique(frames, return_inverse=True, return_counts=True)
+    whole = 0 if own.min() == 0 or _are_of_cvat(pictures) else 1  # what its first frame is called
+    readings = [  # the number in the name for each frame
+        distinct + start for start in ((whole, first) if not distinct[0] else (first, whole))
+    ]
+    found = [
+        np.array([index_of.get(n, NO_PICTURE) for n in each.tolist()], np.int64)
+        for each in readings
+    ]
+    nums_found = [int(counts[each >= 0].sum()) for each in found]
+    best = int(np.argmax(nums_found))
+    num_by_position = int(counts[distinct < len(pictures)].sum())
+    may_be_positions = first == 0 and distinct[-1] < len(pictures)
+    if nums_found[best] < max(1, num_by_position + may_be_positions):
+        if index := min(int(frames.max()), len(pictures) - 1):
+            message = "%s: numbers are positions in the folder: %d is %s"
+            logger.warning(message, where, index + first, pictures[index])
+        return frames
+    last = int(np.flatnonzero(found[best] >= 0)[-1])
+    index = int(found[best][last])
+    message = "%s: numbers are those of the pictures: %d is %s, frame %d"
+    logger.warning(message, where, distinct[last] + first, pictures[index], index)
+    if num_lost := len(frames) - nums_found[best]:
+        lost = int(distinct[found[best] < 0][0]) + first
+        message = "%s: %d boxes whose pictures the folder lacks were dropped, such as those of %d"
+        logger.warning(message, where, num_lost, lost)
+    return found[best][rows]
 
 
 def check_one_video(names: Sequence[str], where: Path) -> None:
@@ -246,7 +254,7 @@ def _numbers_in(names: Sequence[str]) -> IntArray | None:
     splits = [_Split.of(name) for name in names]
     if not splits or len({split.texts for split in splits}) > 1 or not splits[0].digits:
         return None
-    if len(splits[0].digits) > _MAX_NUMBERS:
+    if any(_DATED.search(_stem(name)) for name in names):
         return None
     columns = list(zip(*(split.digits for split in splits), strict=True))
     varying = [column for column in columns if len(set(column)) > 1] or columns[-1:]
@@ -264,7 +272,7 @@ def _numbered_parts(names: Sequence[str]) -> list[tuple[str, int]] | None:
     for name in names:
         folder, _, file = name.replace("\\", "/").rpartition("/")
         split = _Split.of(file)
-        if not split.digits or len(split.digits) > _MAX_NUMBERS or len(split.digits[-1]) > 9:
+        if not split.digits or _DATED.search(_stem(name)) or len(split.digits[-1]) > 9:
             return None
         before = "".join(
             text + digits
@@ -278,9 +286,13 @@ def _first_of(names: Sequence[str], numbers: IntArray) -> tuple[int, bool]:
     """The number of the first frame, 0 or 1; and whether that is sure."""
     if not numbers.min():
         return 0, True
-    if all(_OF_CVAT.fullmatch(_file(name)) for name in names):
+    if _are_of_cvat(names):
         return 0, True
     return 1, bool(numbers.min() == 1 and np.ptp(numbers) + 1 == len(numbers))
+
+
+def _are_of_cvat(names: Sequence[str]) -> bool:
+    return all(_OF_CVAT.fullmatch(_file(name)) for name in names)
 
 
 def _is_plain(numbers: IntArray) -> bool:
@@ -289,16 +301,19 @@ def _is_plain(numbers: IntArray) -> bool:
 
 
 def _tell_gaps(names: Sequence[str], frames: IntArray, where: Path, *, is_sure: bool) -> None:
-    last, num_listed = int(frames.max()), len(names)
-    if is_sure and last + 1 == num_listed:
+    """Warn of frames between those that are listed, and of numbers that may be meant otherwise."""
+    known = frames[frames >= 0]
+    if not len(known) or (is_sure and np.ptp(known) + 1 == len(known)):
         return
+    row = int(np.argmax(frames))
     logger.warning(
-        "%s lists %d of the frames 0 to %d, by the numbers in their names: %s is frame %d",
+        "%s lists %d of the frames %d to %d, by the names of pictures: %s is frame %d",
         where,
-        num_listed,
-        last,
-        names[int(np.argmax(frames))],
-        last,
+        len(known),
+        known.min(),
+        frames[row],
+        names[row],
+        frames[row],
     )
 
 

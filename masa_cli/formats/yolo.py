@@ -25,20 +25,22 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.files import PartFolder, TextFile, explained
+from masa_cli.formats.numbering import frames_of_names
 from masa_cli.formats.tables import LARGEST, TrackTable
 from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
 
 _FIRST_FRAME = 1
-_NAME_IN_CVAT = re.compile(r"frame_\d{6}")  # counts from 0
 _CLASSES = "classes.txt"
 _Rows: TypeAlias = tuple[TextFile, list[list[float]]]  # of a file
 _LABELS, _NAMES = "labels", "data.yaml"
 _FIX = "give the folder that holds labels/ and data.yaml, or the folder of labels"
 
 
-def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTable:
+def read_tracks(
+    path: Path, *, size: tuple[int, int] | None = None, pictures: Sequence[str] = ()
+) -> TrackTable:
     """Read a folder of seven columns, or six, where the last is the id.
 
     Rows without an id, as Ultralytics writes them where its tracker gave none, are left out, and
@@ -48,6 +50,7 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
     Args:
         path: the folder, or the one in it that holds the texts.
         size: width and height of the video, pixels.
+        pictures: file names of the folder that is the video, in order; none where it is not one.
 
     Raises:
         SourceError: there are no such files, those of several videos, no ids, or a line is
@@ -63,7 +66,7 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
     files = _files(folder)
     if not files:
         raise SourceError(f"{path} has no texts of labels", fix=_FIX)
-    numbers = _frames(path, files)
+    numbers = _frames(path, files, pictures)
     parts = _with_ids(path, [_rows(file) for file in files])
     columns = np.concatenate(parts)
     centre, extent = columns[:, 1:3] * size, columns[:, 3:5] * size
@@ -180,7 +183,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _frames(path: Path, files: list[Path]) -> IntArray:
+def _frames(path: Path, files: list[Path], pictures: Sequence[str]) -> IntArray:
     """(F,) the frame of each file, from 0."""
     found = [re.fullmatch(r"(.*?)(\d{1,9})", file.stem, re.DOTALL) for file in files]
     for file, match in zip(files, found, strict=True):
@@ -192,17 +195,11 @@ def _frames(path: Path, files: list[Path]) -> IntArray:
             f"{path} has labels of {len(videos)} videos: {videos[0]}…, {videos[1]}…",
             fix="move those of each video into a folder of their own",
         )
-    numbers = np.array([int(match[2]) for match in found if match], np.int64)
-    is_cvat = all(_NAME_IN_CVAT.fullmatch(file.stem) for file in files)
-    first = 0 if is_cvat or numbers.min() == 0 else _FIRST_FRAME
-    if first != _FIRST_FRAME:
-        logger.warning(
-            "%s: frames were taken to count from 0 (%s is frame %d)",
-            path,
-            files[0].name,
-            numbers[0],
-        )
-    return numbers - first
+    frames = frames_of_names([file.name for file in files], path, pictures)
+    if found[0] and not pictures and int(found[0][2]) == frames[0]:
+        message = "%s: frames were taken to count from 0 (%s is frame %d)"
+        logger.warning(message, path, files[0].name, frames[0])
+    return frames
 
 
 def _rows(file: Path) -> _Rows:

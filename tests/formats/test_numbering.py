@@ -21,6 +21,9 @@ from tests.formats.tracks_of_all_kinds import INFO, NAMES, NUM_FRAMES, tracks_at
 PLAIN = tuple(f"{number:06d}.jpg" for number in range(1, 13))
 GAPS = tuple(f"{number:06d}.jpg" for number in (1, 2, 3, 4, 10, 11, 12, 13, 14, 15))
 LATE = tuple(f"{number:06d}.jpg" for number in range(372, 378))
+STEP_0 = tuple(f"{number:06d}.jpg" for number in range(0, 100, 5))
+STEP_1 = tuple(f"{number:06d}.jpg" for number in range(1, 100, 5))
+STEPS = [index // 5 if index % 5 == 0 else NO_PICTURE for index in range(100)]
 TIMES = tuple(f"2024-05-0{day}_12-00-0{second}.jpg" for day in (1, 2) for second in (1, 7))
 
 
@@ -40,6 +43,8 @@ def by_name(names, path, pictures=()):
         (["v_10.jpg", "v_9.jpg"], [9, 8]),
         (["b.jpg", "c.jpg", "a.jpg"], [1, 2, 0]),
         (TIMES, [0, 1, 2, 3]),
+        (["IMG_20240501_120007.jpg", "IMG_20240501_120005.jpg"], [1, 0]),
+        (["2024-05-01_12-00-05_3.jpg", "2024-05-01_12-00-05_1.jpg"], [2, 0]),
         (["17000000001.jpg", "17000000034.jpg"], [0, 1]),
     ],
 )
@@ -51,6 +56,10 @@ def test_names_that_the_folder_has_go_before_their_numbers(tmp_path, caplog):
     names = ["x/000010.png", "x/000004.png", "x/000005.png"]
     assert by_name(names, tmp_path, GAPS) == [4, 3, NO_PICTURE]
     assert "1 of its 3 pictures are not in the folder, such as x/000005.png" in caplog.text
+    caplog.clear()
+    by_name(["000001.jpg", "000004.jpg"], tmp_path, GAPS)
+    assert "lists 2 of the frames 0 to 3" in caplog.text
+    assert "000004.jpg is frame 3" in caplog.text
     assert by_name(["000372.jpg", "000375.jpg"], tmp_path, LATE) == [0, 3]
 
 
@@ -103,6 +112,13 @@ def test_names_decide_over_stated_numbers_where_the_folder_has_all_of_them(tmp_p
         (range(1, 13), 0, PLAIN, range(12)),  # counts from 1 against the rules
         ([1, 5], 0, PLAIN, [1, 5]),
         ([3, 400], 1, (), [3, 400]),
+        (range(100), 1, STEP_0, STEPS),  # of the whole video, of which the folder is a part
+        (range(0, 100, 5), 1, STEP_0, range(20)),
+        ([4, 9, 94], 1, STEP_0, [1, 2, 19]),  # rows 5, 10, 95
+        (range(100), 0, STEP_1, STEPS),
+        (range(1, 100, 5), 0, STEP_1, range(20)),
+        (range(371, 377), 0, LATE, range(6)),
+        ([5, 10], 1, ("frame_000004.PNG", "frame_000005.PNG"), [1, NO_PICTURE]),
     ],
 )
 def test_numbers_are_those_of_the_pictures_if_that_finds_more(
@@ -182,5 +198,5 @@ def test_boxes_of_pictures_that_are_not_there_are_left_out_and_counted(tmp_path,
         table = read_detections(path, pictures=GAPS)
     assert table.frames.tolist() == [0, 3, 4, 9]
     assert table.num_empty == 0
-    assert "1 boxes whose pictures the folder lacks were dropped, such as 5" in caplog.text
-    assert "000015.jpg is frame 9" in caplog.text
+    assert "1 boxes whose pictures the folder lacks were dropped, such as those of 5" in caplog.text
+    assert "15 is 000015.jpg, frame 9" in caplog.text
