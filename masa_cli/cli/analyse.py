@@ -53,7 +53,8 @@ Video = Annotated[
     Path | None,
     typer.Option(
         "--video",
-        help="The video: its size, and its first frame under the heat map.",
+        help="The video: its size, its times where tracks tell none, and its first frame under "
+        "the heat map.",
         show_default=False,
     ),
 ]
@@ -85,7 +86,7 @@ def stats(
             refuse_existing(targets)
         size, picture = _video_facts(video)
         table = read_tracks(tracks, hints=Hints(size, pictures=picture_names(video)))
-        times = _times_of(tracks, table, fps)
+        times = _times_of(tracks, table, fps, video)
         lives = life.lifetimes(table, times)
         counts = life.class_counts(table, lives)
         if output:
@@ -372,15 +373,24 @@ def crops(
         )
 
 
-def _times_of(path: Path, table: TrackTable, fps: str | None) -> NDArray[np.float64]:
-    """(num_frames,) seconds of each frame: of the tracks, or by the frame rate."""
+def _times_of(
+    path: Path, table: TrackTable, fps: str | None, video: Path | None = None
+) -> NDArray[np.float64]:
+    """(num_frames,) seconds of each frame.
+
+    By the rate that is given, of the tracks, of the video, or by an assumed rate, which is said.
+    """
     import numpy as np
 
-    from masa_cli.formats.times import tell_assumed_rate
+    from masa_cli.formats.times import FrameTimes, tell_assumed_rate
+    from masa_cli.sources import frame_times, open_source
 
-    rate = parse_frame_rate(fps)
-    if table.times is not None and rate is None:
-        return table.times.at(np.arange(table.num_frames))
+    rate, times = parse_frame_rate(fps), table.times
+    if rate is None and times is None and video is not None:
+        seconds = np.array(frame_times(open_source(video)), np.float64)
+        times = FrameTimes(np.arange(len(seconds)), seconds)
+    if rate is None and times is not None:
+        return times.at(np.arange(table.num_frames))
     if rate is None and len(table):
         tell_assumed_rate(path)
     return np.arange(table.num_frames) / float(rate or DEFAULT_FRAME_RATE)

@@ -49,7 +49,8 @@ Video = Annotated[
     Path | None,
     typer.Option(
         "--video",
-        help="The video of the tracks: tells its name, size, frame rate and length.",
+        help="The video of the tracks: tells its name, size, length and frame times, and if it is "
+        "a folder, which frame a name or number means.",
         show_default=False,
     ),
 ]

@@ -28,6 +28,7 @@ from masa_cli.formats.numbering import (
     check_same_video,
     frames_of_names,
     frames_of_stated,
+    two_videos,
 )
 from masa_cli.formats.tables import (
     LARGEST,
@@ -316,7 +317,9 @@ def frames_of_images(
         if not all(type(number) is int and 0 <= number <= MAX_FRAMES for number in stated):
             raise SourceError(f"{path}: not all images have a whole frame number from 0", fix=HELP)
         if len(set(stated)) < len(stated):
-            raise SourceError(f"{path}: two images have the same frame number", fix=HELP)
+            double = next(number for number in stated if stated.count(number) > 1)
+            pair = [str(each) for each, n in zip(names or ids, stated, strict=False) if n == double]
+            raise two_videos(path, pair, f"images of the same frame number, {double}")
         found = frames_of_stated(
             np.array(stated, np.int64), names, path, pictures, first=_FRAME_KEYS[key]
         )
@@ -352,7 +355,8 @@ def _list(content: object, key: str, path: Path) -> list[dict[str, Any]]:
 def _check_one_video(catalogue: dict[str, Any], path: Path) -> None:
     """Raise SourceError where images are of several videos, by what they say or by their names."""
     images, videos = catalogue["images"], catalogue.get("videos")
-    entries = [each for each in videos if isinstance(each, dict)] if videos else []
+    listed = videos if isinstance(videos, list) else []
+    entries = [each for each in listed if isinstance(each, dict)]
     called = {str(each.get("id")): each.get("name") or each.get("file_name") for each in entries}
     ids = [str(image.get("video_id")) for image in images]
     check_same_video([called.get(id_) or id_ for id_ in ids], path)

@@ -39,7 +39,7 @@ _COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("class_id", "category_id"),
         ),
         "interpolated": ("interpolated",),
-        "video": ("video", "video_id", "video_name", "sequence"),
+        "video": ("video", "video_id", "video_name"),
     }
 )
 

@@ -26,6 +26,7 @@ from masa_cli.formats.files import PartFile, TextFile, explained
 from masa_cli.formats.headers import mot_columns, mot_fields
 from masa_cli.formats.tables import NAMELESS, DetectionTable, TrackTable, numbered, whole_ids
 from masa_cli.formats.text_columns import check_whole, read_numbers
+from masa_cli.formats.times import FrameTimes
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def read_tracks(path: Path) -> TrackTable:
     """Read results, or truth, as tracks; class numbers become names as in `read_detections`.
 
     Rows that truth flags as not to be scored are left out, and counted in a warning. Scores that
-    are -1 throughout become 1.
+    are -1 throughout become 1. Times are by the frame rate of the sequence, if one is found.
     """
     rows = _scored(read_results(path))
     numbers = np.full(len(rows.frames), NO_CLASS) if rows.classes is None else rows.classes
@@ -69,7 +70,10 @@ def read_tracks(path: Path) -> TrackTable:
     )
     scores = _known(path, rows.scores).astype(np.float32)
     tracks = Tracks(rows.boxes.astype(np.float32), scores, labels, rows.ids)
-    return TrackTable.from_rows(path, rows.frames, tracks, classes or (NAMELESS,))
+    sequence = find_sequence(path)
+    rate = sequence.frame_rate if sequence else None
+    times = FrameTimes.even(rate) if rate else None
+    return TrackTable.from_rows(path, rows.frames, tracks, classes or (NAMELESS,), times=times)
 
 
 class MotWriter:

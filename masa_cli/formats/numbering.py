@@ -189,8 +189,8 @@ def check_one_video(names: Sequence[str], where: Path) -> None:
         if count > 1:
             raise two_videos(where, [name, name], what)
     parts = _numbered_parts(names)
-    if parts is None:
-        return
+    if parts is None or len({text for text, _ in parts}) == len(parts) > 2:
+        return  # a folder for each frame
     owners: dict[int, tuple[str, str]] = {}
     for name, (text, number) in zip(names, parts, strict=True):
         other_name, other_text = owners.setdefault(number, (name, text))

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masa_cli.errors import SettingsError, SourceError, shortened
 from masa_cli.formats.files import HELP, PartFile, TextFile, explained, part_of, unwritable
@@ -233,7 +234,7 @@ def read_parquet(path: Path) -> TrackTable:
         column = {name: _plain(table, name) for name in ("frame", "id", *_CORNERS, "score")}
         names = table["label"].to_pylist() if "label" in table.column_names else []
         marks = table["interpolated"].to_pylist() if "interpolated" in table.column_names else []
-        seconds = _plain(table, "time") if "time" in table.column_names else None
+        seconds = _seconds(table, path) if "time" in table.column_names else None
         videos = table["video"].to_pylist() if "video" in table.column_names else []
         width, height, num_frames = (
             int(meta.get(key, b"0")) for key in (b"width", b"height", b"frames")
@@ -358,6 +359,15 @@ def _renamed(table: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
     """The columns that are read, under our names."""
     columns = columns_of_names(table.column_names)
     return table.select(list(columns.values())).rename_columns(list(columns))
+
+
+def _seconds(table: Any, path: Path) -> NDArray[np.float64]:  # noqa: ANN401 - no types
+    """The column of times; NaN where it holds something else, which is said."""
+    try:
+        return np.asarray(table["time"].to_numpy(), np.float64)
+    except (TypeError, ValueError):
+        logger.warning("%s: its column time is not read: it holds no seconds", path)
+        return np.full(len(table), np.nan)
 
 
 def _plain(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types

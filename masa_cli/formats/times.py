@@ -15,6 +15,7 @@ from masa_cli.structures import Frame, IntArray
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 1e9  # seconds; larger ones are dates, or damage
 _TOLERANCE = Fraction(1, 1000)  # seconds; containers round frame times to as much
 _FINEST = 1001  # the denominator of a frame rate: 29.97002997 becomes 30000/1001
 
@@ -50,11 +51,13 @@ class FrameTimes:
         distinct, first, rows = np.unique(frames[told], return_index=True, return_inverse=True)
         times = FrameTimes(distinct, seconds[told][first])
         same = times.seconds[rows] == seconds[told]
-        if not same.all() or np.any(np.diff(times.seconds) <= 0):
+        is_known = np.all(np.abs(times.seconds) < _LONGEST) and same.all()
+        if not is_known or np.any(np.diff(times.seconds) <= 0):
             logger.warning(
-                "%s: its times are not read: they do not grow from frame to frame, or differ "
-                "within one",
+                "%s: its times are not read: they do not grow from frame to frame, differ within "
+                "one, or are beyond %g s",
                 path,
+                _LONGEST,
             )
             return None
         return times

@@ -121,3 +121,18 @@ def test_events_never_replace_the_tracks(tracks):
     result = masa("count", tracks, "--line", "1,2,3,4", "-o", tracks, "--overwrite")
     assert result.exit_code == 1
     assert tracks.read_bytes() == before
+
+
+def test_times_are_those_that_are_known_best_and_an_assumed_rate_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path, 30)  # 25 frames/s
+    Path("t.txt").write_text("".join(f"{frame},1,1,2,3,4,0.9\n" for frame in (1, 26)))
+    for options, seconds, is_said in [
+        ([], 25 / 30, True),
+        (["--video", "street.mp4"], 1, False),
+        (["--fps", "5"], 5, False),
+    ]:
+        result = masa("stats", "t.txt", "--json", *options)
+        [found] = json.loads(result.stdout)["classes"]
+        assert found["longest_seconds"] == pytest.approx(seconds)
+        assert ("30 frames/s are assumed" in " ".join(result.stderr.split())) == is_said

@@ -96,7 +96,7 @@ def test_a_malformed_entry_is_named(tmp_path: Path, change: dict[str, Any], mess
             {"images": [{"id": 1, "video_id": 1}, {"id": 2, "video_id": 2}]},
             '2 videos, .*: "1", "2"',
         ),
-        ({"images": [{"id": 1, "frame_id": 0}, {"id": 2, "frame_id": 0}]}, "same frame number"),
+        ({"images": [{"id": 1, "frame_id": 0}, {"id": 2, "frame_id": 0}]}, "same frame number, 0"),
         ({"images": [{"id": 1}, {"id": 1}]}, 'an "id" of their own'),
         ({"images": [{"id": 1, "frame_id": -1}]}, "a whole frame number from 0"),
         ({"pictures": []}, 'no list of objects under "images"'),

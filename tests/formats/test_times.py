@@ -76,3 +76,21 @@ def test_a_column_time_of_something_else_is_not_read_and_said(tmp_path, caplog, 
     path.write_text(f"frame,time,id,x1,y1,x2,y2,score\n4,{time},2,1,1,5,5,1\n")
     assert read_tracks(path).times is None
     assert ("its column time is not read" in caplog.text) == (time != "nan")
+
+
+def test_tracks_of_a_motchallenge_sequence_have_its_frame_rate(tmp_path):
+    path = tmp_path / "seq/gt/gt.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("3,1,1,2,3,4,1\n")
+    (tmp_path / "seq/seqinfo.ini").write_text("[Sequence]\nframeRate=14\n")
+    assert read_tracks(path).times.at(np.array([7])).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("column", [["a", "b"], [None, None], [1e300, 2e300]])
+def test_a_column_time_of_parquet_that_holds_no_seconds_is_passed_over(tmp_path, column):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = ("x1", "y1", "x2", "y2", "score")
+    rows = {"frame": [0, 1], "id": [1, 1], **{name: [1.0, 2.0] for name in names}}
+    parquet.write_table(arrow.table(rows | {"time": column}), str(tmp_path / "o.parquet"))
+    assert read_tracks(tmp_path / "o.parquet").times is None
