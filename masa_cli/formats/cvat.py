@@ -26,7 +26,15 @@ from defusedxml.ElementTree import iterparse
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, explained
 from masa_cli.formats.numbering import check_same_video
-from masa_cli.formats.tables import LARGEST, MAX_FRAMES, MAX_ID, NAMELESS, TrackTable, numbered
+from masa_cli.formats.tables import (
+    LARGEST,
+    MAX_FRAMES,
+    MAX_ID,
+    NAMELESS,
+    TrackTable,
+    check_gap,
+    numbered,
+)
 from masa_cli.formats.times import EvenRate, FrameTimes
 from masa_cli.structures import FloatArray, Frame, IntArray, Tracks, VideoInfo
 
@@ -68,7 +76,7 @@ def read_tracks(path: Path) -> TrackTable:
     labels, classes = numbered([label for _, label, _ in content.tracks])
     frames, parts = [np.empty(0, np.int64)], []
     for (id_, _, keyframes), label in zip(content.tracks, labels.tolist(), strict=True):
-        for shown, mark in _shown(keyframes):
+        for shown, mark in _shown(path, id_, keyframes):
             frames.append(np.array([keyframe.frame for keyframe in shown], np.int64))
             parts.append(_rows(shown, id_, label, mark))
     return TrackTable.from_rows(
@@ -244,7 +252,9 @@ def _upright(keyframes: list[_Keyframe]) -> FloatArray:
     return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
-def _shown(keyframes: list[_Keyframe]) -> Iterator[tuple[list[_Keyframe], bool]]:
+def _shown(
+    path: Path, id_: int, keyframes: list[_Keyframe]
+) -> Iterator[tuple[list[_Keyframe], bool]]:
     """What a track shows, in pieces, each with whether it is interpolated."""
     keyframes = sorted(keyframes, key=lambda keyframe: keyframe.frame)
     following = (*keyframes[1:], None) if keyframes else ()
@@ -256,6 +266,7 @@ def _shown(keyframes: list[_Keyframe]) -> Iterator[tuple[list[_Keyframe], bool]]
             continue
         # A box stays where it is until the frame in which it is outside.
         goal = before if after.is_outside else after
+        check_gap(path, id_, before.frame, after.frame)
         filled = np.arange(before.frame + 1, after.frame)
         shares = ((filled - before.frame) / (after.frame - before.frame))[:, None]
         boxes = (1 - shares) * np.array(before.box) + shares * np.array(goal.box)

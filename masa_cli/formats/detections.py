@@ -73,8 +73,9 @@ Rows may be in any order. Blank lines, and in text those that start with #, are 
 A line that is malformed, a number that is not finite and a frame that is not whole or below the
 first are errors that name the line. Boxes of no area, boxes wholly outside the image and boxes of
 frames past the end of the video are dropped and counted. Boxes partly outside stay as they are.
-Scores beyond 0 to 1 are replaced by the share of boxes that score no higher. An empty file holds
-no detections."""
+Where the video is a folder, names and numbers are matched with those of its pictures; what is not
+plain is said (docs/formats.md, Which frame numbers). Scores beyond 0 to 1 are replaced by the
+share of boxes that score no higher. An empty file holds no detections."""
 
 
 def help_text() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.files import HELP
 from masa_cli.formats.json_fields import Columns, columns_of, read_json
 from masa_cli.formats.numbering import two_videos
-from masa_cli.formats.tables import MAX_FRAMES, NAMELESS, TrackTable, numbered
+from masa_cli.formats.tables import MAX_FRAMES, NAMELESS, TrackTable, check_gap, numbered
 from masa_cli.formats.times import FrameTimes, rate_of
 from masa_cli.structures import FloatArray, Tracks
 
@@ -59,6 +60,10 @@ def read_tracks(path: Path, *, size: tuple[int, int] | None = None) -> TrackTabl
     labels, classes = numbered([each.label for each in objects])
     frames, parts = [np.empty(0, np.int64)], []
     for id_, (each, label) in enumerate(zip(objects, labels.tolist(), strict=True), start=1):
+        if each.is_shown and each.is_shown[-1]:
+            check_gap(path, id_, int(each.keyframes[-1, 0]), each.num_frames)
+        for first, last in pairwise(each.keyframes[:, 0].astype(int).tolist()):
+            check_gap(path, id_, first, last)
         numbers, boxes, marks = each.shown(size)
         frames.append(numbers)
         scores = np.full(len(numbers), each.score, np.float32)

@@ -185,9 +185,10 @@ def frames_of_numbers(
 def check_one_video(names: Sequence[str], where: Path) -> None:
     """Raise SourceError where names of pictures can only be those of two videos."""
     what = "pictures that are the same frame of two videos"
-    for name, count in Counter(map(_key, names)).items():
-        if count > 1:
-            raise two_videos(where, [name, name], what)
+    counts = Counter(map(_key, names))
+    for name in names:
+        if counts[_key(name)] > 1:
+            raise SourceError(f'{where} has "{name}" twice, as if of two videos', fix=SPLIT)
     parts = _numbered_parts(names)
     if parts is None or len({text for text, _ in parts}) == len(parts) > 2:
         return  # a folder for each frame

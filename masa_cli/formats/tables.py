@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +50,7 @@ NAMELESS = "object"
 # More frames than this without a box, and more than so many for each box, are gone over at once.
 _MAX_EMPTY = 100_000
 _MOST_SPARSE = 1000
+_MOST_BETWEEN = 1_000_000  # frames from keyframe to keyframe: nine hours
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,13 +161,12 @@ class TrackTable:
         distinct, starts = np.unique(self.frames, return_index=True)
         stops = np.append(starts[1:], len(self)).tolist()
         rows = dict(zip(distinct.tolist(), map(slice, starts.tolist(), stops), strict=True))
-        indices: Iterable[int] = range(self.num_frames)
+        indices: Sequence[int] = range(self.num_frames)
         if self.num_frames > _MAX_EMPTY + _MOST_SPARSE * len(self):
             indices = sorted({*rows, self.num_frames - 1})
-        for index in indices:
-            time = index * time_base
-            if self.times is not None:
-                time = Fraction(float(self.times.at(np.array([index]))[0]))
+        seconds = self.times.at(np.array(indices, np.int64)) if self.times else None
+        for position, index in enumerate(indices):
+            time = index * time_base if seconds is None else Fraction(float(seconds[position]))
             yield Frame.without_image(index, time), self.tracks[rows.get(index, slice(0))]
 
     def reader(self, time_base: Fraction) -> TableReader:
@@ -318,6 +318,16 @@ def check_frame(path: Path, frame: int) -> None:
     if frame >= MAX_FRAMES:
         raise SourceError(
             f"{path}: frame {frame} is beyond {MAX_FRAMES}, the most there can be",
+            fix="check the frame numbers",
+        )
+
+
+def check_gap(path: Path, id_: int, first: int, last: int) -> None:
+    """Raise SourceError for two keyframes of a track so far apart that a number must be wrong."""
+    if last - first > _MOST_BETWEEN:
+        raise SourceError(
+            f"{path}: track {id_} would be interpolated from frame {first} to {last}, "
+            f"over more than {_MOST_BETWEEN} frames",
             fix="check the frame numbers",
         )
 

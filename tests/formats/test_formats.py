@@ -289,6 +289,20 @@ def test_control_characters_of_names_do_not_break_xml(tmp_path):
     assert read_tracks(path).classes == ("a\ufffd\ufffd[31m]]>",)
 
 
+def test_keyframes_of_cvat_that_are_far_apart_are_refused(tmp_path):
+    path = tmp_path / "o.xml"
+    path.write_text(
+        '<annotations><track id="3" label="car">'
+        + "".join(
+            f'<box frame="{frame}" xtl="0" ytl="0" xbr="9" ybr="9" outside="0"/>'
+            for frame in (0, 9_999_998)
+        )
+        + "</track></annotations>"
+    )
+    with pytest.raises(SourceError, match="track 3 would be interpolated from frame 0 to 9999998"):
+        read_tracks(path)
+
+
 def project(tracks):
     """CVAT for video of a project with two tasks."""
     tasks = "".join(

@@ -140,7 +140,7 @@ def test_numbers_are_those_of_the_pictures_if_that_finds_more(
 def test_the_same_frame_of_two_videos_is_refused_and_both_are_named(tmp_path, names):
     with pytest.raises(SourceError) as error:
         check_one_video(names, tmp_path / "x.json")
-    assert names[-1].lower() in error.value.problem
+    assert names[-1] in error.value.problem
     assert "one task after the other" in error.value.fix
 
 
