@@ -80,9 +80,17 @@ def mot_columns(line: str) -> list[int] | None:
     return order + [at for at in range(len(fields)) if at not in order and found[-1] is not None]
 
 
+def fields_of(line: str) -> list[str]:
+    """The fields between commas, which may be quoted; none of a line without any."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # damage: a field beyond all limits, or a carriage return
+        return line.split(",")
+
+
 def columns_in(header: str) -> dict[str, int]:
     """Where the columns that are read stand, by our names, from the first line of a table."""
-    return columns_of_names(next(csv.reader([header]), []))
+    return columns_of_names(fields_of(header))
 
 
 def columns_of_names(names: Sequence[str]) -> dict[str, int]:

@@ -9,7 +9,6 @@ Read, too, are other separators, commas at the ends of lines, and a header.
 from __future__ import annotations
 
 import configparser
-import csv
 import logging
 from array import array
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, TextFile, explained
-from masa_cli.formats.headers import mot_columns, mot_fields
+from masa_cli.formats.headers import fields_of, mot_columns, mot_fields
 from masa_cli.formats.tables import NAMELESS, DetectionTable, TrackTable, numbered, whole_ids
 from masa_cli.formats.text_columns import check_whole, read_numbers
 from masa_cli.formats.times import FrameTimes
@@ -302,7 +301,7 @@ def _has_flags(lines: list[str], scores: NDArray[np.float64]) -> bool:
     """Whether the scores are the flags of truth; results have neither a visibility nor a world."""
     if not len(scores) or not np.isin(scores, _FLAGS).all():
         return False
-    ninth = (next(csv.reader([line]))[8:9] for line in lines)
+    ninth = (fields_of(line)[8:9] for line in lines)
     return any(field and field[0].strip() not in {"-1", "-1.0"} for field in ninth)
 
 

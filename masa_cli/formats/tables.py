@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from masa_cli.boxes import wholly_outside
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import TextFile
+from masa_cli.formats.headers import fields_of
 from masa_cli.formats.times import FrameTimes
 from masa_cli.structures import (
     BoolArray,
@@ -393,7 +393,7 @@ def whole_ids(text: TextFile, lines: list[str], ids: NDArray[np.float64], column
     """
     if ids.max(initial=0) < _LARGEST_EXACT:
         return ids.astype(np.int64)
-    fields = (next(csv.reader([line]))[column].strip() for line in lines)
+    fields = (fields_of(line)[column].strip() for line in lines)
     exact = [int(field) if field.isdecimal() else int(float(field)) for field in fields]
     return np.array(exact, np.int64) if max(exact) <= MAX_ID else _numbered_anew(text.path, exact)
 

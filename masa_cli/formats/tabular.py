@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import SettingsError, SourceError, shortened
 from masa_cli.formats.files import HELP, PartFile, TextFile, explained, part_of, unwritable
-from masa_cli.formats.headers import columns_in, columns_of_names
+from masa_cli.formats.headers import columns_in, columns_of_names, fields_of
 from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
     LARGEST,
@@ -330,7 +330,7 @@ def _split_header(text: TextFile, needed: Sequence[str]) -> tuple[dict[str, int]
 
 def _texts(text: TextFile, column: int) -> list[str]:
     """One field of each line, "" where it is missing."""
-    return [fields[column] if column < len(fields) else "" for fields in csv.reader(text.lines)]
+    return [fields[column] if column < len(fields) else "" for fields in map(fields_of, text.lines)]
 
 
 def _times(text: TextFile, columns: Mapping[str, int], frames: IntArray) -> FrameTimes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import TextFile
+from masa_cli.formats.headers import fields_of
 from masa_cli.formats.tables import LARGEST
 
 _BEYOND_ID = 2.0**65  # 64 bits, perhaps unsigned
@@ -56,7 +56,7 @@ def read_numbers(
         rows = parse(lines)
     except ValueError:
         row = _first_failure(lines, parse)
-        fields = next(csv.reader([lines[row]]))
+        fields = fields_of(lines[row])
         numeric = {name: column for name, column in columns.items() if column not in converters}
         width = max(columns.values()) + 1
         raise _unreadable(text, row, fields, numeric, width) from None

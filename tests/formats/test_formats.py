@@ -490,3 +490,15 @@ def test_masks_of_two_sizes_are_an_error(tmp_path):
             )
     with pytest.raises(SourceError, match="masks of 50 x 50 and of 60 x 50 pixels"):
         read_tracks(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\rb,c", "1," + "2" * 200_000, "frame," + "x" * 200_000 + "\n1,2"]
+)
+def test_lines_that_no_table_has_are_errors_of_ours(tmp_path, text):
+    path = tmp_path / "o.csv"
+    path.write_bytes(text.encode())
+    with pytest.raises(SourceError):
+        read_tracks(path)
+    with pytest.raises(SourceError):
+        read_detections(path)

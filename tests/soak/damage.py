@@ -28,10 +28,12 @@ import numpy as np
 from PIL import Image
 
 from tests.clips import image_at, write_clip
+from tests.formats.test_contract import DETECTIONS, SIZE, TRACKS
 from tests.sources.encoded import write_numbered
 
 LIMIT_SECONDS = 60
 NUM_FRAMES = 20
+OF_OTHERS = "of_others"  # folder of inputs
 MOTION = ["--association", "motion"]
 HOSTILE_NAMES = (
     "a[red]b;$(touch pwned).mp4",
@@ -89,6 +91,14 @@ def bases(folder):
     command += ["--also", "coco,cvat,csv,bdd,tao"]
     subprocess.run([sys.executable, "-m", "masa_cli", *command], check=True)
     made["done"] = out
+    pages = [Image.fromarray(image_at(index)) for index in range(NUM_FRAMES)]
+    for name, options in {"tif": {}, "webp": {"duration": 40}, "deep.tif": {}}.items():
+        made[name] = folder / f"pages.{name}"
+        shown = pages
+        if name == "deep.tif":
+            grey = (np.asarray(page.convert("L"), np.uint16) * 9 + 7000 for page in pages)
+            shown = [*map(Image.fromarray, grey)]
+        shown[0].save(made[name], save_all=True, append_images=shown[1:], **options)
     return made
 
 
@@ -146,6 +156,58 @@ def convert_case(made, folder, rng):
     path.write_bytes(DAMAGE[how](source.read_bytes(), rng))
     target = rng.choice(["o.jsonl", "o.xml", "o.csv", "o.coco.json", "o.txt"])
     return Case(f"convert {how}", ["convert", path, target], folder)
+
+
+def pages_case(made, folder, rng):
+    """A file of several pages, alone or in a folder."""
+    name, how = rng.choice(["tif", "webp", "deep.tif"]), rng.choice(list(DAMAGE))
+    images = folder / "images"
+    images.mkdir()
+    path = images / f"a.{name}"
+    path.write_bytes(DAMAGE[how](made[name].read_bytes(), rng))
+    source = rng.choice([path, images])
+    return Case(f"pages {how}", ["track", source, "--dets", made["dets"], *MOTION], folder)
+
+
+def damaged_dialect(dialect, folder, rng):
+    """What to read, of which one file is damaged, and how it was."""
+    how = rng.choice(list(DAMAGE))
+    path = dialect.write(folder)
+    files = [file for file in folder.rglob("*") if file.is_file() and file.stat().st_size]
+    file = rng.choice(sorted(files))
+    file.write_bytes(DAMAGE[how](file.read_bytes(), rng))
+    return path, how
+
+
+def dialect_case(made, folder, rng):
+    """Tracks as some other program writes them."""
+    name = rng.choice(list(TRACKS))
+    place = folder / OF_OTHERS
+    path, how = damaged_dialect(TRACKS[name], place, rng)
+    target = rng.choice(["o.jsonl", "o.xml", "o.csv", "o.coco.json", "o.txt"])
+    command = ["convert", path, folder / "out" / target, "--size", "x".join(map(str, SIZE))]
+    if TRACKS[name].images:
+        command += ["--images", place / TRACKS[name].images]
+    return Case(f"dialect {how}", command, folder)
+
+
+def dets_dialect_case(made, folder, rng):
+    name = rng.choice(list(DETECTIONS))
+    place = folder / OF_OTHERS
+    path, how = damaged_dialect(DETECTIONS[name], place, rng)
+    command = ["track", made["mp4"], "--dets", path, *MOTION]
+    if DETECTIONS[name].images:
+        command += ["--dets-images", place / DETECTIONS[name].images]
+    return Case(f"dialect of dets {how}", command, folder)
+
+
+def eval_case(made, folder, rng):
+    """A truth of one's own, whole or damaged, in all its forms."""
+    names = [name for name, dialect in TRACKS.items() if dialect.format == "mot"]
+    truth, how = damaged_dialect(TRACKS[rng.choice(names)], folder / OF_OTHERS / "gt", rng)
+    results = TRACKS[rng.choice(names)].write(folder / OF_OTHERS / "res")
+    command = ["eval", "--gt", truth, "--results", results]
+    return Case(f"eval {how}", command + rng.choice([[], ["--all-classes"]]), folder)
 
 
 def name_case(made, folder, rng):
@@ -208,6 +270,10 @@ KINDS = (
     *[dets_case] * 4,
     *[convert_case] * 4,
     *[image_case] * 2,
+    *[pages_case] * 2,
+    *[dialect_case] * 6,
+    *[dets_dialect_case] * 3,
+    *[eval_case] * 2,
     *[name_case] * 3,
     *[full_disk_case] * 2,
     *[no_place_case] * 1,
@@ -256,7 +322,7 @@ def outcome(case):
 def broken_result(folder):
     """The first result that is not whole; "" if all are."""
     for path in folder.rglob("*"):
-        if "out" not in path.parts and path.parent == folder:
+        if "out" not in path.parts and (path.parent == folder or OF_OTHERS in path.parts):
             continue  # inputs
         if path.suffix == ".part":
             return f"{path} is left"
