@@ -20,6 +20,7 @@ from masa_cli.formats.detections import read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
+from masa_cli.formats.times import tell_assumed_rate
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
 from masa_cli.sources import Source, is_live, open_any, picture_names
 from masa_cli.sources.excerpt import Excerpt, Selectable, Span, Timeline
@@ -242,12 +243,11 @@ def _timeline(
             f"{dets} holds no detections and no frames were found beside it: nothing to track",
             fix="give the video or the folder of frames as well",
         )
-    stated = sequence.frame_rate if sequence else None
-    return Timeline(
-        sequence.name if sequence else dets.stem,
-        num_frames,
-        frame_rate or stated or DEFAULT_FRAME_RATE,
-    )
+    frame_rate = frame_rate or (sequence.frame_rate if sequence else None)
+    if frame_rate is None:
+        tell_assumed_rate(dets)
+    name = sequence.name if sequence else dets.stem
+    return Timeline(name, num_frames, frame_rate or DEFAULT_FRAME_RATE)
 
 
 _USUAL_OPENING = Opening()

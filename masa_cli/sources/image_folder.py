@@ -84,7 +84,11 @@ class ImageFolder:
         self._times = None if path.is_dir() or frame_rate else _times_in(path)
         if self._times:
             frame_rate = (len(self._times) - 1) / self._times[-1]
-        frame_rate = frame_rate or _stated_frame_rate(first) or DEFAULT_FRAME_RATE
+        frame_rate = frame_rate or _stated_frame_rate(first)
+        if frame_rate is None:
+            frame_rate = DEFAULT_FRAME_RATE
+            message = "%s: %d frames/s are assumed; give --fps if it is another rate"
+            logger.info(message, path, frame_rate)
         frame_rate = frame_rate.limit_denominator(_FINEST)
         folder = path.resolve()
         name = folder.parent.name if folder.name == "img1" else folder.name

@@ -155,3 +155,12 @@ def test_scores_from_0_to_1_stay(caplog, scores):
     table = table_of(scores)
     assert with_usual_scores(Path("det.txt"), table) is table
     assert not caplog.text
+
+
+def test_detections_without_pictures_say_the_rate_that_is_assumed(clip, tmp_path):
+    _, dets = clip
+    (tmp_path / "elsewhere").mkdir()
+    alone = Path(dets.rename(tmp_path / "elsewhere/d.txt"))
+    for options, is_said in ([], True), (["--fps", "10"], False):
+        result = masa("track", "--dets", alone, *options, "-o", "out", "--overwrite")
+        assert ("30 frames/s are assumed" in " ".join(result.stderr.split())) == is_said

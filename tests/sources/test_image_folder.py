@@ -1,5 +1,6 @@
 """Folders of images, as data sets ship them."""
 
+import logging
 import re
 import zlib
 from fractions import Fraction
@@ -288,3 +289,16 @@ def test_an_image_beyond_the_limit_of_pixels_is_named(tmp_path: Path, monkeypatc
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1)
     with pytest.raises(SourceError, match=r"1\.jpg cannot be read as an image"):
         ImageFolder(folder)
+
+
+def test_an_assumed_frame_rate_is_said(tmp_path, caplog):
+    (tmp_path / "img1").mkdir()
+    save(tmp_path / "img1/1.png", 1)
+    with caplog.at_level(logging.INFO):
+        ImageFolder(tmp_path / "img1", Fraction(5))
+        (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=14\n")
+        ImageFolder(tmp_path / "img1")
+        assert "assumed" not in caplog.text
+        (tmp_path / "seqinfo.ini").unlink()
+        ImageFolder(tmp_path / "img1")
+    assert "30 frames/s are assumed; give --fps" in caplog.text
