@@ -116,7 +116,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
         "cvat": TrackFormat(
             summary="CVAT for video 1.1, a keyframe per frame; one class per track",
             endings=("cvat.xml", "xml"),
-            sniff=lambda line, head: head.startswith(b"<"),
+            sniff=lambda line, head: head.startswith(b"<") and not is_mot(line),
             read="masa_cli.formats.cvat:read_tracks",
             write="masa_cli.formats.cvat:CvatWriter",
             holds=frozenset({"names", "scores", "interpolated", "length", "times"}),

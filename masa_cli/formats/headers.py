@@ -6,19 +6,20 @@ Formats are recognised by it, for `--help` as well, so nothing heavy is imported
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 # What headers call MOTChallenge's columns, in its order; the first name that is there wins.
 _MOT_NAMES = (
-    ("frame", "frame_id", "frame_number", "frame_index", "frame_no", "frameid", "framenumber"),
-    ("id", "track_id", "tracker_id", "object_id", "identity", "trackid", "target_id", "tid"),
-    ("bb_left", "bbox_left", "box_left", "left", "xmin", "x_min", "x1", "x"),
-    ("bb_top", "bbox_top", "box_top", "top", "ymin", "y_min", "y1", "y"),
-    ("bb_width", "bbox_width", "box_width", "width", "bb_w", "w"),
-    ("bb_height", "bbox_height", "box_height", "height", "bb_h", "h"),
-    ("conf", "confidence", "score", "flag", "considered", "consider", "not_ignored"),
-    ("class", "class_id", "category", "category_id", "cls", "type", "object_category"),
+    ("frame", "frameid", "framenumber", "frameindex", "frameidx", "frameno", "framenum"),
+    ("id", "trackid", "trackerid", "objectid", "identity", "targetid", "tid"),
+    ("bbleft", "bboxleft", "boxleft", "left", "xmin", "x1", "bboxx", "x"),
+    ("bbtop", "bboxtop", "boxtop", "top", "ymin", "y1", "bboxy", "y"),
+    ("bbwidth", "bboxwidth", "boxwidth", "width", "bbw", "bboxw", "w"),
+    ("bbheight", "bboxheight", "boxheight", "height", "bbh", "bboxh", "h"),
+    ("conf", "confidence", "score", "flag", "considered", "consider", "notignored"),
+    ("class", "classid", "category", "categoryid", "cls", "type", "objectcategory", "objecttype"),
 )
 _MIN_MOT_COLUMNS = 7
 
@@ -56,8 +57,9 @@ def is_mot(line: str) -> bool:
 
 def mot_fields(line: str) -> list[str]:
     """The columns between commas, semicolons, tabs or spaces, without empty ones at the end."""
-    if ";" in line:  # where the comma may be that of numbers
-        fields = line.replace(",", ".").split(";")
+    separator = next((each for each in ";\t" if line.count(each) >= _MIN_MOT_COLUMNS - 1), None)
+    if separator:  # the comma may be that of numbers
+        fields = line.replace(",", ".").split(separator)
     else:
         fields = line.split(",") if "," in line else line.split()
     while fields and not fields[-1].strip():
@@ -70,7 +72,7 @@ def mot_columns(line: str) -> list[int] | None:
 
     None if it is no such header: one has frame, id, left, top, width, height and score.
     """
-    fields = [field.lower() for field in mot_fields(line)]
+    fields = [re.sub("[^a-z0-9]", "", field.lower()) for field in mot_fields(line)]
     found = [
         next((fields.index(name) for name in names if name in fields), None) for names in _MOT_NAMES
     ]

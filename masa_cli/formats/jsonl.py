@@ -37,6 +37,7 @@ from masa_cli.errors import OutputError, SourceError, shortened
 from masa_cli.formats.files import PartFile, data_lines, wrong_line
 from masa_cli.formats.tables import (
     LARGEST,
+    MAX_ID,
     NAMELESS,
     DetectionTable,
     TrackTable,
@@ -263,10 +264,18 @@ class Record:
     def tracks(self, classes: dict[str, int], first_id: int = 1) -> Tracks:
         """Detections with ids, `first_id` or more."""
         found = self.detections(classes)
-        ids = self._whole("ids", (len(found),), minimum=first_id)
+        ids = self._ids(len(found), first_id)
         if len(np.unique(ids)) < len(ids):
             raise self.wrong("each id once", shortened(str(ids.tolist())))
         return replace(found.named(ids), interpolated=self._interpolated(len(ids)))
+
+    def _ids(self, count: int, first_id: int) -> IntArray:
+        values = self._list("ids")
+        if len(values) == count and all(
+            type(value) is int and first_id <= value <= MAX_ID for value in values
+        ):
+            return np.array(values, np.int64)
+        return self._whole("ids", (count,), minimum=first_id)
 
     def _interpolated(self, count: int) -> BoolArray:
         marks = self._list("interpolated") if "interpolated" in self.fields else [False] * count

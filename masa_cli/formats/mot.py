@@ -281,7 +281,7 @@ def _read(path: Path) -> tuple[TextFile, list[str]]:
     if order is not None:
         text = TextFile(path, text.lines[1:], text.numbers[1:])
     is_plain = not order and all("," in line and line[-1:] not in ", \t\r" for line in text.lines)
-    if is_plain and not any(";" in line for line in text.lines):
+    if is_plain and not any(";" in line or "\t" in line for line in text.lines):
         return text, text.lines
     fields = [mot_fields(line) for line in text.lines]
     if order:

@@ -27,6 +27,7 @@ from masa_cli.formats.headers import columns_in, columns_of_names, fields_of
 from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
     LARGEST,
+    MAX_ID,
     NAMELESS,
     DetectionTable,
     TrackTable,
@@ -372,12 +373,13 @@ def _seconds(table: Any, path: Path) -> NDArray[np.float64]:  # noqa: ANN401 - n
 
 def _plain(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
     """A column of finite numbers; ValueError for anything else."""
-    numbers = np.asarray(table[name].to_numpy(), np.float64)
-    if not np.all(np.abs(numbers) < LARGEST):
-        raise ValueError(f"column {name} has numbers that are not finite or below {LARGEST:g}")
+    values = np.asarray(table[name].to_numpy())
+    numbers, limit = values.astype(np.float64), float(MAX_ID) if name == "id" else LARGEST
+    if not np.all(np.abs(numbers) < limit):
+        raise ValueError(f"column {name} has numbers that are not finite or below {limit:g}")
     if name in {"frame", "id"} and np.any((numbers != np.floor(numbers)) | (numbers < 0)):
         raise ValueError(f"column {name} has numbers that are not whole and from 0")
-    return numbers
+    return values if name == "id" else numbers  # float64 does not hold all ids
 
 
 def _require(module: str) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -169,7 +169,7 @@ class LiveVideo:
         container = self._connection.open()
         stream = picture_stream(self._connection.label, container)
         tick = exact(stream.time_base) if stream.time_base else Fraction(1, 90_000)
-        rate = frame_rate_of(stream)
+        rate = frame_rate_of(container, stream)
         if not hasattr(self, "_tick"):
             self._tick, self._frame_rate = tick, rate
         return self._timed(container, tick, 1 / rate)

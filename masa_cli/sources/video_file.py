@@ -7,6 +7,7 @@ and whether rotation is applied depends on the version.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -32,7 +33,10 @@ log = logging.getLogger(__name__)
 
 _MAX_GAP = Fraction(1, 2)  # seconds by which sound may outlast pictures
 # Streams without a container, by FFmpeg's names.
-_RAW = frozenset({"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu", "cavsvideo", "dirac", "vc1"})
+_RAW = frozenset(
+    {"h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "obu", "cavsvideo", "dirac", "vc1"}
+)
+_DEEP_GREY = "gray(9|1[0-6]|f16|f32)(le|be)"  # pixel formats
 _HDR = {16: "PQ", 18: "HLG"}  # transfer functions (ITU-T H.273, table 3)
 _FLATTEST = Fraction(1, 8)  # no pixel is that flat; a header that says so is damaged
 _UNREADABLE = "check that it plays in a video player; if it does, convert it to mp4 (H.264)"
@@ -95,7 +99,7 @@ class VideoFile:
                     yield Frame(index, ticks * tick, self._upright.image(picture))
 
     def _describe(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
-        own = _rate_of_raw(container, stream) or frame_rate_of(stream)
+        own = frame_rate_of(container, stream)
         frame_rate = self._frame_rate or own
         own_ticks = stream.time_base if self._frame_rate is None else None
         return VideoInfo(
@@ -127,6 +131,12 @@ class VideoFile:
                 "%s tells no frame rate: %g frames/s were taken; give it with --fps",
                 self._path,
                 float(self._info.frame_rate),
+            )
+        if re.fullmatch(_DEEP_GREY, stream.codec_context.pix_fmt or ""):
+            log.warning(
+                "%s has more than 8 bits of grey: the upper 8 are read, so pictures of a narrow "
+                "range look flat; export it as 16-bit TIFF or PNG, which are stretched",
+                self._path,
             )
         transfer = stream.codec_context.color_trc
         if transfer in _HDR:
@@ -243,15 +253,16 @@ def decoded(
         log.warning(message, path, stated, num_read - 1, end)
 
 
-def frame_rate_of(stream: VideoStream) -> Fraction:
-    """Frames per second, as far as a stream tells; else 30."""
+def frame_rate_of(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Frames per second, as far as a stream tells; else 30.
+
+    Bare streams tell it in their pictures; FFmpeg itself counts 25 for all of them.
+    """
+    own = _own_rate(stream) if container.format.name in _RAW else None
+    if own:
+        return own
     rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     return next((exact(rate) for rate in rates if rate and exact(rate) > 0), DEFAULT_FRAME_RATE)
-
-
-def _rate_of_raw(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """What the pictures of a bare stream tell; FFmpeg itself counts 25 frames/s for all of them."""
-    return _own_rate(stream) if container.format.name in _RAW else None
 
 
 def _own_rate(stream: VideoStream) -> Fraction | None:

@@ -323,6 +323,10 @@ HEADER = "frame,id,bb_left,bb_top,bb_width,bb_height,conf,x,y,z"
         f"{HEADER}\n{ROW}".replace(",", ";"),
         "Frame, Track_ID, Left, Top, Width, Height, Confidence\n1,3,10,20,30,40,0.9",
         "frame,id,class,x,y,w,h,score\n1,3,-1,10,20,30,40,0.9",
+        "1\t3\t10,0\t20,0\t30\t40\t0,9\t-1\t-1\t-1",
+        "1,\t3,\t10,\t20,\t30,\t40,\t0.9",
+        f"<{HEADER.replace(',', '>, <')}>\n{ROW}",
+        "FrameId,Id,X,Y,Width,Height,Confidence,ClassId,Visibility\n1,3,10,20,30,40,0.9,-1,-1",
         "conf,w,h,x,y,id,frame,extra\n0.9,30,40,10,20,3,1,5",
     ],
 )

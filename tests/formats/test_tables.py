@@ -183,3 +183,22 @@ def test_boxes_of_negative_size_are_left_out_and_counted(
     path.write_text("1,1,10,20,-5,40,1\n1,2,10,20,5,-4,1\n2,3,10,20,5,4,1\n")
     assert formats.read_tracks(path).tracks.ids.tolist() == [3]
     assert "t.txt: 2 boxes of negative width or height were left out" in caplog.text
+
+
+BIG = (2**62 + 1, 2**62 + 2, 2**53 + 1)
+
+
+def test_big_ids_of_jsonl_stay_apart(tmp_path: Path):
+    line = '{{"frame":{},"time":{},"boxes":[[0,0,5,5]],"ids":[{}],"labels":["a"],"scores":[1]}}\n'
+    lines = (line.format(frame, frame, id_) for frame, id_ in enumerate(BIG))
+    (tmp_path / "t.jsonl").write_text("".join(lines))
+    assert formats.read_tracks(tmp_path / "t.jsonl").tracks.ids.tolist() == [1, 2, 3]
+
+
+def test_big_ids_of_parquet_stay_apart(tmp_path: Path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns: dict[str, list[float]] = {"frame": [0, 1, 2], "id": [*BIG], "score": [1.0] * 3}
+    columns |= {"x1": [0.0] * 3, "y1": [0.0] * 3, "x2": [5.0] * 3, "y2": [5.0] * 3}
+    parquet.write_table(arrow.table(columns), str(tmp_path / "t.parquet"))
+    assert formats.read_tracks(tmp_path / "t.parquet").tracks.ids.tolist() == [1, 2, 3]

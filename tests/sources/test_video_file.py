@@ -467,3 +467,8 @@ def test_pixels_are_square_where_the_file_does_not_tell(tmp_path: Path):
 def test_hdr_that_is_not_mapped_is_said(tmp_path: Path, caplog, transfer, name):
     VideoFile(with_header(tmp_path / "a.mp4", color_trc=transfer))
     assert f"a.mp4 is HDR ({name}): its colours are not mapped" in caplog.text
+
+
+def test_grey_of_more_than_8_bits_is_said(tmp_path: Path, caplog):
+    VideoFile(write_numbered(tmp_path / "a.mkv", 2, codec="ffv1", pix_fmt="gray16le"))
+    assert "a.mkv has more than 8 bits of grey: the upper 8 are read" in caplog.text
