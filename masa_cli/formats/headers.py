@@ -36,8 +36,8 @@ _COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "y2": ("y2", "y_max", "ymax"),
         "score": ("score", "confidence", "conf"),
         "label": (
-            *("label", "class_name", "category_name", "class", "category"),
-            *("class_id", "category_id"),
+            *("label", "class_name", "classname", "class_label", "category_name", "category_label"),
+            *("class", "category", "cls", "class_id", "category_id"),
         ),
         "interpolated": ("interpolated",),
         "video": ("video", "video_id", "video_name"),
@@ -97,7 +97,7 @@ def columns_in(header: str) -> dict[str, int]:
 
 def columns_of_names(names: Sequence[str]) -> dict[str, int]:
     """Where the columns that are read stand, by our names; in the order of `_COLUMN_NAMES`."""
-    given = [name.strip().lower() for name in names]
+    given = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in names]
     return {
         ours: given.index(theirs[0])
         for ours, others in _COLUMN_NAMES.items()

@@ -23,8 +23,10 @@ as many digits as bring the same float32 back.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO
@@ -152,6 +154,13 @@ def read_detections(path: Path) -> DetectionTable:
     for record in read_records(path):
         found.append(record.detections(classes))
         frames.append(record.frame())
+    runs = Counter(frame for frame, _ in groupby(frames))  # a line per box is none the worse
+    for frame, count in runs.items():
+        if count > 1:
+            raise SourceError(
+                f"{path} comes back to frame {frame} after others, as if to another video",
+                fix="write what is of one frame together, and a file for each video",
+            )
     counts = [len(detections) for detections in found[1:]]
     return DetectionTable.from_rows(
         np.repeat(np.array(frames, np.int64), counts),

@@ -31,6 +31,10 @@ _OF_CVAT = re.compile(r"frame_\d{6}(\.PNG|\.txt)?")
 _DATED = re.compile(
     r"(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d\D{0,3}[0-2]\d[-_.:]?[0-5]\d[-_.:]?[0-5]\d\D*$"
 )
+# frame_5_jpg.rf.0123abcd, of Roboflow, and 0123abcd-frame_5, of Label Studio.
+_ADDED = re.compile(
+    r"(?:_(?:jpe?g|png|bmp|tiff?|webp))?\.rf\.\w+$|^(?=[0-9]*[a-f])[0-9a-f]{8}-(?=.)"
+)
 _MOST_SPARSE = 10_000  # frames for each one that is listed; numbers further apart are no frames
 SPLIT = (
     "write the pictures of one video, with their boxes, into a file of their own; "
@@ -330,10 +334,11 @@ def _file(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """Without folders and the ending, in lower case."""
+    """Without folders, the ending, and what Roboflow and Label Studio add; in lower case."""
     file = _file(name)
     stem, dot, ending = file.rpartition(".")
-    return (stem if dot and stem and not ending.isdigit() else file).lower()
+    stem = (stem if dot and stem and not ending.isdigit() else file).lower()
+    return _ADDED.sub("", stem) or stem
 
 
 def _key(name: str) -> str:

@@ -209,3 +209,13 @@ def test_a_broken_mask_is_an_error_that_names_the_line(tmp_path: Path):
     path.write_text(LINE[:-2] + ',"masks":[{"size":[4,4],"counts":"99"}]}\n')
     with pytest.raises(SourceError, match="line 1: expected 1 masks or null as masks, got counts"):
         list(TracksReader(path))
+
+
+def test_detections_that_come_back_to_a_frame_are_refused(tmp_path):
+    path = tmp_path / "d.jsonl"
+    lines = [f'{{"frame":{n},"boxes":[[1,2,3,4]],"scores":[0.5]}}\n' for n in (4, 4, 2)]
+    path.write_text("".join(lines))
+    assert read_detections(path).frames.tolist() == [2, 4, 4]
+    path.write_text("".join([*lines, lines[0]]))
+    with pytest.raises(SourceError, match="comes back to frame 4 after others"):
+        read_detections(path)

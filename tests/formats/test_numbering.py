@@ -41,6 +41,8 @@ def by_name(names, path, pictures=()):
         (["frame_000005.PNG", "frame_000010.PNG"], [5, 10]),  # CVAT counts from 0
         (["clip_3_0004.png", "clip_3_0001.png"], [3, 0]),
         (["v_10.jpg", "v_9.jpg"], [9, 8]),
+        (["v_mp4-0003_jpg.rf.0a1b2.jpg", "v_mp4-0001_jpg.rf.9.jpg"], [2, 0]),  # Roboflow
+        (["0a1b2c3d-v_3.png", "99887f66-v_1.png"], [2, 0]),  # Label Studio
         (["b.jpg", "c.jpg", "a.jpg"], [1, 2, 0]),
         (TIMES, [0, 1, 2, 3]),
         (["IMG_20240501_120007.jpg", "IMG_20240501_120005.jpg"], [1, 0]),
@@ -61,6 +63,7 @@ def test_names_that_the_folder_has_go_before_their_numbers(tmp_path, caplog):
     assert "lists 2 of the frames 0 to 3" in caplog.text
     assert "000004.jpg is frame 3" in caplog.text
     assert by_name(["000372.jpg", "000375.jpg"], tmp_path, LATE) == [0, 3]
+    assert by_name(["000375_jpg.rf.0a1.jpg", "000372_jpg.rf.b2.jpg"], tmp_path, LATE) == [3, 0]
 
 
 def test_what_was_taken_is_said_with_an_example_where_it_is_not_plain(tmp_path, caplog):

@@ -88,6 +88,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path):
         ("frame,x1,y1,x2,y2,score,class", "3,1,2,4,6,0.5,car", "car"),
         ("frame,x1,y1,x2,y2,score,Category", "3,1,2,4,6,0.5,car", "car"),
         ("frame_id,class_id,class_name,xmin,ymin,xmax,ymax,conf", "3,7,car,1,2,4,6,0.5", "car"),
+        ("Frame,X Min,Y Min,X Max,Y Max,Score,Class Name", "3,1,2,4,6,0.5,car", "car"),
         (  # supervision's CSVSink
             "x_min,y_min,x_max,y_max,class_id,confidence,tracker_id,class_name,frame_index",
             "1,2,4,6,7,0.5,,car,3",
