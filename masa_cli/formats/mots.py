@@ -7,6 +7,7 @@ times 1000 and a number. Class 10 is a region where nothing is scored, in truth 
 
 from __future__ import annotations
 
+import logging
 import re
 from array import array
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from masa_cli.formats.files import PartFile, PartFolder, TextFile
 from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
 from masa_cli.masks import as_array, first_bad, frames_of, id_map, without_overlaps
 from masa_cli.structures import Frame, IntArray, Mask, Tracks, VideoInfo
+
+logger = logging.getLogger(__name__)
 
 IGNORE = 10  # the class of regions where nothing is scored
 
@@ -40,12 +43,16 @@ _IMAGE_NAME = re.compile(r"\d+\.png")
 def read_tracks(path: Path) -> TrackTable:
     """Read masks as tracks: boxes are those around them, ignore regions are left out.
 
-    Class numbers become names as they are, but for car and pedestrian; all scores are 1.
+    Class numbers become names as they are, but for car and pedestrian; all scores are 1. Frames
+    count from 1, or from 0 where it occurs, as in KITTI MOTS, which is said.
 
     Raises:
         SourceError: a line is malformed.
     """
-    rows = read_masks(path)
+    rows = read_masks(path, first_frame=0)
+    first = int(rows.frames.min(initial=1) > 0)
+    if not first:
+        logger.warning("%s: frames count from 0, as in KITTI MOTS", path)
     kept = np.flatnonzero(rows.classes != IGNORE)
     masks = [Mask((int(h), int(w)), rows.masks[row]) for row, (h, w) in _sized(kept, rows.sizes)]
     names = {1: "car", 2: "pedestrian"}
@@ -58,7 +65,7 @@ def read_tracks(path: Path) -> TrackTable:
         rows.ids[kept],
         masks=as_array(masks),
     )
-    return TrackTable.from_rows(path, rows.frames[kept], tracks, classes or (NAMELESS,))
+    return TrackTable.from_rows(path, rows.frames[kept] - first, tracks, classes or (NAMELESS,))
 
 
 class MotsTracksWriter:

@@ -74,10 +74,6 @@ def rle(x1, y1, x2, y2):
     return coco.encode(mask)["counts"].decode()
 
 
-def quoted(counts):
-    return counts.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def coco_json(images, *, ids="track_id", attributes=False, categories=(1, 2), score=True):
     """Annotations of these images: three entries, whose ids are 11, 12 and 13."""
     rows = [
@@ -308,6 +304,16 @@ TRACKS = {
             f"2 5 2 200 320 {rle(100, 50, 120, 95)}\n"
             f"3 3 1 200 320 {rle(16, 21, 46, 81)}\n"
             f"3 5 2 200 320 {rle(104, 52, 124, 97)}\n"
+        },
+        scores=False,
+    ),
+    "mots of KITTI": Dialect(  # frames from 0
+        "mots",
+        {
+            "o.txt": f"0 3 1 200 320 {rle(10, 20, 40, 80)}\n"
+            f"1 5 2 200 320 {rle(100, 50, 120, 95)}\n"
+            f"2 3 1 200 320 {rle(16, 21, 46, 81)}\n"
+            f"2 5 2 200 320 {rle(104, 52, 124, 97)}\n"
         },
         scores=False,
     ),
