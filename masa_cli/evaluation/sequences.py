@@ -10,7 +10,7 @@ import numpy as np
 
 from masa_cli.errors import SourceError
 from masa_cli.formats.files import TextFile
-from masa_cli.formats.mot import INFO, find_sequence, read_seqmap
+from masa_cli.formats.mot_sequence import INFO, find_sequence, read_seqmap
 from masa_cli.structures import BoolArray, IntArray
 
 _LAYOUT = "<sequence>/gt/gt.txt or <sequence>.txt"

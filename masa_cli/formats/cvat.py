@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import xml.etree.ElementTree as Xml
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
@@ -24,19 +24,25 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from masa_cli.errors import SourceError
+from masa_cli.formats.cvat_shapes import (
+    CORNERS_OF,
+    Keyframe,
+    number_in,
+    shown,
+    upright,
+    whole,
+)
 from masa_cli.formats.files import PartFile, explained
 from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
-    LARGEST,
     MAX_FRAMES,
     MAX_ID,
     NAMELESS,
     TrackTable,
-    check_gap,
     numbered,
 )
 from masa_cli.formats.times import EvenRate, FrameTimes
-from masa_cli.structures import FloatArray, Frame, IntArray, Tracks, VideoInfo
+from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +57,13 @@ _ATTRIBUTES = "".join(
 
 _FIX = "export it from CVAT as CVAT for video 1.1"
 _RATE = "frame_rate"  # of the task: ours, of frames that come evenly; CVAT does not look at it
-_CORNERS = ("xtl", "ytl", "xbr", "ybr")
 
 
 def read_tracks(path: Path) -> TrackTable:
     """Read all boxes; between keyframes they are interpolated, as CVAT shows them.
 
-    Polygons, ellipses and masks of tracks, and boxes that were turned, become the upright boxes
-    around them, which a warning counts. Other shapes are left out, and counted in a warning.
+    Polygons, ellipses, cuboids and masks of tracks, and boxes that were turned, become the upright
+    boxes around them, which a warning counts. Other shapes are left out, and counted, too.
 
     Raises:
         SourceError: it is no such XML, or a number is missing or impossible.
@@ -76,9 +81,9 @@ def read_tracks(path: Path) -> TrackTable:
     labels, classes = numbered([label for _, label, _ in content.tracks])
     frames, parts = [np.empty(0, np.int64)], []
     for (id_, _, keyframes), label in zip(content.tracks, labels.tolist(), strict=True):
-        for shown, mark in _shown(path, id_, keyframes):
-            frames.append(np.array([keyframe.frame for keyframe in shown], np.int64))
-            parts.append(_rows(shown, id_, label, mark))
+        for piece, mark in shown(path, id_, keyframes):
+            frames.append(np.array([keyframe.frame for keyframe in piece], np.int64))
+            parts.append(_rows(piece, id_, label, mark))
     return TrackTable.from_rows(
         path,
         np.concatenate(frames),
@@ -197,18 +202,6 @@ def _legal(name: str) -> str:
     return _NO_XML.sub("\ufffd", name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Keyframe:
-    """A keyframe of a track: where it is, or that it is not."""
-
-    frame: int
-    box: tuple[float, ...]
-    score: float
-    is_outside: bool
-    is_interpolated: bool
-    angle: float = 0.0  # degrees by which the box is turned around its centre, clockwise
-
-
 @dataclass(slots=True)
 class _Content:
     """What is read of the file."""
@@ -224,13 +217,13 @@ class _Content:
     task_names: dict[str, str] = field(default_factory=dict)  # by id; several in a project
     task_ids: list[str] = field(default_factory=list)  # that tracks name
     # Of each track its id, label and keyframes.
-    tracks: list[tuple[int, str, list[_Keyframe]]] = field(default_factory=list)
+    tracks: list[tuple[int, str, list[Keyframe]]] = field(default_factory=list)
 
 
-def _rows(keyframes: list[_Keyframe], id_: int, label: int, interpolated: bool) -> Tracks:
+def _rows(keyframes: list[Keyframe], id_: int, label: int, interpolated: bool) -> Tracks:
     count = len(keyframes)
     return Tracks(
-        _upright(keyframes),
+        upright(keyframes),
         np.array([keyframe.score for keyframe in keyframes], np.float32),
         np.full(count, label),
         np.full(count, id_),
@@ -238,59 +231,16 @@ def _rows(keyframes: list[_Keyframe], id_: int, label: int, interpolated: bool) 
     )
 
 
-def _upright(keyframes: list[_Keyframe]) -> FloatArray:
-    """(N, 4) float32: the upright box around each, which may be turned."""
-    boxes = np.array([keyframe.box for keyframe in keyframes], np.float64).reshape(-1, 4)
-    angles = np.radians([keyframe.angle for keyframe in keyframes])
-    if not angles.any():
-        return boxes.astype(np.float32)
-    cosine, sine = np.abs(np.cos(angles)), np.abs(np.sin(angles))
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    turned = (width * cosine + height * sine, width * sine + height * cosine)
-    half = np.stack(turned, axis=1) / 2
-    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
-
-
-def _shown(
-    path: Path, id_: int, keyframes: list[_Keyframe]
-) -> Iterator[tuple[list[_Keyframe], bool]]:
-    """What a track shows, in pieces, each with whether it is interpolated."""
-    keyframes = sorted(keyframes, key=lambda keyframe: keyframe.frame)
-    following = (*keyframes[1:], None) if keyframes else ()
-    for before, after in zip(keyframes, following, strict=True):
-        if before.is_outside:
-            continue
-        yield [before], before.is_interpolated
-        if after is None or after.frame <= before.frame + 1:
-            continue
-        # A box stays where it is until the frame in which it is outside.
-        goal = before if after.is_outside else after
-        check_gap(path, id_, before.frame, after.frame)
-        filled = np.arange(before.frame + 1, after.frame)
-        shares = ((filled - before.frame) / (after.frame - before.frame))[:, None]
-        boxes = (1 - shares) * np.array(before.box) + shares * np.array(goal.box)
-        # The shorter way round.
-        angles = before.angle + shares[:, 0] * ((goal.angle - before.angle + 180) % 360 - 180)
-        between = [
-            _Keyframe(frame, tuple(box), before.score, False, True, angle)
-            for frame, box, angle in zip(
-                filled.tolist(), boxes.tolist(), angles.tolist(), strict=True
-            )
-        ]
-        yield between, True
-
-
 def _read(path: Path, content: _Content) -> None:
     """Take the file apart, element by element; ValueError for what is no CVAT of a video."""
-    keyframes: list[_Keyframe] | None = None
-    others: list[_Keyframe] = []  # of the same track, which count where it has no boxes
+    keyframes: list[Keyframe] | None = None
+    others: list[Keyframe] = []  # of the same track, which count where it has no boxes
     root = ""
     for event, element in iterparse(path, events=("start", "end"), forbid_dtd=True):
         root = root or element.tag
         if event == "start" and element.tag == "track":
             keyframes, others = [], []
-            id_ = _whole(element, "id", MAX_ID)
+            id_ = whole(element, "id", MAX_ID)
             content.tracks.append((id_, element.get("label") or NAMELESS, keyframes))
             content.task_ids += [element.get("task_id")] if element.get("task_id") else []
         elif event == "start":
@@ -299,7 +249,7 @@ def _read(path: Path, content: _Content) -> None:
             raise ValueError("it is CVAT for images, which knows no tracks")
         elif element.tag == "task":
             _read_task(element, content)
-        elif element.tag in _CORNERS_OF and keyframes is not None:
+        elif element.tag in CORNERS_OF and keyframes is not None:
             shapes = keyframes if element.tag == "box" else others
             shapes.append(_keyframe(element, content))
         elif element.get("frame") is not None:
@@ -331,14 +281,14 @@ def _read_task(task: Any, content: _Content) -> None:  # noqa: ANN401 - defusedx
         content.frame_rate = Fraction(rate)
 
 
-def _keyframe(shape: Any, content: _Content) -> _Keyframe:  # noqa: ANN401 - no types
+def _keyframe(shape: Any, content: _Content) -> Keyframe:  # noqa: ANN401 - no types
     attributes = {each.get("name"): (each.text or "").strip() for each in shape.iter("attribute")}
-    box = _CORNERS_OF[shape.tag](shape)
-    angle = _number(shape.get("rotation"), "rotation") if shape.get("rotation") else 0.0
+    box = CORNERS_OF[shape.tag](shape)
+    angle = number_in(shape.get("rotation"), "rotation") if shape.get("rotation") else 0.0
     is_outside = shape.get("outside") == "1"
     content.num_turned += not is_outside and angle % 360 != 0
-    return _Keyframe(
-        _whole(shape, "frame", MAX_FRAMES - 1),
+    return Keyframe(
+        whole(shape, "frame", MAX_FRAMES - 1),
         box,
         _score(attributes, content),
         is_outside=is_outside,
@@ -353,7 +303,7 @@ def _score(attributes: dict[str | None, str], content: _Content) -> float:
     if not text:
         return 1.0
     if "interpolated" in attributes:  # as only this program writes it
-        return _number(text, "score")
+        return number_in(text, "score")
     try:
         score = float(text)
     except ValueError:
@@ -364,46 +314,11 @@ def _score(attributes: dict[str | None, str], content: _Content) -> float:
     return 1.0
 
 
-def _corners_of_box(box: Any) -> tuple[float, ...]:  # noqa: ANN401 - defusedxml has no types
-    return tuple(_number(box.get(name), name) for name in _CORNERS)
-
-
-def _corners_of_polygon(polygon: Any) -> tuple[float, ...]:  # noqa: ANN401 - no types
-    points = (polygon.get("points") or "").replace(";", ",").split(",")
-    if len(points) % 2:
-        raise ValueError(f'expected x,y;x,y of a polygon, got "{polygon.get("points")}"')
-    numbers = [_number(each, "point") for each in points]
-    across, down = numbers[::2], numbers[1::2]
-    return min(across), min(down), max(across), max(down)
-
-
-def _corners_of_ellipse(ellipse: Any) -> tuple[float, ...]:  # noqa: ANN401 - no types
-    across, down, rx, ry = (_number(ellipse.get(key), key) for key in ("cx", "cy", "rx", "ry"))
-    return across - rx, down - ry, across + rx, down + ry
-
-
-def _corners_of_mask(mask: Any) -> tuple[float, ...]:  # noqa: ANN401 - no types
-    names = ("left", "top", "width", "height")
-    left, top, width, height = (_number(mask.get(name), name) for name in names)
-    return left, top, left + width, top + height
-
-
-# Shapes that have a box, and how it is read. That of a turned ellipse is turned with it.
-_CORNERS_OF: Mapping[str, Callable[[Any], tuple[float, ...]]] = MappingProxyType(
-    {
-        "box": _corners_of_box,
-        "polygon": _corners_of_polygon,
-        "ellipse": _corners_of_ellipse,
-        "mask": _corners_of_mask,
-    }
-)
-
-
 def _warn(path: Path, content: _Content) -> None:
     """Say what was not read as it stands."""
     if content.num_enclosed:
         logger.warning(
-            "%s: %d polygons, ellipses or masks were read as the upright boxes around them",
+            "%s: %d polygons, ellipses, cuboids or masks were read as the boxes around them",
             path,
             content.num_enclosed,
         )
@@ -428,22 +343,3 @@ def _warn(path: Path, content: _Content) -> None:
             path,
             content.num_other_scores,
         )
-
-
-def _whole(element: Any, name: str, maximum: int) -> int:  # noqa: ANN401 - defusedxml has no types
-    text = element.get(name) or ""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) > maximum:
-        raise ValueError(
-            f'expected a whole {name} of a {element.tag} up to {maximum}, got "{text[:40]}"'
-        )
-    return int(text)
-
-
-def _number(text: str | None, name: str) -> float:
-    try:
-        number = float(text or "")
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < LARGEST:
-        raise ValueError(f'expected a finite {name} of a shape, got "{str(text)[:40]}"')
-    return number

@@ -8,11 +8,9 @@ Read, too, are other separators, commas at the ends of lines, and a header.
 
 from __future__ import annotations
 
-import configparser
 import logging
 from array import array
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -21,9 +19,10 @@ from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
-from masa_cli.formats.files import PartFile, TextFile, explained
+from masa_cli.formats.files import PartFile, TextFile
 from masa_cli.formats.headers import fields_of, mot_columns, mot_fields
-from masa_cli.formats.tables import NAMELESS, DetectionTable, TrackTable, numbered, whole_ids
+from masa_cli.formats.mot_sequence import find_sequence
+from masa_cli.formats.tables import NAMELESS, NO_ID, DetectionTable, TrackTable, numbered, whole_ids
 from masa_cli.formats.text_columns import check_whole, read_numbers
 from masa_cli.formats.times import FrameTimes
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
@@ -51,10 +50,6 @@ _TRUTH_WIDTHS = {7: False, 8: True, 9: True, 10: False}  # number of columns: is
 
 _OWN_CLASSES = "number classes as MOTChallenge does; for those of your own: masa eval --all-classes"
 
-INFO = "seqinfo.ini"
-IMAGES = "img1"
-_HEADER = "name"
-
 
 def read_tracks(path: Path) -> TrackTable:
     """Read results, or truth, as tracks; class numbers become names as in `read_detections`.
@@ -62,7 +57,7 @@ def read_tracks(path: Path) -> TrackTable:
     Rows that truth flags as not to be scored are left out, and counted in a warning. Scores that
     are -1 throughout become 1. Times are by the frame rate of the sequence, if one is found.
     """
-    rows = _scored(read_results(path))
+    rows = _scored(read_results(path, min_id=NO_ID))
     numbers = np.full(len(rows.frames), NO_CLASS) if rows.classes is None else rows.classes
     labels, classes = numbered(
         [NAMELESS if number == NO_CLASS else str(number) for number in numbers.tolist()]
@@ -183,12 +178,15 @@ class MotRows:
         return MotRows(TextFile(Path(), [], array("q")), none, none, boxes, scores, none)
 
 
-def read_results(path: Path) -> MotRows:
-    """Read the results of one sequence, of at least 7 columns, which may differ by line."""
+def read_results(path: Path, *, min_id: int = 0) -> MotRows:
+    """Read the results of one sequence, of at least 7 columns, which may differ by line.
+
+    Raises SourceError for an id below `min_id`, and for other lines that cannot be read.
+    """
     text, lines = _read(path)
     completed = _with_class(text, lines, max_columns=None)
     numbers = read_numbers(text, _TRACK_COLUMNS, completed=completed)
-    rows = _rows(text, completed, numbers, has_classes=True)
+    rows = _rows(text, completed, numbers, has_classes=True, min_id=min_id)
     return replace(rows, is_truth=_has_flags(lines, rows.scores))
 
 
@@ -211,67 +209,6 @@ def read_truth(path: Path) -> MotRows:
             error = text.wrong(row, f"a class from 1 to {_MAX_CLASS}", f"{classes[row]:g}")
             raise SourceError(error.problem, fix=_OWN_CLASSES)
     return replace(_rows(text, completed, numbers, has_classes=has_classes), is_truth=True)
-
-
-@dataclass(frozen=True, slots=True)
-class MotSequence:
-    """What the folder of a sequence tells of its video; None where it is silent.
-
-    Attributes:
-        name: of the sequence, for results.
-        images: the folder of frames, if there is one.
-        frame_rate: frames per second.
-        num_frames: length of the sequence.
-        width: pixels.
-        height: pixels.
-    """
-
-    name: str
-    images: Path | None
-    frame_rate: Fraction | None
-    num_frames: int | None
-    width: int | None
-    height: int | None
-
-
-def find_sequence(file: Path) -> MotSequence | None:
-    """The sequence a detections file or an image belongs to.
-
-    The nearest of the two folders above the file with a seqinfo.ini or img1 is the sequence; so
-    `<sequence>/det/det.txt` is found, and a det.txt beside its seqinfo.ini. None if there is none.
-
-    Raises:
-        SourceError: seqinfo.ini is malformed.
-    """
-    for folder in file.absolute().parents[:2]:
-        if (folder / INFO).is_file() or (folder / IMAGES).is_dir():
-            return _sequence(folder)
-    return None
-
-
-def read_seqmap(path: Path) -> dict[str, int | None]:
-    """The sequences in their order, each with its number of frames where the file tells it.
-
-    Raises:
-        SourceError: a line is malformed, a sequence comes twice or there is none.
-    """
-    text = TextFile.read(path)
-    found: dict[str, int | None] = {}
-    for row, line in enumerate(text.lines):
-        fields = line.replace(",", " ").split() or [""]
-        if "," in line and not (len(fields) == 4 and fields[3].isdecimal()):
-            fields = [line.partition(",")[0].strip()]  # what follows is no matter of ours
-        if row == 0 and fields[0].lower() == _HEADER:
-            continue
-        is_kitti = len(fields) == 4 and fields[3].isdecimal()
-        if not fields[0] or not (len(fields) == 1 or is_kitti):
-            raise text.wrong(row, "the name of a sequence", "something else")
-        if fields[0] in found:
-            raise text.wrong(row, "each sequence once", "one that was named before")
-        found[fields[0]] = int(fields[3]) + 1 if len(fields) == 4 else None
-    if not found:
-        raise SourceError(f"{path} names no sequence", fix="write one name per line")
-    return found
 
 
 def _read(path: Path) -> tuple[TextFile, list[str]]:
@@ -320,13 +257,19 @@ def _scored(rows: MotRows) -> MotRows:
 
 
 def _rows(
-    text: TextFile, lines: list[str], numbers: NDArray[np.float64], *, has_classes: bool
+    text: TextFile,
+    lines: list[str],
+    numbers: NDArray[np.float64],
+    *,
+    has_classes: bool,
+    min_id: int = 0,
 ) -> MotRows:
     """Rows out of the columns id, frame, left, top, width, height, score, class."""
     ids, frames = numbers[:, 0], numbers[:, 1]
     check_whole(text, frames, "frame number", minimum=FIRST_FRAME)
-    check_whole(text, ids, "id", minimum=0)
-    classes = _classes(text, lines, numbers[:, 7], ids) if has_classes else None
+    check_whole(text, ids, "id", minimum=min_id)
+    apart = np.where(ids < 0, -1 - np.arange(len(ids)), ids)  # boxes without an id are no track
+    classes = _classes(text, lines, numbers[:, 7], apart) if has_classes else None
     return MotRows(
         text,
         frames.astype(np.int64) - FIRST_FRAME,
@@ -397,52 +340,3 @@ def _with_class(text: TextFile, lines: list[str], max_columns: int | None = 10) 
         f"{line},{NO_CLASS}" if count == 7 else line
         for line, count in zip(lines, counts, strict=True)
     ]
-
-
-def _sequence(folder: Path) -> MotSequence:
-    info = _read_info(folder / INFO) if (folder / INFO).is_file() else {}
-    images = folder / info.get("imdir", IMAGES)
-    return MotSequence(
-        name=info.get("name", folder.name),
-        images=images if images.is_dir() else None,
-        frame_rate=_number(folder, info, "framerate"),
-        num_frames=_whole(folder, info, "seqlength"),
-        width=_whole(folder, info, "imwidth"),
-        height=_whole(folder, info, "imheight"),
-    )
-
-
-def _read_info(path: Path) -> dict[str, str]:
-    """The entries of [Sequence], their names in lower case."""
-    parser = configparser.ConfigParser(interpolation=None)
-    with explained(path):
-        text = path.read_text(encoding="utf-8-sig")
-    try:
-        parser.read_string(text)
-        return dict(parser["Sequence"])
-    except (configparser.Error, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(
-            f"{path} is no seqinfo.ini with a section [Sequence]: {reason}",
-            fix="correct it, or take it away",
-        ) from None
-
-
-def _number(folder: Path, info: dict[str, str], key: str) -> Fraction | None:
-    if key not in info:
-        return None
-    try:
-        number = Fraction(info[key])
-    except (ValueError, ZeroDivisionError):
-        number = Fraction(0)
-    if number <= 0:
-        raise SourceError(
-            f"{folder / INFO}: expected a {key} above 0, got {info[key]!r}",
-            fix="correct it, or take the line away",
-        )
-    return number
-
-
-def _whole(folder: Path, info: dict[str, str], key: str) -> int | None:
-    number = _number(folder, info, key)
-    return None if number is None else int(number)

@@ -41,6 +41,7 @@ _OVER = 0.5  # share of the picture by which boxes that are given in shares may 
 # not take. The largest that is read is MAX_ID.
 _LARGEST_KEPT_ID = 2**31 - 1
 MAX_ID = 2**63 - 1
+NO_ID = -1  # in place of an identity, in rows of boxes that no tracker took
 _LARGEST_EXACT = 2**53  # from here, float64 does not tell whole numbers apart
 _MOST_SHOWN = 100  # identities in the message that tells how they were numbered anew
 
@@ -95,8 +96,9 @@ class TrackTable:
     ) -> TrackTable:
         """Sort rows of any order by frame, equal frames as they come.
 
-        Boxes of negative width or height are left out, ids that begin with 0 are all raised by 1,
-        ids beyond int32 are numbered anew; a warning says so each time.
+        Boxes of negative width or height are left out, and those of the id -1 among others. Ids
+        that begin with 0 are all raised by 1, ids beyond int32 are numbered anew. A warning says so
+        each time.
 
         Args:
             path: the file, for errors.
@@ -117,7 +119,8 @@ class TrackTable:
         if num_negative := int(is_negative.sum()):
             message = "%s: %d boxes of negative width or height were left out"
             logger.warning(message, path, num_negative)
-        order = order[(frames[order] >= 0) & ~is_negative[order]]
+        kept = (frames >= 0) & ~is_negative & _has_id(path, tracks.ids)
+        order = order[kept[order]]
         frames, tracks = frames[order], tracks[order]
         tracks = tracks.renamed(_from_1(path, frames, tracks.ids))
         pairs = np.lexsort((tracks.ids, frames))
@@ -364,6 +367,16 @@ def _in_pixels(path: Path, boxes: FloatArray, size: tuple[int, int] | None) -> F
     return boxes * np.array([*size, *size], np.float32)
 
 
+def _has_id(path: Path, ids: IntArray) -> BoolArray:
+    """(M,) which rows have one, if any has; what is left out is said."""
+    has_id: BoolArray = ids != NO_ID
+    if has_id.any() and not has_id.all():
+        message = "%s: %d of %d rows have no id (-1) and were left out"
+        logger.warning(message, path, len(ids) - int(has_id.sum()), len(ids))
+        return has_id
+    return np.ones(len(ids), np.bool_)
+
+
 def _from_1(path: Path, frames: IntArray, ids: IntArray) -> IntArray:
     """(M,) identities from 1 that int32 holds; raises SourceError for one below 0."""
     if np.any(ids < 0):
@@ -394,7 +407,7 @@ def whole_ids(text: TextFile, lines: list[str], ids: NDArray[np.float64], column
     if ids.max(initial=0) < _LARGEST_EXACT:
         return ids.astype(np.int64)
     fields = (fields_of(line)[column].strip() for line in lines)
-    exact = [int(field) if field.isdecimal() else int(float(field)) for field in fields]
+    exact = [int(field) if field.isdecimal() else int(float(field or NO_ID)) for field in fields]
     return np.array(exact, np.int64) if max(exact) <= MAX_ID else _numbered_anew(text.path, exact)
 
 

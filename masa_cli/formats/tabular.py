@@ -29,6 +29,7 @@ from masa_cli.formats.tables import (
     LARGEST,
     MAX_ID,
     NAMELESS,
+    NO_ID,
     DetectionTable,
     TrackTable,
     numbered,
@@ -101,7 +102,7 @@ class CsvWriter:
 
 
 def read_csv(path: Path) -> TrackTable:
-    """Read the table.
+    """Read the table; rows without an id, or with -1, are left out among others with one.
 
     Raises:
         SourceError: a column is missing, a line is malformed, or rows are of two videos.
@@ -117,12 +118,16 @@ def read_csv(path: Path) -> TrackTable:
 
     converters = {"label": number_of, "interpolated": mark_of}
     columns = {name: at for name, at in header.items() if name not in _AS_TEXT}
-    rows = read_numbers(
-        text, columns, {name: each for name, each in converters.items() if name in columns}
-    )
+    converters = {name: each for name, each in converters.items() if name in columns}
+    try:
+        rows = read_numbers(text, columns, converters)
+    except SourceError:
+        if all(field.strip() for field in _texts(text, columns["id"])):
+            raise
+        rows = read_numbers(text, columns, converters | {"id": lambda id_: float(id_ or NO_ID)})
     column = {name: rows[:, index] for index, name in enumerate(columns)}
     check_whole(text, column["frame"], "frame number", minimum=0)
-    check_whole(text, column["id"], "id", minimum=0)
+    check_whole(text, column["id"], "id", minimum=NO_ID)
     none = np.zeros(len(rows))
     tracks = Tracks(
         np.stack([column[name] for name in _CORNERS], axis=1).astype(np.float32),
@@ -374,10 +379,14 @@ def _seconds(table: Any, path: Path) -> NDArray[np.float64]:  # noqa: ANN401 - n
 def _plain(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
     """A column of finite numbers; ValueError for anything else."""
     values = np.asarray(table[name].to_numpy())
+    if name == "id" and values.dtype.kind == "f":
+        values = np.where(np.isnan(values), NO_ID, values)
     numbers, limit = values.astype(np.float64), float(MAX_ID) if name == "id" else LARGEST
     if not np.all(np.abs(numbers) < limit):
         raise ValueError(f"column {name} has numbers that are not finite or below {limit:g}")
-    if name in {"frame", "id"} and np.any((numbers != np.floor(numbers)) | (numbers < 0)):
+    if name in {"frame", "id"} and np.any(
+        (numbers != np.floor(numbers)) | (numbers < (NO_ID if name == "id" else 0))
+    ):
         raise ValueError(f"column {name} has numbers that are not whole and from 0")
     return values if name == "id" else numbers  # float64 does not hold all ids
 

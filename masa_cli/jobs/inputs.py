@@ -18,7 +18,7 @@ from masa_cli.detectors.request import request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
-from masa_cli.formats.mot import MotSequence, find_sequence
+from masa_cli.formats.mot_sequence import MotSequence, find_sequence
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.formats.times import tell_assumed_rate
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time

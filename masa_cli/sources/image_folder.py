@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.mot import find_sequence
+from masa_cli.formats.mot_sequence import find_sequence
 from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources.excerpt import Wanted
 from masa_cli.structures import Frame, Image, VideoInfo

@@ -22,14 +22,18 @@ def test_tracks_of_polygons_become_the_boxes_around_them(tmp_path, caplog):
     assert table.frames.tolist() == [0, 0, 1, 2]
     assert table.tracks.ids.tolist() == [1, 2, 2, 2]
     assert table.tracks.boxes[1:].tolist() == [[1, 2, 30, 11], [6, 2, 35, 11], [11, 2, 40, 11]]
-    assert "2 polygons, ellipses or masks were read as the upright boxes around them" in caplog.text
+    assert (
+        "2 polygons, ellipses, cuboids or masks were read as the boxes around them" in caplog.text
+    )
 
 
-def test_ellipses_and_masks_have_boxes_too(tmp_path):
+def test_ellipses_masks_and_cuboids_have_boxes_too(tmp_path):
     ellipse = '<track id="1" label="a"><ellipse frame="0" cx="50" cy="40" rx="20" ry="5"/></track>'
     mask = '<mask frame="0" left="5" top="6" width="7" height="8" rle="0, 56"/>'
-    table = read(tmp_path, f'{ellipse}<track id="2" label="b">{mask}</track>')
-    assert table.tracks.boxes.tolist() == [[30, 35, 70, 45], [5, 6, 12, 14]]
+    cuboid = '<cuboid frame="0" xtl1="9" ytl1="8" xbl1="9" ybl1="20" xtr2="30" ytr2="4"/>'
+    shapes = f'<track id="2" label="b">{mask}</track><track id="3" label="b">{cuboid}</track>'
+    table = read(tmp_path, ellipse + shapes)
+    assert table.tracks.boxes.tolist() == [[30, 35, 70, 45], [5, 6, 12, 14], [9, 4, 30, 20]]
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,13 @@ from masa_cli import formats
 from masa_cli.errors import SourceError
 from masa_cli.formats.detections import read_detections as read_all_detections
 from masa_cli.formats.mot import (
-    MotSequence,
     MotWriter,
-    find_sequence,
     read_detections,
     read_results,
-    read_seqmap,
     read_tracks,
     read_truth,
 )
+from masa_cli.formats.mot_sequence import MotSequence, find_sequence, read_seqmap
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.structures import Frame, Tracks
 

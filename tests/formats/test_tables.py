@@ -202,3 +202,37 @@ def test_big_ids_of_parquet_stay_apart(tmp_path: Path):
     columns |= {"x1": [0.0] * 3, "y1": [0.0] * 3, "x2": [5.0] * 3, "y2": [5.0] * 3}
     parquet.write_table(arrow.table(columns), str(tmp_path / "t.parquet"))
     assert formats.read_tracks(tmp_path / "t.parquet").tracks.ids.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.txt", "1,-1,0,0,5,5,1,2\n1,-1,9,0,5,5,1,3\n2,4,0,0,5,5,1,2\n"),
+        ("t.csv", "frame,id,x1,y1,x2,y2,score\n0,,0,0,5,5,1\n0,-1,9,0,14,5,1\n1,4,0,0,5,5,1\n"),
+    ],
+)
+def test_rows_without_an_id_among_others_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, text: str
+):
+    (tmp_path / name).write_text(text)
+    table = formats.read_tracks(tmp_path / name)
+    assert (table.frames.tolist(), table.tracks.ids.tolist()) == ([1], [4])
+    assert f"{name}: 2 of 3 rows have no id (-1) and were left out" in caplog.text
+
+
+def test_rows_of_parquet_without_an_id_are_left_out(tmp_path: Path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns: dict[str, Any] = {"frame": [0, 1, 2], "id": [None, 3, -1], "score": [1.0] * 3}
+    columns |= {"x1": [0.0] * 3, "y1": [0.0] * 3, "x2": [5.0] * 3, "y2": [5.0] * 3}
+    parquet.write_table(arrow.table(columns), str(tmp_path / "t.parquet"))
+    assert formats.read_tracks(tmp_path / "t.parquet").tracks.ids.tolist() == [3]
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.csv"])
+def test_a_file_without_any_id_holds_no_tracks(tmp_path: Path, name: str):
+    header = "frame,id,x1,y1,x2,y2,score\n" if name == "t.csv" else ""
+    (tmp_path / name).write_text(header + "1,-1,0,0,5,5,1\n2,-1,0,0,5,5,1\n")
+    with pytest.raises(SourceError, match="expected ids from 1, or from 0, got -1") as error:
+        formats.read_tracks(tmp_path / name)
+    assert "detections without identities" in str(error.value.fix)
