@@ -153,8 +153,7 @@ def track(
         )
         num_frames = job.input.source.info.num_frames
         summary = run_and_report(work, num_frames, quiet=quiet or bool(jsonl), json=json)
-        if dets:
-            warn_of_losses(dets, job, summary)
+        warn_of_losses(dets, job, summary)
 
 
 def work_for(

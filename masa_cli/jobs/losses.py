@@ -18,16 +18,20 @@ from masa_cli.tracking import Birth, find_tracker
 logger = logging.getLogger(__name__)
 
 
-def warn_of_losses(dets: Path, job: TrackJob, summary: Summary) -> None:
+def warn_of_losses(dets: Path | None, job: TrackJob, summary: Summary) -> None:
     """Say which detections of a file came to nothing, and if all did, the true reason.
 
     Args:
-        dets: the file.
-        job: that was run; only of one with a table there is something to say.
+        dets: the file; None where a detector found the boxes.
+        job: that was run.
         summary: what it did.
     """
     table, source = job.input.table, job.input.source
-    if table is None or not len(table):
+    if dets is None or table is None:
+        if not summary.num_tracks:
+            logger.warning("nothing was tracked: %s", _of_found(summary.num_frames, _birth(job)))
+        return
+    if not len(table):
         return
     if isinstance(source, Excerpt):
         numbers = [source.in_whole(index) for index in range(summary.num_frames)]
@@ -71,7 +75,7 @@ def _reason(table: DetectionTable, frames: IntArray, num_frames: int, job: Track
             f"none of its {int(left.sum())} boxes is wanted by --classes, --roi, --ignore and "
             "--min-area; widen them, or leave them out"
         )
-    birth = find_tracker(job.association.name).birth(job.association.tracker_changes)
+    birth = _birth(job)
     scores = table.scores[wanted]
     if scores.max() <= birth.score:
         return _of_scores(len(scores), float(scores.max()), birth)
@@ -87,6 +91,27 @@ def _wanted(table: DetectionTable, job: TrackJob) -> BoolArray:
     wanted = np.zeros(len(table), np.bool_)
     wanted[job.perception.selection.of(found, classes).labels] = True
     return wanted
+
+
+def _birth(job: TrackJob) -> Birth:
+    return find_tracker(job.association.name).birth(job.association.tracker_changes)
+
+
+def _of_found(num_frames: int, birth: Birth) -> str:
+    """The reason where a detector looked for objects, of which nothing else is known."""
+    if num_frames < birth.frames:
+        return _of_length(f"there are {num_frames} frames", num_frames, birth)
+    return (
+        "what was asked for was not found, or in too few frames; other words, a lower --min-score "
+        "or another --detector may help"
+    )
+
+
+def _of_length(what: str, longest: int, birth: Birth) -> str:
+    return (
+        f"{what}, and a track begins when it is found in {birth.frames}; to have shorter ones: "
+        f"--set {birth.frames_name}={longest}"
+    )
 
 
 def _of_scores(count: int, highest: float, birth: Birth) -> str:
@@ -109,10 +134,7 @@ def _of_time(
             if num_frames < birth.frames
             else (f"its boxes are in at most {longest} frames on end")
         )
-        return (
-            f"{what}, and a track begins when it is found in {birth.frames}; to have shorter "
-            f"ones: --set {birth.frames_name}={longest}"
-        )
+        return _of_length(what, longest, birth)
     min_length = job.association.min_track_length
     if len(seen) < min_length:
         return f"its boxes are in {len(seen)} frames, fewer than --min-track-length {min_length}"

@@ -129,3 +129,9 @@ def test_every_association_says_when_a_track_begins(name):
     assert changed.score == birth.score / 2
     if birth.frames_name:
         assert TRACKERS[name].birth([f"{birth.frames_name}=1"]).frames == 1
+
+
+def test_a_prompt_that_finds_nothing_is_told(clip):
+    video, _ = clip
+    text = said(video, "--prompt", "person", "--min-score", 0.99)
+    assert "warning: nothing was tracked: what was asked for was not found" in text
