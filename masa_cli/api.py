@@ -73,6 +73,7 @@ def track(
     detector: str = "auto",
     device: str = "auto",
     precision: str = "float32",
+    runtime: str = "auto",
     threads: int | None = None,
     weights_dir: Path | None = None,
 ) -> Generator[TrackedFrame, None, None]:
@@ -93,6 +94,7 @@ def track(
         detector: what finds a prompt.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
+        runtime: what computes networks: auto, torch or openvino.
         threads: that networks and OpenCV work with while a frame is tracked; by default as many as
             they have. Between frames all is as the caller has set it.
         weights_dir: folder of weights.
@@ -115,6 +117,7 @@ def track(
             weights_dir=weights_dir,
             device=device,
             precision=precision,
+            runtime=runtime,
             threads=threads,
         )
     )

@@ -111,6 +111,7 @@ def segment_track(
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
+    runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,

@@ -101,6 +101,7 @@ def track(
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
     precision: options.PrecisionName = "float32",
+    runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
     jobs: JobsOption = 1,
     engine: EngineOption = "local",

@@ -8,12 +8,12 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from masa_cli.boxes import area
 from masa_cli.detectors import DetectorRequest
 from masa_cli.errors import WeightsError
-from masa_cli.models import SharedNetworks
+from masa_cli.models import SharedNetworks, example_levels
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Pyramid
 from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess
@@ -92,7 +92,8 @@ def build_class_detector(request: DetectorRequest, networks: SharedNetworks) -> 
     pyramid = networks.pyramid(name, weights)
     load_parts(weights, name, {"detector": network})
     ready(network, *choose_placement(networks.device, networks.precision))
-    return ClassDetector(network, pyramid, request, columns)
+    own = networks.converted(network, f"the detector of {name}", lambda: [example_levels(name)])
+    return ClassDetector(own, pyramid, request, columns)
 
 
 def _columns(request: DetectorRequest, names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -111,7 +112,7 @@ class ClassDetector(OnMaps):
     """Finds objects of some classes, or of any.
 
     Args:
-        network: evaluates only.
+        network: a `OneStage`, which evaluates only.
         pyramid: the maps it looks at, to be shared with an adapter.
         request: what to find, and which boxes are returned.
         columns: for each class the scores of the network that it stands for, of which the best
@@ -120,7 +121,7 @@ class ClassDetector(OnMaps):
 
     def __init__(
         self,
-        network: OneStage,
+        network: nn.Module,
         pyramid: Pyramid,
         request: DetectorRequest,
         columns: Sequence[tuple[int, ...]],

@@ -38,6 +38,7 @@ def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networ
         precision=seen.precision,
         preprocessing=seen.preprocessing,
         side=seen.side,
+        runtime=seen.runtime,
     )
     detector = seen.detector.build(shared)
     if seen.selection != Selection():

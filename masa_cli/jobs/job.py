@@ -202,6 +202,7 @@ class Perception:
             the default of each.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
+        runtime: auto, torch or openvino.
         batch_size: frames per forward pass.
     """
 
@@ -215,6 +216,7 @@ class Perception:
     side: int | None = None
     device: str = "auto"
     precision: str = "float32"
+    runtime: str = "torch"
     batch_size: int = 1
 
     @property
@@ -223,10 +225,11 @@ class Perception:
         return self.segmenter is not None or self.detector.has_masks
 
     def check_placement(self) -> None:
-        """Raise SettingsError for a device or a precision that this machine lacks."""
+        """Raise SettingsError for a device, precision or runtime that this machine lacks."""
         from masa_cli.models.device import choose_placement
+        from masa_cli.models.runtime import choose_runtime
 
-        choose_placement(self.device, self.precision)
+        choose_runtime(self.runtime, choose_placement(self.device, self.precision)[0])
 
     def find_adapter(self) -> tuple[str, Path | None]:
         """Variant and weights of the adapter; raises what `models.adapter.resolve` raises."""
@@ -341,6 +344,7 @@ class TrackJob:
             "changes": association.changes,
             "device": seen.device,
             "precision": seen.precision,
+            "runtime": seen.runtime,
             "batch_size": seen.batch_size,
             "segmenter": seen.segmenter,
             "fits_boxes": seen.fits_boxes,

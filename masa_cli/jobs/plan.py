@@ -128,6 +128,7 @@ class Options:
     batch_size: int = 1
     device: str = "auto"
     precision: str = "float32"
+    runtime: str = "auto"
     threads: int | None = None
 
     @classmethod
@@ -189,6 +190,7 @@ def plan_job(options: Options) -> TrackJob:
             side=options.imgsz,
             device=options.device,
             precision=options.precision,
+            runtime=options.runtime,
             batch_size=options.batch_size,
         ),
         _association(options, association, boxes.detector.changes),

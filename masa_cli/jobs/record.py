@@ -21,7 +21,7 @@ from masa_cli.settings import with_changes
 from masa_cli.tracking import find_tracker
 from masa_cli.weights.manifest import folders, sha256_of
 
-_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "scipy", "av")
+_PACKAGES = ("torch", "torchvision", "openvino", "numpy", "opencv-python", "scipy", "av")
 _DIGESTS = "sha256.json"  # in masa's folder of the user's cache, beside that of weights
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,15 @@ def describe_run(job: TrackJob, progress: RunProgress, summary: Summary) -> dict
         "segmenter": None if seen.segmenter is None else seen.segmenter.name,
         "networks": {
             name: getattr(seen, name)
-            for name in ("preprocessing", "side", "device", "precision", "batch_size", "fits_boxes")
+            for name in (
+                "preprocessing",
+                "side",
+                "device",
+                "precision",
+                "runtime",
+                "batch_size",
+                "fits_boxes",
+            )
         },
         "association": {
             "name": association.name,

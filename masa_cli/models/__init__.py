@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from masa_cli.models.variants import VARIANTS
+from masa_cli.models.variants import SAM_SIDE, SAM_VARIANTS, VARIANTS, find_variant
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from masa_cli.models.features import FrameFeatures, Pyramid
+    from masa_cli.models.runtime import Example
 
 
 class SharedNetworks:
@@ -19,6 +23,7 @@ class SharedNetworks:
         precision: float32, bfloat16 or float16.
         preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
         side: pixels that the longer side of frames is fitted to; None: the default of each.
+        runtime: auto, torch or openvino: what computes the networks.
     """
 
     def __init__(
@@ -28,20 +33,52 @@ class SharedNetworks:
         precision: str = "float32",
         preprocessing: str = "demo",
         side: int | None = None,
+        runtime: str = "torch",
     ) -> None:
-        self.device, self.precision = device, precision
+        self.device, self.precision, self.runtime = device, precision, runtime
         self.preprocessing, self.side = preprocessing, side
         self._backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
         self._pyramids: dict[tuple[str, Path | None], Pyramid] = {}
 
     def share(self, name: str, weights: Path | None, features: FrameFeatures) -> None:
         """Let others use a backbone that was built elsewhere."""
+        if self.converts:
+            features.network = self.converted(
+                features.network, f"the backbone of {name}", partial(example_images, name)
+            )
         self._backbones[name, weights] = features
+
+    @property
+    def converts(self) -> bool:
+        """Whether networks are computed by OpenVINO."""
+        from masa_cli.models.device import choose_device
+        from masa_cli.models.runtime import choose_runtime
+
+        return choose_runtime(self.runtime, choose_device(self.device)) == "openvino"
+
+    def converted(
+        self,
+        network: nn.Module,
+        part: str,
+        example: Example,
+        precision: str | None = None,
+        **gives: bool,
+    ) -> nn.Module:
+        """The network as the runtime computes it; arguments as for `runtime.Converted`."""
+        from masa_cli.models.runtime import Converted
+
+        if not self.converts:
+            return network
+        return Converted(network, part, example, precision or self.precision, **gives)
+
+    def _convert_fused(self, name: str, network: nn.Module, finest: int) -> nn.Module:
+        part = f"the maps of {name} from level {finest}"
+        return self.converted(network, part, lambda: [example_maps(name)])
 
     def backbone(self, name: str, weights: Path | None) -> FrameFeatures:
         """Of a variant of the adapter or of Segment Anything."""
         if (name, weights) not in self._backbones:
-            self._backbones[name, weights] = self._build(name, weights)
+            self.share(name, weights, self._build(name, weights))
         return self._backbones[name, weights]
 
     def pyramid(self, name: str, weights: Path | None) -> Pyramid:
@@ -50,9 +87,12 @@ class SharedNetworks:
             from masa_cli.models.adapter import build_pyramid
 
             features = self.backbone(name, weights)
-            self._pyramids[name, weights] = build_pyramid(
+            pyramid = build_pyramid(
                 name, features, weights=weights, device=self.device, precision=self.precision
             )
+            if self.converts and find_variant(name).fusion != "none":
+                pyramid.convert_with(partial(self._convert_fused, name))
+            self._pyramids[name, weights] = pyramid
         return self._pyramids[name, weights]
 
     def described(self, name: str, weights: Path | None) -> Pyramid:
@@ -63,7 +103,7 @@ class SharedNetworks:
         if variant_in(name, weights).reads == "fused":
             return self.pyramid(name, weights)
         if (name, weights) not in self._backbones:  # nobody else will want the rest of it
-            self._backbones[name, weights] = self._build(name, weights, whole=False)
+            self.share(name, weights, self._build(name, weights, whole=False))
         return Pyramid.unfused(self.backbone(name, weights))
 
     def _build(self, name: str, weights: Path | None, *, whole: bool = True) -> FrameFeatures:
@@ -85,3 +125,42 @@ class SharedNetworks:
         return build_sam_features(
             name, weights=weights, device=self.device, precision=self.precision
         )
+
+
+# Small inputs that show a converter what is computed. Sides differ, and none of any map is 1.
+_EXAMPLE_SIDES = 256, 320
+
+
+def example_images(name: str) -> list[Tensor]:
+    """Two images for the backbone of a variant or of Segment Anything."""
+    import torch
+
+    side = SAM_SIDE if name in SAM_VARIANTS else None
+    side = find_variant(name).fixed_side if name in VARIANTS else side
+    return [torch.zeros(2, 3, *((side, side) if side else _EXAMPLE_SIDES))]
+
+
+def example_maps(name: str) -> list[Tensor]:
+    """Maps of the backbone of a variant, of two images."""
+    import torch
+
+    row = find_variant(name)
+    height, width = example_images(name)[0].shape[2:]
+    # A ViT's are all as coarse as its patches.
+    strides = [16] * len(row.channels) if row.fixed_side else row.strides
+    return [
+        torch.zeros(2, channels, height // stride, width // stride)
+        for channels, stride in zip(row.channels, strides, strict=True)
+    ]
+
+
+def example_levels(name: str) -> list[Tensor]:
+    """Fused maps of a variant, of two images."""
+    import torch
+
+    from masa_cli.models.neck import NUM_LEVELS
+
+    row = find_variant(name)
+    height, width = example_images(name)[0].shape[2:]
+    strides = [row.strides[0] * 2**level for level in range(NUM_LEVELS)]
+    return [torch.zeros(2, row.width, -(-height // s), -(-width // s)) for s in strides]

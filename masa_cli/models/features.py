@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masa_cli.models.device import ready
-from masa_cli.models.neck import NoFusion
+from masa_cli.models.neck import NUM_LEVELS, NoFusion
 from masa_cli.models.variants import Preprocessing
 from masa_cli.structures import FloatArray, Frame, Image
 
@@ -188,6 +188,8 @@ class Pyramid:
     def __init__(self, features: FrameFeatures, neck: nn.Module, fusion: nn.Module) -> None:
         self.features = features
         self._neck, self._fusion = neck, fusion
+        self._convert: Callable[[nn.Module, int], nn.Module] | None = None
+        self._converted: dict[int, nn.Module] = {}  # by the finest level that they give
         self._made: dict[int, dict[int, Tensor]] = {}
 
     @staticmethod
@@ -202,11 +204,39 @@ class Pyramid:
         if all(set(levels) <= each.keys() for each in known):
             return {level: torch.cat([each[level] for each in known]) for level in levels}
         self._made = {}  # let go of the old maps before there are new ones
-        maps: dict[int, Tensor] = self._fusion(
-            self._neck(self.features.of(frames).maps), set(levels)
-        )
+        maps = self._fused(self.features.of(frames).maps, levels)
         self._made = {
             frame.index: {level: x[index : index + 1] for level, x in maps.items()}
             for index, frame in enumerate(frames)
         }
         return maps
+
+    def convert_with(self, convert: Callable[[nn.Module, int], nn.Module]) -> None:
+        """Let another runtime compute the levels; it is given a network and its finest level.
+
+        The network takes a list of the backbone's maps, and gives that level and all coarser ones.
+        """
+        self._convert = convert
+
+    def _fused(self, maps: list[Tensor], levels: Collection[int]) -> dict[int, Tensor]:
+        """At least the levels that are asked for."""
+        if self._convert is None:
+            fused: dict[int, Tensor] = self._fusion(self._neck(maps), set(levels))
+            return fused
+        finest = min(levels)
+        if finest not in self._converted:
+            network = _CoarserThan(finest, self._neck, self._fusion)
+            self._converted[finest] = self._convert(network, finest)
+        return dict(enumerate(self._converted[finest](maps), start=finest))
+
+
+class _CoarserThan(nn.Module):
+    """A neck and a fusion, from one of the levels on."""
+
+    def __init__(self, finest: int, neck: nn.Module, fusion: nn.Module) -> None:
+        super().__init__()
+        self.neck, self.fusion, self.levels = neck, fusion, range(finest, NUM_LEVELS)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        fused = self.fusion(self.neck(maps), set(self.levels))
+        return [fused[level] for level in self.levels]

@@ -196,7 +196,11 @@ class GroundingDino(nn.Module):
 
     def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(B, dim, h, w) maps, one more than the backbone's: the last is of half the size."""
-        return [project(x) for project, x in zip(self.input_proj, [*maps, maps[-1]], strict=True)]
+        dtype = self.transformer.level_embed.dtype
+        return [
+            project(x.to(dtype))
+            for project, x in zip(self.input_proj, [*maps, maps[-1]], strict=True)
+        ]
 
     def encode(
         self, maps: Sequence[Tensor], text: Text, positions: CellPositions

@@ -101,7 +101,9 @@ def _separable(width: int) -> nn.Module:
 def cell_centres_of(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
     """(H*W, 2) x, y of the middle of each cell, row by row."""
     rows, columns = (torch.arange(side, device=device) * stride + stride / 2 for side in size)
-    return torch.cartesian_prod(rows, columns).flip(1)
+    # Not by `cartesian_prod`, for which OpenVINO has no rule.
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], dim=2).flatten(0, 1)
 
 
 def postprocess(
@@ -157,9 +159,8 @@ class MaskHead(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         """(N, C, 28, 28) of `mask_input` to (N, 112, 112) logits."""
         line = torch.linspace(-1, 1, CELLS, device=cells.device)
-        positions = torch.stack(torch.meshgrid(line, line, indexing="xy")).expand(
-            len(cells), -1, -1, -1
-        )
+        x, y = line.expand(CELLS, -1), line[:, None].expand(-1, CELLS)
+        positions = torch.stack([x, y]).expand(cells.shape[0], -1, -1, -1)
         x = F.relu(self.first(torch.cat([positions, self.scale(cells)], dim=1)))
         for step in self.steps:
             x = x + step(x)

@@ -124,7 +124,8 @@ def deformable_conv(
     Returns:
         (B, D, h, w). Points between cells are interpolated; outside the map there are zeros.
     """
-    if x.is_cuda:  # there, torchvision has an operator of its own
+    # On a GPU torchvision has an operator of its own, and in exported graphs OpenVINO.
+    if x.is_cuda or torch.compiler.is_compiling():
         y: Tensor = deform_conv2d(x, offsets, weight, stride=stride, padding=1, mask=masks)
         return y
     batch, channels, *size = x.shape
@@ -327,7 +328,8 @@ def _reinterpreted(values: Tensor, size: torch.Size) -> Tensor:
         (B, N, *size), of the first numbers in each image's N*H*W.
     """
     batch, channels = values.shape[:2]
-    return values.flatten(1)[:, : channels * size.numel()].reshape(batch, channels, *size)
+    height, width = size  # `size.numel()` would make constants of them in an exported graph
+    return values.flatten(1)[:, : channels * height * width].reshape(batch, channels, height, width)
 
 
 def _mean(samples: Sequence[Tensor]) -> Tensor:

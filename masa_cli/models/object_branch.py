@@ -61,6 +61,7 @@ class ObjectFinder(nn.Module):
             size: height and width of the input without padding.
         """
         settings = self._settings
+        maps = [x.to(self.boxes.score.weight.dtype) for x in maps]
         proposals, _ = self.propose(maps, size)
         logits, deltas = self.boxes(self._read(maps, proposals))
         boxes = apply_deltas(proposals, deltas * deltas.new_tensor(BOX_STEPS))

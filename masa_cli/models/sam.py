@@ -93,6 +93,8 @@ def build_sam_features(
 
 def image_embedding(features: FrameFeatures, encoded: Features) -> Tensor:
     """(B, 256, 64, 64) float32, what masks are decoded from, of what the encoder made."""
-    neck = features.network.neck
-    embedding: Tensor = neck(encoded.maps[-1])  # type: ignore[operator] # a module
+    neck: nn.Module = features.network.neck  # type: ignore[assignment]
+    last = encoded.maps[-1]
+    like = next(neck.parameters(), last)
+    embedding: Tensor = neck(last.to(like.dtype))
     return embedding.float()

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from masa_cli.masks import pack
 from masa_cli.models import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_input
-from masa_cli.models.lite_heads import MARGIN, PART, SIDE, MaskHead, mask_input
+from masa_cli.models.lite_heads import CELLS, MARGIN, PART, SIDE, MaskHead, mask_input
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
 from masa_cli.models.variants import find_variant
@@ -47,7 +47,16 @@ def build_learned_segmenter(
         head = MaskHead(variant)
     load_parts(weights, name, {PART: head})
     device = next(pyramid.features.network.parameters()).device
-    return LearnedSegmenter(pyramid, head.eval().to(device), variant.strides[0])
+    head = head.eval().to(device)
+    own = networks.converted(
+        head,
+        f"the masks of {name}",
+        lambda: [torch.zeros(2, len(head.scale.weight), CELLS, CELLS)],
+        "float32",
+        varies=True,
+        is_one=True,
+    )
+    return LearnedSegmenter(pyramid, own, variant.strides[0])
 
 
 class LearnedSegmenter:
@@ -55,7 +64,7 @@ class LearnedSegmenter:
 
     Args:
         pyramid: the maps, to be shared with detector and adapter.
-        head: evaluates only, in float32.
+        head: a `MaskHead`, which evaluates only, in float32.
         stride: pixels of the picture per cell of the finest maps.
         settings: of what becomes of its answers.
     """
@@ -63,7 +72,7 @@ class LearnedSegmenter:
     def __init__(
         self,
         pyramid: Pyramid,
-        head: MaskHead,
+        head: nn.Module,
         stride: int,
         settings: WindowSettings | None = None,
     ) -> None:

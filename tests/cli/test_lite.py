@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
 from masa_cli.models.backbones import MobileNet
+from masa_cli.models.runtime import Converted
 from masa_cli.weights import manifest as packaged
 from tests.clips import write_clip
 from tests.lite_file import write_lite
@@ -33,16 +34,28 @@ def video(tmp_path, monkeypatch):
     return write_clip(tmp_path, NUM_FRAMES)[0]
 
 
-def test_a_trained_file_finds_and_describes_in_one_look(video, weights, monkeypatch):
-    calls = []
-    forward = MobileNet.forward
-    monkeypatch.setattr(
-        MobileNet, "forward", lambda self, x: (calls.append(len(x)), forward(self, x))[1]
-    )
+@pytest.fixture(params=["torch", "openvino"])
+def inputs_seen(request, monkeypatch):
+    """A runtime, and the shapes that the backbone is given there while a test runs."""
+    shapes = []
+    spied = {"torch": MobileNet, "openvino": Converted}[request.param]
+    forward = spied.forward
+
+    def spy(self, *inputs):
+        if isinstance(getattr(self, "network", self), MobileNet):
+            shapes.append(tuple(inputs[0].shape))
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(spied, "forward", spy)
+    return request.param, shapes
+
+
+def test_a_trained_file_finds_and_describes_in_one_look(video, weights, inputs_seen):
+    runtime, shapes = inputs_seen
     prompt = ("--prompt", "person, vehicles", "--min-score", "0.001", "--max-overlap", "0.3")
-    result = masa("track", video, *prompt, "--detector", weights)
+    result = masa("track", video, *prompt, "--detector", weights, "--runtime", runtime)
     assert result.exit_code == 0, result.output
-    assert calls == [1] * NUM_FRAMES
+    assert [shape[0] for shape in shapes] == [1] * NUM_FRAMES
     lines = [json.loads(line) for line in Path("street/tracks.jsonl").read_text().splitlines()]
     assert len(lines) == NUM_FRAMES
     assert {label for line in lines for label in line["labels"]} <= {"person", "vehicles"}
@@ -81,16 +94,13 @@ def test_settings_of_the_file_come_before_the_users(video, weights):
     assert json.loads(again.stdout)["tracks"] == found
 
 
-def test_frames_are_fitted_to_the_size_wanted(video, weights, monkeypatch):
-    sizes = []
-    forward = MobileNet.forward
-    monkeypatch.setattr(
-        MobileNet, "forward", lambda self, x: (sizes.append(max(x.shape)), forward(self, x))[1]
-    )
-    given = ("--prompt", "person", "--detector", weights, "--no-video", "--imgsz")
+def test_frames_are_fitted_to_the_size_wanted(video, weights, inputs_seen):
+    runtime, shapes = inputs_seen
+    given = ("--prompt", "person", "--detector", weights, "--no-video", "--runtime", runtime)
+    given = (*given, "--imgsz")
     assert masa("track", video, *given, 256, "-o", "a").exit_code == 0
     assert masa("track", video, *given, 960, "-o", "b").exit_code == 0
-    assert sizes == [256] * NUM_FRAMES + [960] * NUM_FRAMES
+    assert [max(shape) for shape in shapes] == [256] * NUM_FRAMES + [960] * NUM_FRAMES
     assert masa("track", video, *given, 8).exit_code == 2
 
 

@@ -1,0 +1,352 @@
+"""What computes networks: torch, or on a CPU OpenVINO, which takes half the time.
+
+A network is converted part by part, once: graphs lie in masa's folder of the user's cache, named by
+their weights, by all that made them, and by the precision. A part that OpenVINO cannot convert, or
+for which it computes something else, stays in torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from masa_cli import __version__
+from masa_cli.errors import SettingsError
+from masa_cli.weights.manifest import folders
+
+RUNTIMES = ("auto", "torch", "openvino")
+
+# Gives inputs of two images, of a size at which no side of any map is 1: what is 1 in the example
+# is taken for a constant.
+Example = Callable[[], Sequence[Tensor | Sequence[Tensor]]]
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_MOST_SIZES = 4  # of inputs, each compiled by itself; further ones share a slower, flexible graph
+_TOLERANCE = 1e-3  # share of the largest number; float noise is a hundred times less
+_GRAPH, _DIGESTS = "graph.xml", "digests.json"
+# What a foreign converter stumbles over.
+_REFUSALS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def choose_runtime(name: str, device: torch.device) -> str:
+    """What shall compute networks on a device: "torch" or "openvino".
+
+    Raises:
+        SettingsError: an unknown name, or it cannot work here.
+    """
+    if name not in RUNTIMES:
+        raise SettingsError(f'unknown runtime "{name}"', fix=f"use one of: {', '.join(RUNTIMES)}")
+    is_installed = find_spec("openvino") is not None
+    if name == "auto":
+        return "openvino" if device.type == "cpu" and is_installed else "torch"
+    if name == "openvino" and device.type != "cpu":
+        raise SettingsError(
+            f"runtime openvino computes on the cpu, not on {device.type}",
+            fix="use device cpu, or runtime torch",
+        )
+    if name == "openvino" and not is_installed:
+        raise SettingsError("OpenVINO is not installed", fix="pip install openvino")
+    return name
+
+
+class Converted(nn.Module):
+    """A network that OpenVINO computes, or torch where that is not possible.
+
+    Args:
+        network: evaluates only. It takes tensors or lists of tensors, and gives tensors.
+        part: what it is, for messages and for the cache.
+        example: of its inputs, all in one sequence.
+        precision: float32 or bfloat16; what goes in and comes out is float32.
+        varies: whether the sizes of inputs differ from call to call, as numbers of boxes do.
+        is_one: whether the network gives one tensor, and no list of them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        part: str,
+        example: Example,
+        precision: str,
+        *,
+        varies: bool = False,
+        is_one: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._part, self._example, self._precision = part, example, precision
+        self._varies, self._is_one = varies, is_one
+        self._graph: Any = None  # an openvino.Model; None: not asked for yet
+        self._in_torch = False
+        self._requests: dict[tuple[tuple[int, ...], ...] | None, Any] = {}  # by sizes
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as in every module
+        """What else is asked of the network, as parts of it that are not converted."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("network"), name)
+
+    def forward(self, *inputs: Tensor | Sequence[Tensor]) -> Any:  # noqa: ANN401 - as the network
+        """What the network gives: a tensor, or a list or tuple of them."""
+        if not self._in_torch:
+            flat = [x.float().contiguous() for x in _flat(inputs)]
+            try:
+                return self._computed(flat, inputs)
+            except _REFUSALS as refusal:
+                self._stay_in_torch(str(refusal))
+        like = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)
+        return self.network(*_cast(inputs, like))
+
+    def _computed(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
+        """What OpenVINO gives."""
+        if self._graph is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._graph = self._load_or_convert(flat, inputs)
+        sizes = tuple(tuple(x.shape) for x in flat)
+        key = None if self._varies or len(self._requests) >= _MOST_SIZES else sizes
+        key = sizes if sizes in self._requests else key
+        if key not in self._requests:
+            self._requests[key] = _request(self._graph, key, self._precision)
+        found = _infer(self._requests[key], flat, is_fixed=key is not None)
+        return found[0] if self._is_one else found
+
+    def _load_or_convert(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
+        is_float = self._precision == "float32"
+        network = self.network if is_float else deepcopy(self.network).float()
+        folder = cache_folder() / _name_of(network, self._part, self._precision)
+        if (graph := _read(folder)) is not None:
+            return graph
+        logger.info("converting %s for OpenVINO, once", self._part)
+        graph = _convert(network, self._example())
+        expected = _flat([network(*_cast(inputs, torch.float32))])
+        sizes = None if self._varies else tuple(tuple(x.shape) for x in flat)
+        found = _infer(_request(graph, sizes, "float32"), flat, is_fixed=False)
+        _check_same(expected, found)
+        _keep(graph, folder)
+        return graph
+
+    def _stay_in_torch(self, reason: str) -> None:
+        self._in_torch, self._graph = True, None
+        self._requests.clear()
+        logger.info("%s cannot be computed by OpenVINO here: it stays in torch", self._part)
+        logger.debug("%s: %s", self._part, reason)
+
+
+def cache_folder() -> Path:
+    """Where converted graphs are kept."""
+    return folders()[-1].with_name("openvino")
+
+
+def _flat(inputs: Sequence[Any]) -> list[Tensor]:
+    """All tensors in order, whatever lists they are in."""
+    return [
+        x for each in inputs for x in ([each] if isinstance(each, Tensor) else _flat(list(each)))
+    ]
+
+
+def _cast(inputs: Sequence[Any], dtype: torch.dtype | None) -> list[Any]:
+    """The same tensors and lists of tensors in other numbers."""
+    if dtype is None:
+        return list(inputs)
+    return [x.to(dtype) if isinstance(x, Tensor) else _cast(x, dtype) for x in inputs]
+
+
+def _request(graph: Any, sizes: Sequence[Sequence[int]] | None, precision: str) -> Any:  # noqa: ANN401
+    """A compiled graph, for inputs of some sizes or of any."""
+    ov = openvino()
+    if sizes is not None:
+        graph = graph.clone()
+        graph.reshape({index: list(size) for index, size in enumerate(sizes)})
+    compiled = _core().compile_model(
+        graph,
+        "CPU",
+        {
+            ov.properties.hint.inference_precision(): _HINTS[precision],
+            ov.properties.hint.performance_mode(): ov.properties.hint.PerformanceMode.LATENCY,
+            ov.properties.num_streams(): 1,
+            ov.properties.inference_num_threads(): torch.get_num_threads(),
+            # Pinned to their cores, threads would wait for whoever else works there.
+            ov.properties.hint.enable_cpu_pinning(): False,
+        },
+    )
+    return compiled.create_infer_request()
+
+
+def _infer(request: Any, inputs: Sequence[Tensor], *, is_fixed: bool) -> list[Tensor]:  # noqa: ANN401
+    """Outputs in memory of their own; where sizes are fixed, it is written to at once."""
+    ov = openvino()
+    for index, x in enumerate(inputs):
+        request.set_input_tensor(index, ov.Tensor(x.numpy(), shared_memory=True))
+    outputs = request.model_outputs
+    if not is_fixed:
+        request.infer()
+        found = [request.get_output_tensor(index).data for index in range(len(outputs))]
+        return [torch.from_numpy(x.copy()) for x in found]
+    own = [torch.empty(tuple(each.shape)) for each in outputs]
+    for index, x in enumerate(own):
+        request.set_output_tensor(index, ov.Tensor(x.numpy(), shared_memory=True))
+    request.infer()
+    return own
+
+
+def _convert(network: nn.Module, example: Sequence[Any]) -> Any:  # noqa: ANN401
+    """The graph of a network for inputs of any size that it can take."""
+    openvino()
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    with _quiet():
+        program = torch.export.export(
+            network, tuple(example), dynamic_shapes=_dynamic(example), strict=False
+        )
+        # `openvino.convert_model` does the same, and tells its makers of it.
+        decoder = TorchFXPythonDecoder.from_exported_program(program)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        return frontend.convert(frontend.load(decoder))
+
+
+def _dynamic(example: Sequence[Any]) -> tuple[Any, ...]:
+    """Which sides of inputs may change: all but the channels."""
+    auto = torch.export.Dim.AUTO
+    return tuple(
+        {axis: auto for axis in range(x.ndim) if axis != 1}
+        if isinstance(x, Tensor)
+        else list(_dynamic(x))
+        for x in example
+    )
+
+
+def _check_same(expected: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+    """Raise ValueError unless OpenVINO computes what torch does."""
+    for given, other in zip(expected, found, strict=True):
+        one = given.float()
+        limit = _TOLERANCE * max(1e-3, float(one.abs().max()) if one.numel() else 0.0)
+        if one.shape != other.shape or not torch.allclose(one, other, rtol=0, atol=limit):
+            raise ValueError("other numbers than torch's")
+
+
+@cache
+def openvino() -> Any:  # noqa: ANN401 - a module
+    """OpenVINO, without the tools beside it: these open a socket as soon as they are imported."""
+    tools = "openvino.tools.ovc"
+    is_known = tools in sys.modules
+    if not is_known:
+        sys.modules[tools] = None  # type: ignore[assignment] # as if it were not there
+    try:
+        import openvino
+    finally:
+        if not is_known:
+            del sys.modules[tools]
+    return openvino
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401
+    return openvino().Core()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, the root logger, which libraries should leave alone, says nothing."""
+    root = logging.getLogger()
+    was, root.disabled = root.disabled, True
+    try:
+        yield
+    finally:
+        root.disabled = was
+
+
+# The cache: a folder for each graph, renamed to its name when it is complete.
+
+
+def _name_of(network: nn.Module, part: str, precision: str) -> str:
+    """Of a graph: tells all that it depends on."""
+    digest = hashlib.blake2b(digest_size=16)
+    versions = [metadata.version(each) for each in ("torch", "torchvision", "openvino")]
+    digest.update(repr([part, precision, __version__, versions, _digest_of_code()]).encode())
+    digest.update(repr(network).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return f"{part.replace(' ', '-')}-{digest.hexdigest()}"
+
+
+@cache
+def _digest_of_code() -> str:
+    """Of all modules that networks are made of."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(folder: Path) -> Any | None:  # noqa: ANN401
+    """The graph in a folder; None where there is none, or not the one that was written."""
+    try:
+        digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
+        if digests != _digests_of(folder):
+            raise ValueError("changed since it was written")
+        graph = openvino().Core().read_model(folder / _GRAPH)
+    except FileNotFoundError:
+        if not folder.exists():
+            return None
+        logger.debug("%s is not complete", folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        logger.debug("%s cannot be used: %s", folder, error)
+    else:
+        return graph
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _keep(graph: Any, folder: Path) -> None:  # noqa: ANN401
+    """Write a graph; where that is not possible, it is made again next time."""
+    part: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
+        openvino().save_model(graph, part / _GRAPH, compress_to_fp16=False)
+        (part / _DIGESTS).write_text(json.dumps(_digests_of(part)), encoding="utf-8")
+        os.rename(part, folder)  # fails where another process was quicker
+    except (OSError, RuntimeError) as error:
+        logger.debug("%s is not kept: %s", folder, error)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _digests_of(folder: Path) -> dict[str, str]:
+    """Of the files of a graph."""
+    digests = {}
+    for file in (folder / _GRAPH, (folder / _GRAPH).with_suffix(".bin")):
+        digest = hashlib.blake2b(digest_size=16)
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                digest.update(part)
+        digests[file.name] = digest.hexdigest()
+    return digests

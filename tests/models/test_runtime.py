@@ -1,0 +1,302 @@
+"""OpenVINO computes what torch does, converts once, and stays at home."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from masa_cli.boxes import iou
+from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
+from masa_cli.detectors.lite import build_class_detector
+from masa_cli.errors import SettingsError
+from masa_cli.models import SharedNetworks, runtime
+from masa_cli.models.adapter import build_adapter, resolve
+from masa_cli.models.runtime import Converted, choose_runtime
+from masa_cli.segmenters import SegmenterRequest
+from masa_cli.segmenters.networks import build_learned_segmenter
+from masa_cli.structures import Frame
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+CPU = torch.device("cpu")
+BOXES = np.array([[4, 5, 60, 90], [30.5, 20, 120, 100], [-5, 10, 20, 70]], np.float32)
+
+
+def frame(index, height, width):
+    """Noise over large patches: something to see at every scale."""
+    random = np.random.default_rng(index)
+    patches = random.integers(0, 255, (8, 8, 3)).repeat(height // 8, 0).repeat(width // 8, 1)
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: patches.shape[0], : patches.shape[1]] = patches
+    noise = random.integers(0, 60, image.shape, np.uint8)
+    return Frame(index, Fraction(index), image // 2 + noise)
+
+
+def networks_of(name, precision="float32", kind="openvino"):
+    return SharedNetworks(device="cpu", precision=precision, runtime=kind)
+
+
+def detector_of(networks):
+    _, weights = resolve("lite")
+    request = DetectorRequest(
+        DETECTORS["lite"],
+        ("object",),
+        settings=BoxSettings(min_score=0.02, max_overlap=0.5, max_boxes=100),
+        weights=weights,
+    )
+    return build_class_detector(request, networks)
+
+
+@pytest.mark.parametrize("size", [(240, 320), (200, 264)], ids=str)
+def test_lite_finds_describes_and_segments_the_same(size):
+    name, weights = resolve("lite")
+    frames = [frame(index, *size) for index in range(2)]
+    results = []
+    for kind in ("torch", "openvino"):
+        networks = networks_of("lite", kind=kind)
+        detector = detector_of(networks)
+        adapter = build_adapter(
+            name, weights=weights, pyramid=networks.described(name, weights), device="cpu"
+        )
+        segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
+        found = detector.detect(frames)
+        embedded = adapter.embed(frames, [BOXES, BOXES[:1]])
+        with torch.inference_mode():
+            logits = segmenter._head(segmenter.cells(frames[1], np.abs(BOXES))).numpy()
+        results.append((found, embedded, logits))
+    (found, embedded, logits), (others, other_embedded, other_logits) = results
+    for one, other in zip(found, others, strict=True):
+        assert len(one) > 5
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-3)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
+    for one, other in zip(embedded, other_embedded, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+    np.testing.assert_allclose(other_logits, logits, atol=1e-3)
+
+
+def test_raw_describes_the_same():
+    embedded = []
+    for kind in ("torch", "openvino"):
+        pyramid = networks_of("raw", kind=kind).described("raw", None)
+        adapter = build_adapter("raw", pyramid=pyramid, device="cpu")
+        embedded.append(adapter.embed([frame(0, 240, 320)], [BOXES])[0])
+    np.testing.assert_allclose(embedded[1], embedded[0], atol=1e-5)
+
+
+def test_in_bfloat16_the_sure_boxes_are_the_same():
+    whole, short = (
+        detector_of(networks_of("lite", precision)).detect([frame(3, 240, 320)])[0]
+        for precision in ("float32", "bfloat16")
+    )
+    overlaps = iou(whole.boxes[:3], short.boxes)
+    assert (overlaps.max(axis=1) > 0.8).all()
+
+
+def test_nothing_stays_in_torch(caplog):
+    with caplog.at_level(logging.INFO):
+        networks = networks_of("lite")
+        detector_of(networks).detect([frame(0, 240, 320)])
+    assert "stays in torch" not in caplog.text
+
+
+class Toy(nn.Module):
+    """A convolution; its graph is that of no other network."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        return [self.conv(x)]
+
+
+def converted(network, **gives):
+    return Converted(
+        network.eval(), "a toy", lambda: [torch.zeros(2, 3, 8, 10)], "float32", **gives
+    )
+
+
+@pytest.fixture
+def graphs(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path / "graphs")
+    return tmp_path / "graphs"
+
+
+def check(network, height=8, width=10, batch=1):
+    x = torch.randn(batch, 3, height, width)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x)[0], network.network(x)[0], rtol=0, atol=1e-5)
+
+
+def test_a_network_is_converted_once(graphs, monkeypatch):
+    check(converted(Toy()))
+    monkeypatch.setattr(runtime, "_convert", lambda *_: pytest.fail("converted again"))
+    again = converted(Toy())
+    check(again)
+    assert not again._in_torch
+    assert len(list(graphs.iterdir())) == 1
+
+
+def test_other_weights_and_other_precisions_are_other_graphs(graphs):
+    check(converted(Toy()))
+    check(converted(Toy(seed=1)))
+    other = Converted(Toy(), "a toy", lambda: [torch.zeros(2, 3, 8, 10)], "bfloat16")
+    other(torch.randn(1, 3, 8, 10))
+    assert len(list(graphs.iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "no digests", "no graph", "nonsense"])
+def test_a_damaged_graph_is_made_again(graphs, damage):
+    check(converted(Toy()))
+    (folder,) = graphs.iterdir()
+    weights, graph, digests = (folder / n for n in ("graph.bin", "graph.xml", "digests.json"))
+    content = weights.read_bytes()
+    {
+        "cut": lambda: weights.write_bytes(content[:-8]),
+        "changed": lambda: weights.write_bytes(content[:8] + bytes(8) + content[16:]),
+        "no digests": digests.unlink,
+        "no graph": graph.unlink,
+        "nonsense": lambda: digests.write_text("[]"),
+    }[damage]()
+    network = converted(Toy())
+    check(network)
+    assert not network._in_torch
+    assert weights.read_bytes() == content
+    assert json.loads(digests.read_text())
+
+
+def test_of_two_processes_that_convert_the_first_one_writes(graphs, monkeypatch):
+    check(converted(Toy()))
+    (folder,) = graphs.iterdir()
+    before = (folder / "graph.xml").stat().st_ino
+    read = runtime._read
+    monkeypatch.setattr(runtime, "_read", lambda path: None)  # it was not there when we looked
+    check(converted(Toy()))
+    assert (folder / "graph.xml").stat().st_ino == before
+    assert list(graphs.iterdir()) == [folder]
+    assert read(folder) is not None
+
+
+def test_without_a_cache_that_can_be_written_it_works_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path / "file" / "graphs")
+    network = converted(Toy())
+    check(network)
+    assert not network._in_torch
+
+
+def test_any_size_and_number_of_images_is_computed(graphs):
+    network = converted(Toy())
+    for number in range(8):
+        check(network, height=4 + number, width=20 - number, batch=1 + number % 3)
+        check(network)
+    assert len(network._requests) <= runtime._MOST_SIZES + 1
+
+
+class Stubborn(Toy):
+    """Cannot be exported."""
+
+    def forward(self, x):
+        if torch.compiler.is_compiling():
+            raise RuntimeError("no")
+        return super().forward(x)
+
+
+class Tricky(Toy):
+    """Makes a constant of the number of images."""
+
+    def forward(self, x):
+        return [self.conv(x) * float(len(x))]
+
+
+@pytest.mark.parametrize("kind", [Stubborn, Tricky])
+def test_what_cannot_be_converted_stays_in_torch_and_says_so_once(graphs, caplog, kind):
+    network = converted(kind())
+    with caplog.at_level(logging.INFO):
+        check(network)
+        check(network)
+    told = [each for each in caplog.messages if "stays in torch" in each]
+    assert told == ["a toy cannot be computed by OpenVINO here: it stays in torch"]
+    assert not graphs.exists() or not list(graphs.iterdir())
+
+
+def test_threads_are_those_of_torch(graphs):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = converted(Toy())
+        check(network)
+    finally:
+        torch.set_num_threads(before)
+    (request,) = network._requests.values()
+    threads = request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+    assert threads == 1
+
+
+def test_auto_takes_openvino_on_a_cpu_only():
+    assert choose_runtime("auto", CPU) == "openvino"
+    assert choose_runtime("auto", torch.device("cuda")) == "torch"
+    assert choose_runtime("torch", CPU) == "torch"
+
+
+def test_a_runtime_that_cannot_be_is_an_error(monkeypatch):
+    with pytest.raises(SettingsError, match='unknown runtime "tensorrt"'):
+        choose_runtime("tensorrt", CPU)
+    with pytest.raises(SettingsError, match="on the cpu, not on cuda"):
+        choose_runtime("openvino", torch.device("cuda"))
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    assert choose_runtime("auto", CPU) == "torch"
+    with pytest.raises(SettingsError, match="not installed") as caught:
+        choose_runtime("openvino", CPU)
+    assert "pip install openvino" in caught.value.fix
+
+
+ALONE = """
+import socket, sys
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        raise SystemExit("a socket was opened")
+sys.addaudithook(refuse)
+import torch
+from masa_cli.models.runtime import Converted
+network = Converted(torch.nn.Conv2d(3, 4, 3), "a toy", lambda: [torch.zeros(2, 3, 8, 10)],
+    "float32", is_one=True)
+network(torch.randn(1, 3, 9, 9))
+assert not network._in_torch
+print("openvino_telemetry" in sys.modules)
+"""
+
+
+def test_no_socket_is_opened_and_nothing_is_written_elsewhere(tmp_path):
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    environment = {
+        **{n: v for n, v in os.environ.items() if not n.startswith("XDG_")},
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": str(Path(runtime.__file__).parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        env=environment,
+        cwd=temporary,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+    written = {path.parent.parent for path in home.rglob("*") if path.is_file()}
+    assert written == {home / ".cache/masa/openvino"}
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
