@@ -34,6 +34,7 @@ from masa_cli.formats.tables import (
     LARGEST,
     MAX_FRAMES,
     NAMELESS,
+    NO_TRACKS,
     DetectionTable,
     TrackTable,
     numbered,
@@ -262,7 +263,7 @@ def _identified(path: Path, rows: Columns) -> Columns:
     if num_bare == len(ids) and ids:
         raise SourceError(
             f"{path}: none of its {len(ids)} annotations has a {' or '.join(_ID_KEYS)}",
-            fix="give tracks; detections without identities cannot be converted",
+            fix=NO_TRACKS,
         )
     if num_bare:
         message = "%s: %d of %d annotations have no %s and were left out"

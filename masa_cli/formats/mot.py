@@ -22,7 +22,15 @@ from masa_cli.errors import SourceError
 from masa_cli.formats.files import PartFile, TextFile
 from masa_cli.formats.headers import fields_of, mot_columns, mot_fields
 from masa_cli.formats.mot_sequence import find_sequence
-from masa_cli.formats.tables import NAMELESS, NO_ID, DetectionTable, TrackTable, numbered, whole_ids
+from masa_cli.formats.tables import (
+    NAMELESS,
+    NO_ID,
+    NO_TRACKS,
+    DetectionTable,
+    TrackTable,
+    numbered,
+    whole_ids,
+)
 from masa_cli.formats.text_columns import check_whole, read_numbers
 from masa_cli.formats.times import FrameTimes
 from masa_cli.structures import BoolArray, Frame, IntArray, Tracks
@@ -58,6 +66,9 @@ def read_tracks(path: Path) -> TrackTable:
     are -1 throughout become 1. Times are by the frame rate of the sequence, if one is found.
     """
     rows = _scored(read_results(path, min_id=NO_ID))
+    if len(rows.ids) and np.all(rows.ids == NO_ID):
+        error = rows.text.wrong(0, "an id from 0", str(NO_ID))
+        raise SourceError(error.problem, fix=NO_TRACKS)
     numbers = np.full(len(rows.frames), NO_CLASS) if rows.classes is None else rows.classes
     labels, classes = numbered(
         [NAMELESS if number == NO_CLASS else str(number) for number in numbers.tolist()]

@@ -41,6 +41,7 @@ _OVER = 0.5  # share of the picture by which boxes that are given in shares may 
 # not take. The largest that is read is MAX_ID.
 _LARGEST_KEPT_ID = 2**31 - 1
 MAX_ID = 2**63 - 1
+NO_TRACKS = "give tracks; detections without identities cannot be converted"
 NO_ID = -1  # in place of an identity, in rows of boxes that no tracker took
 _LARGEST_EXACT = 2**53  # from here, float64 does not tell whole numbers apart
 _MOST_SHOWN = 100  # identities in the message that tells how they were numbered anew
@@ -383,7 +384,7 @@ def _from_1(path: Path, frames: IntArray, ids: IntArray) -> IntArray:
         row = int(np.argmax(ids < 0))
         raise SourceError(
             f"{path} frame {frames[row]}: expected ids from 1, or from 0, got {ids[row]}",
-            fix="give tracks; detections without identities cannot be converted",
+            fix=NO_TRACKS,
         )
     if ids.max(initial=0) > _LARGEST_KEPT_ID:
         return _numbered_anew(path, ids.tolist())

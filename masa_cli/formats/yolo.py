@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.files import PartFolder, TextFile, explained
 from masa_cli.formats.numbering import frames_of_names
-from masa_cli.formats.tables import LARGEST, TrackTable
+from masa_cli.formats.tables import LARGEST, NO_TRACKS, TrackTable
 from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ def _with_ids(path: Path, files: list[_Rows]) -> list[NDArray[np.float64]]:
     if num_left_out == num_rows and num_rows:
         raise SourceError(
             f"{path}: none of its {num_rows} rows has an id",
-            fix="give tracks; detections without identities cannot be converted",
+            fix=NO_TRACKS,
         )
     if num_left_out:
         message = "%s: %d of %d rows have no id and were left out"
