@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +22,8 @@ from masa_cli.models.grounding_dino_network import GroundingDino, empty_detector
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import VARIANTS
 from masa_cli.structures import Detections, Frame
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def build_text_detector(request: DetectorRequest, networks: SharedNetworks) -> T
     features = FrameFeatures.prepared(backbone, preprocessing, own.mean, own.std, *placement)
     networks.share(name, weights, features)
     ready(network, *placement)
+    if networks.converts:
+        logger.info("the transformer of %s stays in torch; OpenVINO computes its backbone", name)
     return TextDetector(network, features, request)
 
 

@@ -43,8 +43,14 @@ class SharedNetworks:
     def share(self, name: str, weights: Path | None, features: FrameFeatures) -> None:
         """Let others use a backbone that was built elsewhere."""
         if self.converts:
+            from masa_cli.models.backbones import MobileNet, ResNet50
+
             features.network = self.converted(
-                features.network, f"the backbone of {name}", partial(example_images, name)
+                features.network,
+                f"the backbone of {name}",
+                partial(example_images, name),
+                # For any size, a Swin takes many minutes to convert, and a ViT is refused.
+                of_one_size=not isinstance(features.network, MobileNet | ResNet50),
             )
         self._backbones[name, weights] = features
 

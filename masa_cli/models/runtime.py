@@ -85,6 +85,8 @@ class Converted(nn.Module):
         precision: float32 or bfloat16; what goes in and comes out is float32.
         varies: whether the sizes of inputs differ from call to call, as numbers of boxes do.
         is_one: whether the network gives one tensor, and no list of them.
+        of_one_size: whether each size of inputs is converted by itself: for networks that have
+            sizes worked into them, as transformers do. Then the example is not needed.
     """
 
     def __init__(
@@ -96,11 +98,12 @@ class Converted(nn.Module):
         *,
         varies: bool = False,
         is_one: bool = False,
+        of_one_size: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self._part, self._example, self._precision = part, example, precision
-        self._varies, self._is_one = varies, is_one
+        self._varies, self._is_one, self._of_one_size = varies, is_one, of_one_size
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
         self._requests: dict[tuple[tuple[int, ...], ...] | None, Any] = {}  # by sizes
@@ -125,10 +128,14 @@ class Converted(nn.Module):
 
     def _computed(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
         """What OpenVINO gives."""
+        sizes = tuple(tuple(x.shape) for x in flat)
+        if self._of_one_size and sizes not in self._requests:
+            if len(self._requests) >= _MOST_SIZES:
+                raise ValueError("inputs of too many sizes")
+            self._graph = None
         if self._graph is None:
             with torch.inference_mode(False), torch.no_grad():
                 self._graph = self._load_or_convert(flat, inputs)
-        sizes = tuple(tuple(x.shape) for x in flat)
         key = None if self._varies or len(self._requests) >= _MOST_SIZES else sizes
         key = sizes if sizes in self._requests else key
         if key not in self._requests:
@@ -139,13 +146,18 @@ class Converted(nn.Module):
     def _load_or_convert(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
         is_float = self._precision == "float32"
         network = self.network if is_float else deepcopy(self.network).float()
-        folder = cache_folder() / _name_of(network, self._part, self._precision)
+        known = [tuple(x.shape) for x in flat] if self._of_one_size else ["any size"]
+        folder = cache_folder() / _name_of(network, self._part, self._precision, known)
         if (graph := _read(folder)) is not None:
             return graph
         logger.info("converting %s for OpenVINO, once", self._part)
-        graph = _convert(network, self._example())
+        if self._of_one_size:
+            graph = _convert(network, inputs, None)
+        else:
+            example = self._example()
+            graph = _convert(network, example, _any_size(example))
         expected = _flat([network(*_cast(inputs, torch.float32))])
-        sizes = None if self._varies else tuple(tuple(x.shape) for x in flat)
+        sizes = None if self._varies or self._of_one_size else [tuple(x.shape) for x in flat]
         found = _infer(_request(graph, sizes, "float32"), flat, is_fixed=False)
         _check_same(expected, found)
         _keep(graph, folder)
@@ -215,15 +227,18 @@ def _infer(request: Any, inputs: Sequence[Tensor], *, is_fixed: bool) -> list[Te
     return own
 
 
-def _convert(network: nn.Module, example: Sequence[Any]) -> Any:  # noqa: ANN401
-    """The graph of a network for inputs of any size that it can take."""
+def _convert(network: nn.Module, example: Sequence[Any], sizes: Any) -> Any:  # noqa: ANN401
+    """The graph of a network for inputs of these sizes; None: of those of the example alone."""
     openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
     with _quiet():
         program = torch.export.export(
-            network, tuple(example), dynamic_shapes=_dynamic(example), strict=False
+            network,
+            tuple(example),
+            dynamic_shapes=sizes,
+            strict=False,
         )
         # `openvino.convert_model` does the same, and tells its makers of it.
         decoder = TorchFXPythonDecoder.from_exported_program(program)
@@ -231,13 +246,13 @@ def _convert(network: nn.Module, example: Sequence[Any]) -> Any:  # noqa: ANN401
         return frontend.convert(frontend.load(decoder))
 
 
-def _dynamic(example: Sequence[Any]) -> tuple[Any, ...]:
-    """Which sides of inputs may change: all but the channels."""
+def _any_size(example: Sequence[Any]) -> tuple[Any, ...]:
+    """All sides of inputs may change, but not the channels."""
     auto = torch.export.Dim.AUTO
     return tuple(
         {axis: auto for axis in range(x.ndim) if axis != 1}
         if isinstance(x, Tensor)
-        else list(_dynamic(x))
+        else list(_any_size(x))
         for x in example
     )
 
@@ -285,11 +300,11 @@ def _quiet() -> Iterator[None]:
 # The cache: a folder for each graph, renamed to its name when it is complete.
 
 
-def _name_of(network: nn.Module, part: str, precision: str) -> str:
+def _name_of(network: nn.Module, part: str, precision: str, sizes: Sequence[object]) -> str:
     """Of a graph: tells all that it depends on."""
     digest = hashlib.blake2b(digest_size=16)
     versions = [metadata.version(each) for each in ("torch", "torchvision", "openvino")]
-    digest.update(repr([part, precision, __version__, versions, _digest_of_code()]).encode())
+    digest.update(repr([part, precision, sizes, __version__, versions, _digest_of_code()]).encode())
     digest.update(repr(network).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

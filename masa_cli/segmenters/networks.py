@@ -5,6 +5,7 @@ Both read maps that detector and adapter may share, so a frame is looked at once
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from masa_cli.models.variants import find_variant
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.upsampling import MaskWindows, WindowSettings, without_specks
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image, Mask
+
+logger = logging.getLogger(__name__)
 
 _LEARNED_AT_ONCE = 64  # boxes that are looked at together; each unfolds about 2 MB
 # Boxes that the decoder of Segment Anything is given at once; it unfolds some 60 MB for each. On a
@@ -162,6 +165,8 @@ def build_sam_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> 
     weights = _weights_of(request)
     features = networks.backbone(request.name, weights)
     device = next(features.network.parameters()).device
+    if networks.converts:
+        logger.info("the decoder of %s stays in torch; OpenVINO computes its encoder", request.name)
     return SamSegmenter(features, build_sam_masks(request.name, weights, device))
 
 

@@ -23,6 +23,8 @@ from masa_cli.models.runtime import Converted, choose_runtime
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.networks import build_learned_segmenter
 from masa_cli.structures import Frame
+from tests.golden import assert_samples_close, golden
+from tests.recipe import recipe_input
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -89,6 +91,50 @@ def test_raw_describes_the_same():
         adapter = build_adapter("raw", pyramid=pyramid, device="cpu")
         embedded.append(adapter.embed([frame(0, 240, 320)], [BOXES])[0])
     np.testing.assert_allclose(embedded[1], embedded[0], atol=1e-5)
+
+
+_TAPS = {
+    "r50": [(f"r50/c{place}", 64 * 2**place, 2**place) for place in (2, 3, 4, 5)],
+    "sam-b": [(f"sam_vitb/b{place}", 768, 16) for place in range(4)],
+}
+
+
+@pytest.mark.parametrize("name", _TAPS)
+def test_maps_of_published_weights_are_the_official_ones(name, published_file, caplog):
+    """The bounds are those of torch, see test_official_adapters; another size was the example."""
+    weights = published_file(name, "masa_adapter.", "track_head.", "rpn_head.", "roi_head.")
+    networks = networks_of(name)
+    networks._backbones[name, weights] = None
+    pyramid = networks.pyramid(name, weights)
+    maps = [recipe_input(each, (1, c, 64 // s, 96 // s)) for each, c, s in _TAPS[name]]
+    with torch.inference_mode(), caplog.at_level(logging.INFO):
+        fused = pyramid._fused(maps, range(5))
+    assert "stays in torch" not in caplog.text
+    for level in range(5):
+        assert_samples_close(fused[level], golden(f"adapter/{name}"), f"fuse_{level}")
+
+
+class Transformer(nn.Module):
+    """Has the size of its input worked in: it learned a number for each cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        cells = x.flatten(2).transpose(1, 2)
+        return [self.attention(cells, cells, cells, need_weights=False)[0] * float(len(cells[0]))]
+
+
+def test_what_has_sizes_worked_into_it_is_converted_for_each(graphs):
+    network = Transformer().eval()
+    own = Converted(network, "a toy", list, "float32", of_one_size=True)
+    for height, batch in ((4, 1), (6, 1), (6, 2), (4, 1)):
+        x = torch.randn(batch, 8, height, 5)
+        with torch.inference_mode():
+            torch.testing.assert_close(own(x)[0], network(x)[0], rtol=0, atol=1e-4)
+    assert not own._in_torch
+    assert len(list(graphs.iterdir())) == 3
 
 
 def test_in_bfloat16_the_sure_boxes_are_the_same():
