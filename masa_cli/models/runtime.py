@@ -289,11 +289,13 @@ def _core() -> Any:  # noqa: ANN401
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, the root logger, which libraries should leave alone, says nothing."""
-    root = logging.getLogger()
+    root, nothing = logging.getLogger(), logging.NullHandler()
     was, root.disabled = root.disabled, True
+    root.addHandler(nothing)  # or `logging.warning` gives it one that prints all from then on
     try:
         yield
     finally:
+        root.removeHandler(nothing)
         root.disabled = was
 
 
