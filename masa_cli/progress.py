@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -24,7 +25,8 @@ class RunProgress:
     """Measures the stages of a run, reports each finished frame, carries the wish to stop.
 
     Attributes:
-        seconds: spent in each stage; stages in threads of their own overlap.
+        seconds: spent in each stage, without the stages inside it; stages in threads of their own
+            overlap.
         stop_requested: set it, and the run stops after the frames in hand.
         num_frames: how many there will be, if that is known.
         on_pass: called when a pass begins, with its name and the number of frames done before.
@@ -39,16 +41,21 @@ class RunProgress:
         self.on_frame: Callable[[int, int], None] = lambda done, num_tracks: None
         self._in_networks_before = 0.0
         self._told_how_slow = False
+        self._inside = threading.local()  # seconds of the stages inside the one that a thread is in
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
+        """Add the time spent inside to a stage, less what is spent in stages in there."""
+        before = getattr(self._inside, "seconds", 0.0)
+        self._inside.seconds = 0.0
         start = time.perf_counter()
         try:
             yield
         finally:
             spent = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            own = spent - self._inside.seconds
+            self.seconds[name] = self.seconds.get(name, 0.0) + own
+            self._inside.seconds = before + spent
 
     def timed(self, name: str, items: Iterable[T]) -> Generator[T, None, None]:
         """The same items; the time it takes to make them is added to a stage."""

@@ -1,6 +1,7 @@
 """What a slow run says about its length."""
 
 import logging
+import threading
 import time
 
 import pytest
@@ -90,6 +91,46 @@ def test_a_stage_that_fails_is_measured_too():
     with pytest.raises(KeyError), watch.stage("embed"):
         raise KeyError
     assert watch.seconds["embed"] >= 0
+
+
+def test_a_stage_inside_another_counts_for_itself_alone(monkeypatch):
+    clock = iter([0.0, 1.0, 11.0, 12.0, 14.0, 15.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    watch = RunProgress()
+    with watch.stage("detect"):
+        with watch.stage("load"):
+            pass
+        with watch.stage("load"):
+            pass
+    assert watch.seconds == {"load": 12.0, "detect": 3.0}
+
+
+def test_stages_of_another_thread_are_not_inside(monkeypatch):
+    times = {"main": iter([0.0, 10.0]), "other": iter([1.0, 4.0])}
+    clock = lambda: next(times[threading.current_thread().name])  # noqa: E731
+    monkeypatch.setattr(threading.current_thread(), "name", "main")
+    monkeypatch.setattr(time, "perf_counter", clock)
+    watch = RunProgress()
+
+    def decode():
+        with watch.stage("decode"):
+            pass
+
+    with watch.stage("detect"):
+        thread = threading.Thread(target=decode, name="other")
+        thread.start()
+        thread.join()
+    assert watch.seconds == {"decode": 3.0, "detect": 10.0}
+
+
+def test_getting_ready_with_the_first_frame_is_not_what_a_frame_costs(said, monkeypatch):
+    clock = iter([0.0, 1.0, 21.0, 21.5])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    watch = expecting(100)
+    with watch.stage("detect"), watch.stage("load"):
+        pass
+    watch.after_batch(1, 1)
+    assert said() == ["a frame takes about 1.5 s here: about 2 min for the 99 that are left"]
 
 
 def test_timed_items_are_the_same_items(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,18 @@ class Networks:
     track_segmenter: TrackSegmenter | None
 
 
-def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networks:
-    """All that the job looks with; the state is of the embedder of an interrupted run.
+def build_networks(
+    job: TrackJob,
+    embedder_state: State | None = None,
+    preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Networks:
+    """All that the job looks with.
+
+    Args:
+        job: what to do.
+        embedder_state: of the embedder of an interrupted run.
+        preparing: gives what is entered while networks are made ready for a size of frames, with
+            the first one that they see.
 
     Raises:
         MasaError: a file of weights is not what it was taken for.
@@ -39,6 +51,7 @@ def build_networks(job: TrackJob, embedder_state: State | None = None) -> Networ
         preprocessing=seen.preprocessing,
         side=seen.side,
         runtime=seen.runtime,
+        preparing=preparing,
     )
     detector = seen.detector.build(shared)
     if seen.selection != Selection():

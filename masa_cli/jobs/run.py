@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def live_frames(
     The networks are loaded with the first one.
     """
     with progress.stage("load"):
-        networks = build_networks(job)
+        networks = build_networks(job, preparing=partial(progress.stage, "load"))
     tracker = _build_tracker(job, networks.embedder.temperature)
     frames = _live_frames(job, progress)
     observations = observe(
@@ -161,7 +162,11 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
     """
     states = earlier.states if earlier else {}
     with progress.stage("load"):
-        networks = None if job.input.recording else build_networks(job, states.get("embedder"))
+        networks = (
+            None
+            if job.input.recording
+            else build_networks(job, states.get("embedder"), partial(progress.stage, "load"))
+        )
     temperature = _temperature(job, networks)
     tracker = _build_tracker(job, temperature, states.get("tracker"))
     camera = _camera(job, tracker, states.get("camera"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ class SharedNetworks:
         preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
         side: pixels that the longer side of frames is fitted to; None: the default of each.
         runtime: auto, torch or openvino: what computes the networks.
+        preparing: gives what is entered while a network is converted or compiled, with the first
+            frame that it sees: such time is not that of a frame.
     """
 
     def __init__(
@@ -34,7 +38,9 @@ class SharedNetworks:
         preprocessing: str = "demo",
         side: int | None = None,
         runtime: str = "torch",
+        preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._preparing = preparing
         self.device, self.precision, self.runtime = device, precision, runtime
         self.preprocessing, self.side = preprocessing, side
         self._backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
@@ -75,7 +81,8 @@ class SharedNetworks:
 
         if not self.converts:
             return network
-        return Converted(network, part, example, precision or self.precision, **gives)
+        own = precision or self.precision
+        return Converted(network, part, example, own, preparing=self._preparing, **gives)
 
     def _convert_fused(self, name: str, network: nn.Module, finest: int) -> nn.Module:
         part = f"the maps of {name} from level {finest}"

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import cache
 from importlib import metadata
@@ -87,6 +87,7 @@ class Converted(nn.Module):
         is_one: whether the network gives one tensor, and no list of them.
         of_one_size: whether each size of inputs is converted by itself: for networks that have
             sizes worked into them, as transformers do. Then the example is not needed.
+        preparing: gives what is entered while the network is converted or compiled.
     """
 
     def __init__(
@@ -99,11 +100,13 @@ class Converted(nn.Module):
         varies: bool = False,
         is_one: bool = False,
         of_one_size: bool = False,
+        preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__()
         self.network = network
         self._part, self._example, self._precision = part, example, precision
         self._varies, self._is_one, self._of_one_size = varies, is_one, of_one_size
+        self._preparing = preparing
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
         self._requests: dict[tuple[tuple[int, ...], ...] | None, Any] = {}  # by sizes
@@ -134,12 +137,13 @@ class Converted(nn.Module):
                 raise ValueError("inputs of too many sizes")
             self._graph = None
         if self._graph is None:
-            with torch.inference_mode(False), torch.no_grad():
+            with self._preparing(), torch.inference_mode(False), torch.no_grad():
                 self._graph = self._load_or_convert(flat, inputs)
         key = None if self._varies or len(self._requests) >= _MOST_SIZES else sizes
         key = sizes if sizes in self._requests else key
         if key not in self._requests:
-            self._requests[key] = _request(self._graph, key, self._precision)
+            with self._preparing():
+                self._requests[key] = _request(self._graph, key, self._precision)
         found = _infer(self._requests[key], flat, is_fixed=key is not None)
         return found[0] if self._is_one else found
 

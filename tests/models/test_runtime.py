@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -192,6 +193,49 @@ def test_a_network_is_converted_once(graphs, monkeypatch):
     check(again)
     assert not again._in_torch
     assert len(list(graphs.iterdir())) == 1
+
+
+def test_what_is_told_of_the_preparation_is_told_of_nothing_else(graphs):
+    states = []
+
+    @contextmanager
+    def preparing():
+        states.append("begun")
+        yield
+        states.append("done")
+
+    class Told(Toy):
+        def forward(self, x):
+            states.append("computed")
+            return super().forward(x)
+
+    network = converted(Told(), preparing=preparing)
+    x = torch.randn(1, 3, 8, 10)
+    network(x)
+    assert states[0] == "begun"
+    assert states[-1] == "done"
+    assert "computed" in states  # by torch, to compare
+    assert states.count("begun") == states.count("done") == 2  # the graph; and compiling it
+    del states[:]
+    network(x)
+    assert not states
+    network(torch.randn(1, 3, 16, 10))
+    assert states == ["begun", "done"]  # compiled for another size
+
+
+def test_networks_of_a_run_are_prepared_where_they_are_told_to(graphs):
+    states = []
+
+    @contextmanager
+    def preparing():
+        states.append("begun")
+        yield
+
+    networks = SharedNetworks(device="cpu", runtime="openvino", preparing=preparing)
+    detector = detector_of(networks)
+    assert not states
+    detector.detect([frame(0, 96, 128)])
+    assert len(states) == 2 * 3  # backbone, maps and detector
 
 
 def test_other_weights_and_other_precisions_are_other_graphs(graphs):
