@@ -221,8 +221,9 @@ def with_images(
     remaining = iter(tracks)
     none = FrameTracks(-1, 0.0, Tracks.empty())
     current = next(remaining, none)
-    with closing(prefetch(progress.timed("decode", source.frames()), FRAMES_AHEAD)) as ahead:
-        for frame in ahead:
+    ahead = prefetch(progress.timed("decode", source.frames()), FRAMES_AHEAD)
+    with closing(progress.timed("wait for frames", ahead)) as frames:
+        for frame in frames:
             while current.index < frame.index:
                 following = next(remaining, None)
                 if following is None:
@@ -254,8 +255,9 @@ def write(
     """
     with closing(frames_and_tracks):
         for done, (frame, tracks) in enumerate(frames_and_tracks, start=1):
-            for sink in sinks:
-                sink.write(frame, tracks)
+            with progress.stage("write results"):
+                for sink in sinks:
+                    sink.write(frame, tracks)
             progress.on_frame(done, len(tracks))
             if progress.stop_requested:
                 raise Interrupted(f"all tracks are kept, the results up to frame {frame.index}")

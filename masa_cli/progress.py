@@ -31,6 +31,8 @@ class RunProgress:
         num_frames: how many there will be, if that is known.
         on_pass: called when a pass begins, with its name and the number of frames done before.
         on_frame: called after each frame with the number of frames done and of tracks in it.
+        on_stage: called after each stage, in its thread, with its name and when it began and ended,
+            by `time.perf_counter`.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class RunProgress:
         self.num_frames: int | None = None
         self.on_pass: Callable[[str, int], None] = lambda name, done: None
         self.on_frame: Callable[[int, int], None] = lambda done, num_tracks: None
+        self.on_stage: Callable[[str, float, float], None] = lambda name, start, end: None
         self._in_networks_before = 0.0
         self._told_how_slow = False
         self._inside = threading.local()  # seconds of the stages inside the one that a thread is in
@@ -52,10 +55,12 @@ class RunProgress:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
+            end = time.perf_counter()
+            spent = end - start
             own = spent - self._inside.seconds
             self.seconds[name] = self.seconds.get(name, 0.0) + own
             self._inside.seconds = before + spent
+            self.on_stage(name, start, end)
 
     def timed(self, name: str, items: Iterable[T]) -> Generator[T, None, None]:
         """The same items; the time it takes to make them is added to a stage."""

@@ -436,4 +436,14 @@ Quiet = Annotated[
     bool,
     further(RUNNING, "--quiet", "-q", help="No progress and no table; warnings and errors only."),
 ]
+Trace = Annotated[
+    Path | None,
+    further(
+        RUNNING,
+        "--trace",
+        metavar="FILE",
+        help="Write a timeline of the run, stage by stage and thread by thread: JSON that "
+        "ui.perfetto.dev and chrome://tracing open.",
+    ),
+]
 Json = Annotated[bool, further(RUNNING, "--json", help="Print the summary as JSON, for machines.")]

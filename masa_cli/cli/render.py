@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -99,6 +100,7 @@ def render(
     every: options.Every = 1,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
+    trace: options.Trace = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -108,6 +110,7 @@ def render(
     """
     from masa_cli.cli.console import messages, run_and_report
     from masa_cli.jobs.inputs import excerpt_of
+    from masa_cli.jobs.record import traced
     from masa_cli.jobs.sinks import render as draw
     from masa_cli.render.annotator import DrawingSettings
     from masa_cli.settings import parse_frame_rate
@@ -134,21 +137,20 @@ def render(
             classes=frozenset(_names_in(classes)),
             blur=frozenset(_names_in(blur)),
         )
-        run_and_report(
-            lambda progress: draw(
-                frames,
-                tracks,
-                path,
-                progress,
-                origin=source,
-                drawing=drawing,
-                threads=threads,
-                overwrite=overwrite,
-            ),
-            info.num_frames,
-            quiet=quiet,
-            json=json,
+        work = partial(
+            draw,
+            frames,
+            tracks,
+            path,
+            origin=source,
+            drawing=drawing,
+            threads=threads,
+            overwrite=overwrite,
         )
+        traced_work = traced(
+            work, trace, inputs=[source, tracks], outputs=[path], replaces=overwrite
+        )
+        run_and_report(traced_work, info.num_frames, quiet=quiet, json=json)
 
 
 def _names_in(text: str) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ def retrack(
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
+    trace: options.Trace = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -89,5 +90,5 @@ def retrack(
 
     with messages(quiet=quiet or json):
         job = plan_job(Options.of(asked, command=sys.argv))
-        work = work_for(job, overwrite=overwrite, resume=resume)
+        work = work_for(job, overwrite=overwrite, resume=resume, trace=trace)
         run_and_report(work, job.input.source.info.num_frames, quiet=quiet, json=json)

@@ -115,6 +115,7 @@ def segment_track(
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
+    trace: options.Trace = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -131,5 +132,5 @@ def segment_track(
 
     with messages(quiet=quiet or json):
         job = plan_job(Options.of(asked, class_agnostic=True, command=sys.argv))
-        work = work_for(job, overwrite=overwrite, resume=resume)
+        work = work_for(job, overwrite=overwrite, resume=resume, trace=trace)
         run_and_report(work, job.input.source.info.num_frames, quiet=quiet, json=json)

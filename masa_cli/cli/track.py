@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -107,6 +108,7 @@ def track(
     engine: EngineOption = "local",
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
+    trace: options.Trace = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -127,6 +129,8 @@ def track(
     check_one_given(dets, prompt, prompt_file)
     locations = expanded(sources or [])
     if len(locations) > 1:
+        if trace:
+            raise UsageError("--trace is of one video", fix="track one of them alone with it")
         parse_opening(  # here only to be checked
             locations,
             fps=fps,
@@ -150,7 +154,12 @@ def track(
         asked["dets"] = dets = detections_of(source, dets)
         job = plan_job(Options.of(asked, source=source, jsonl=not no_jsonl, command=sys.argv))
         work = work_for(
-            job, lines_out=bool(jsonl), preview=preview, overwrite=overwrite, resume=resume
+            job,
+            overwrite=overwrite,
+            resume=resume,
+            trace=trace,
+            lines_out=bool(jsonl),
+            preview=preview,
         )
         num_frames = job.input.source.info.num_frames
         summary = run_and_report(work, num_frames, quiet=quiet or bool(jsonl), json=json)
@@ -162,6 +171,7 @@ def work_for(
     *,
     overwrite: bool,
     resume: bool,
+    trace: Path | None = None,
     lines_out: bool = False,
     preview: bool = False,
 ) -> Callable[[RunProgress], Summary]:
@@ -171,25 +181,39 @@ def work_for(
         job: what to do.
         overwrite: replace earlier results.
         resume: go on with an interrupted run.
+        trace: file for a timeline of the run.
         lines_out: whether each frame's line goes to standard output.
         preview: whether each frame is shown in a window.
 
     Raises:
         SettingsError: these do not go together, or a window is wanted, but there is no display.
+        OutputError: the trace would replace something.
     """
+    from masa_cli.jobs.record import traced
     from masa_cli.jobs.run import run
     from masa_cli.sources import is_live
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other", fix="choose one")
     if not (lines_out or preview or is_live(job.input.source)):
-        return partial(run, job, overwrite=overwrite, resume=resume)
-    if resume:
+        work: Callable[[RunProgress], Summary] = partial(
+            run, job, overwrite=overwrite, resume=resume
+        )
+    elif resume:
         raise SettingsError(
             "--resume goes on with the run of a file, but these frames are finished one by one",
             fix="leave out --resume",
         )
-    return _live_work(job, lines_out=lines_out, preview=preview, overwrite=overwrite)
+    else:
+        work = _live_work(job, lines_out=lines_out, preview=preview, overwrite=overwrite)
+    outputs = job.outputs
+    return traced(
+        work,
+        trace,
+        inputs=job.input.files,
+        outputs=[*outputs.wanted(), outputs.tracks, outputs.spool, outputs.record],
+        replaces=overwrite or resume,
+    )
 
 
 def _live_work(

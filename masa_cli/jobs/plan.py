@@ -149,7 +149,7 @@ class Options:
 # What commands are told that is no matter of the job: how it is run, and where it is told.
 _OF_COMMANDS = frozenset(
     {"ctx", "sources", "no_jsonl", "preview", "jobs", "engine"}
-    | {"overwrite", "resume", "quiet", "json"}
+    | {"overwrite", "resume", "trace", "quiet", "json"}
 )
 
 

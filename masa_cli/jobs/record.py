@@ -1,4 +1,7 @@
-"""run.json: what a run was, beside its results, so that they can be made again and explained."""
+"""What a run leaves about itself: what it was (run.json), and what it did when (a trace).
+
+By the first its results can be made again and explained, by the second its time.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from importlib import metadata
@@ -14,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from masa_cli import __version__
-from masa_cli.formats.files import PartFile
+from masa_cli.errors import Interrupted, OutputError
+from masa_cli.formats.files import (
+    PartFile,
+    make_folder,
+    part_of,
+    refuse_existing,
+    refuse_inputs,
+)
 from masa_cli.jobs.job import TrackJob
 from masa_cli.progress import RunProgress, Summary
 from masa_cli.settings import with_changes
@@ -22,6 +35,7 @@ from masa_cli.tracking import find_tracker
 from masa_cli.weights.manifest import folders, sha256_of
 
 _PACKAGES = ("torch", "torchvision", "openvino", "numpy", "opencv-python", "scipy", "av")
+_BUFFERED = 1 << 16  # characters of a trace that are in memory
 _DIGESTS = "sha256.json"  # in masa's folder of the user's cache, beside that of weights
 
 logger = logging.getLogger(__name__)
@@ -91,6 +105,151 @@ def describe_run(job: TrackJob, progress: RunProgress, summary: Summary) -> dict
     }
     plain: dict[str, Any] = _plain(record)
     return plain
+
+
+def traced(
+    work: Callable[[RunProgress], Summary],
+    path: Path | None,
+    *,
+    inputs: Sequence[Path] = (),
+    outputs: Sequence[Path] = (),
+    replaces: bool = False,
+) -> Callable[[RunProgress], Summary]:
+    """The same work, which also writes a trace of itself.
+
+    A trace is a list of Chrome's trace events, in microseconds, which viewers in browsers show as a
+    timeline: a row for each thread, with its stages, and one for the passes over the video. It has
+    its name once the work is done, or was interrupted by the user.
+
+    Args:
+        work: what is to be done.
+        path: the JSON file to write; None: nothing is.
+        inputs: files that must not be overwritten.
+        outputs: files that the work itself writes.
+        replaces: whether an earlier trace is replaced.
+
+    Raises:
+        OutputError: the trace would replace something, or cannot be written.
+    """
+    if path is None:
+        return work
+    refuse_inputs([path], inputs)
+    taken = {part.resolve() for each in outputs for part in (each, part_of(each))}
+    if taken & {path.resolve(), part_of(path).resolve()}:
+        raise OutputError(
+            f"{path} is a result of this run, and cannot be its trace, too", fix="name another file"
+        )
+    if not replaces:
+        refuse_existing([path])
+
+    def with_trace(progress: RunProgress) -> Summary:
+        make_folder(path.parent)
+        with _Trace(path).of(progress):
+            return work(progress)
+
+    return with_trace
+
+
+class _Trace:
+    """A list of trace events that is written as they come, so that memory does not grow."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = PartFile(path)
+        self._begin = time.perf_counter()
+        self._lock = threading.Lock()
+        self._is_open = True
+        self._rows: dict[tuple[int | None, str], int] = {}  # by thread, whose numbers come again
+        self._waiting = ["[\n"]
+        self._num_waiting = 0  # characters
+        self._add("process_name", 0, ph="M", args={"name": "masa"})
+        self._passes = self._row(None, "passes")
+        self._pass: tuple[str, float] | None = None  # its name, and when it began
+
+    @contextmanager
+    def of(self, progress: RunProgress) -> Iterator[None]:
+        """Inside, what a run tells is taken down; whoever else it is told to still is told."""
+        on_pass, on_frame, on_stage = progress.on_pass, progress.on_frame, progress.on_stage
+
+        def begin_pass(name: str, done: int) -> None:
+            on_pass(name, done)
+            self._end_pass()
+            self._pass = name, time.perf_counter()
+
+        def count(done: int, num_tracks: int) -> None:
+            on_frame(done, num_tracks)
+            now = self._microseconds(time.perf_counter())
+            for name, number in ("frames done", done), ("tracks in a frame", num_tracks):
+                self._add(name, self._passes, ph="C", ts=now, args={"number": number})
+
+        progress.on_pass, progress.on_frame, progress.on_stage = begin_pass, count, self._stage
+        try:
+            yield
+        except Interrupted:  # by the user, who may want to know what took so long
+            self._finish()
+            raise
+        except BaseException:
+            self._discard()
+            raise
+        finally:
+            progress.on_pass, progress.on_frame = on_pass, on_frame
+            progress.on_stage = on_stage
+        self._finish()
+
+    def _stage(self, name: str, start: float, end: float) -> None:
+        thread = threading.current_thread()
+        is_main = thread is threading.main_thread()
+        self._slice(self._row(thread.ident, "main" if is_main else thread.name), name, start, end)
+
+    def _slice(self, row: int, name: str, start: float, end: float) -> None:
+        began, ended = self._microseconds(start), self._microseconds(end)
+        self._add(name, row, ph="X", ts=began, dur=round(ended - began, 3))
+
+    def _end_pass(self) -> None:
+        if self._pass is not None:
+            name, began = self._pass
+            self._slice(self._passes, name, began, time.perf_counter())
+
+    def _row(self, ident: int | None, name: str) -> int:
+        """Where the slices of a thread are shown; a new one is given its name."""
+        row = self._rows.get((ident, name))
+        if row is None:
+            row = self._rows[ident, name] = len(self._rows)
+            self._add("thread_name", row, ph="M", args={"name": name})
+        return row
+
+    def _microseconds(self, moment: float) -> float:
+        """Since the trace began."""
+        return round((moment - self._begin) * 1e6, 3)
+
+    def _add(self, name: str, row: int, **more: object) -> None:
+        """An event; those after the end, of threads that nobody waits for, are left out."""
+        line = json.dumps({"name": name, "pid": 0, "tid": row, **more})
+        with self._lock:
+            if self._is_open:
+                self._waiting.append(f"{line},\n")
+                self._num_waiting += len(line)
+                if self._num_waiting >= _BUFFERED:
+                    self._write()
+
+    def _finish(self) -> None:
+        self._end_pass()
+        with self._lock, self._file:
+            self._is_open = False
+            # The last event, which no comma follows: the list of a part can be read, too.
+            last = {"name": "end", "ph": "i", "ts": self._microseconds(time.perf_counter())}
+            line = json.dumps({**last, "pid": 0, "tid": self._passes, "s": "g"})
+            self._waiting.append(f"{line}\n]\n")
+            self._write()
+
+    def _write(self) -> None:
+        self._file.write("".join(self._waiting).encode())
+        self._waiting, self._num_waiting = [], 0
+
+    def _discard(self) -> None:
+        with self._lock:
+            self._is_open = False
+            self._file.close()
+            self._file.part.unlink(missing_ok=True)
 
 
 def describe_weights(files: Sequence[Path]) -> list[dict[str, object]]:

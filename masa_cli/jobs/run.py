@@ -225,8 +225,9 @@ def _observations(
     if networks is None:
         return _recording(job).observations(start, after_each=after_batch)
     decoded = progress.timed("decode", job.input.source.frames(start))
+    ahead = prefetch(decoded, FRAMES_AHEAD + job.perception.batch_size)
     return observe(
-        prefetch(decoded, FRAMES_AHEAD + job.perception.batch_size),
+        progress.timed("wait for frames", ahead),
         networks.detector,
         networks.embedder,
         camera,
@@ -298,7 +299,8 @@ def _as_state(ended: EndedTracklets) -> State:
 
 def _write(job: TrackJob, progress: RunProgress) -> Summary:
     outputs, tally = job.outputs, Tally()
-    tracks = _refined(job)
+    with progress.stage("refine"):
+        tracks = progress.timed("refine", _refined(job))
     # Beside the spool, which a resumed run needs as it is.
     changed = outputs.wants_tracks and job.association.refinement.changes_tracks
     progress.on_pass("writing", 0)
@@ -346,11 +348,12 @@ def _live_frames(job: TrackJob, progress: RunProgress) -> Generator[Frame, None,
     """The frames, read ahead; those of a live source must not be waited for when asked to stop."""
     decoded = progress.timed("decode", job.input.source.frames())
     if not is_live(job.input.source):
-        return prefetch(decoded, FRAMES_AHEAD)
+        return progress.timed("wait for frames", prefetch(decoded, FRAMES_AHEAD))
     newest_only = bool(getattr(job.input.source, "newest_only", False))
     frames = live(
         decoded, FRAMES_AHEAD, newest_only=newest_only, stop=lambda: progress.stop_requested
     )
+    frames = progress.timed("wait for frames", frames)
     return _numbered_anew(frames) if newest_only else frames
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from typer.testing import CliRunner
 
 from masa_cli import __version__
 from masa_cli.cli.app import app
+from masa_cli.errors import Interrupted
 from masa_cli.jobs import record
-from masa_cli.jobs.record import describe_weights
+from masa_cli.jobs.record import describe_weights, traced
+from masa_cli.progress import RunProgress
 from tests.clips import HEIGHT, WIDTH, write_clip
 from tests.lite_file import write_lite
 
@@ -98,3 +101,159 @@ def test_a_cache_that_cannot_be_used_does_no_harm(tmp_path, monkeypatch):
     file = tmp_path / "w.pth"
     file.write_text("abc")
     assert describe_weights([file])[0]["sha256"] == ABC
+
+
+def trace_of(path):
+    """Slices (name, begin, end) of each row, by the name of the row; and all events."""
+    events = json.loads(Path(path).read_text())
+    rows = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    slices = {name: [] for name in rows.values()}
+    for each in events:
+        if each["ph"] == "X":
+            own = (each["name"], each["ts"], each["ts"] + each["dur"])
+            slices[rows[each["tid"]]].append(own)
+    return slices, events
+
+
+def run_traced(work, path, **more):
+    progress = RunProgress()
+    return traced(work, path, **more)(progress), progress
+
+
+def test_a_trace_has_every_stage_of_every_thread(tmp_path):
+    def work(progress):
+        progress.on_pass("tracking", 0)
+        with progress.stage("detect"), progress.stage("load"):
+            pass
+        thread = threading.Thread(target=lambda: list(progress.timed("decode", [1])), name="ahead")
+        thread.start()
+        thread.join()
+        progress.on_frame(1, 7)
+        progress.on_pass("writing", 0)
+        return "done"
+
+    path = tmp_path / "new" / "trace.json"
+    summary, _ = run_traced(work, path)
+    assert summary == "done"
+    slices, events = trace_of(path)
+    (inner, *inside), (outer, *around) = slices["main"]
+    assert (inner, outer) == ("load", "detect")
+    assert 0 <= around[0] <= inside[0] <= inside[1] <= around[1] + 0.002  # they are rounded
+    assert [name for name, *_ in slices["ahead"]] == ["decode"] * 2  # and finding that it ends
+    (tracking, _, end), (writing, begin, _) = slices["passes"]
+    assert (tracking, writing) == ("tracking", "writing")
+    assert end <= begin
+    counts = {e["name"]: e["args"]["number"] for e in events if e["ph"] == "C"}
+    assert counts == {"frames done": 1, "tracks in a frame": 7}
+    assert [each.name for each in path.parent.iterdir()] == ["trace.json"]
+
+
+def test_a_trace_tells_others_as_before(tmp_path):
+    told = []
+
+    def work(progress):
+        progress.on_pass("tracking", 0)
+        progress.on_frame(1, 7)
+        return "done"
+
+    progress = RunProgress()
+    progress.on_pass = lambda *facts: told.append(facts)
+    progress.on_frame = progress.on_pass
+    listeners = progress.on_pass, progress.on_frame, progress.on_stage
+    traced(work, tmp_path / "trace.json")(progress)
+    assert told == [("tracking", 0), (1, 7)]
+    assert (progress.on_pass, progress.on_frame, progress.on_stage) == listeners
+
+
+def test_a_long_trace_is_written_as_it_grows(tmp_path):
+    part = tmp_path / "trace.json.part"
+
+    def work(progress):
+        for _ in range(5000):
+            with progress.stage("detect"):
+                pass
+        begun = part.read_text()
+        assert begun.count("detect") > 4000
+        json.loads(f"{begun.rstrip().rstrip(',')}]")  # as of a run that was killed
+        return "done"
+
+    run_traced(work, tmp_path / "trace.json")
+    slices, _ = trace_of(tmp_path / "trace.json")
+    assert len(slices["main"]) == 5000
+    assert not part.exists()
+
+
+def test_threads_that_nobody_waits_for_do_not_disturb_the_end(tmp_path):
+    late = []
+
+    def work(progress):
+        late.append(progress.on_stage)
+        return "done"
+
+    run_traced(work, tmp_path / "trace.json")
+    late[0]("decode", 1.0, 2.0)
+    assert "decode" not in (tmp_path / "trace.json").read_text()
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(Interrupted("stop"), True), (OSError(), False)])
+def test_an_interrupted_run_has_a_trace_and_one_that_failed_has_none(tmp_path, error, is_kept):
+    def work(progress):
+        with progress.stage("detect"):
+            raise error
+
+    with pytest.raises(type(error)):
+        run_traced(work, tmp_path / "trace.json")
+    assert [each.name for each in tmp_path.iterdir()] == ["trace.json"] * is_kept
+    if is_kept:
+        assert [name for name, *_ in trace_of(tmp_path / "trace.json")[0]["main"]] == ["detect"]
+
+
+def test_a_trace_replaces_nothing_of_the_user(clip, tmp_path):
+    Path("old.json").write_text("old")
+    for name, problem in {
+        "old.json": "exists already",
+        "dets.txt": "is an input",
+        "street/street.txt": "is a result",
+        "street/tracks.jsonl": "is a result",
+    }.items():
+        result = masa("track", *clip, "--trace", name)
+        assert result.exit_code == 1
+        assert problem in result.stderr
+    assert masa("track", *clip, "--trace", "dets.txt", "--overwrite").exit_code == 1
+    assert not Path("street").exists()
+    assert Path("old.json").read_text() == "old"
+    assert masa("track", *clip, "--trace", "old.json", "--overwrite").exit_code == 0
+    assert trace_of("old.json")
+
+
+def test_a_run_can_be_traced_and_its_results_are_the_same(clip):
+    given = [each for each in clip if each != "--no-video"]
+    assert masa("track", *given, "-o", "plain").exit_code == 0
+    result = masa("track", *given, "-o", "own", "--trace", "own/trace.json")
+    assert result.exit_code == 0, result.stderr
+    for name in ("street.mp4", "street.txt", "tracks.jsonl"):
+        assert Path("own", name).read_bytes() == Path("plain", name).read_bytes()
+    slices, events = trace_of("own/trace.json")
+    stages = {name for name, *_ in slices["main"]}
+    assert stages >= {"load", "associate", "write tracks", "draw", "encode", "write results"}
+    assert stages >= {"refine", "wait for frames"}
+    assert {name for name, *_ in slices["prefetch"]} == {"decode"}
+    assert [name for name, *_ in slices["passes"]] == ["tracking", "writing"]
+    assert max(e["args"]["number"] for e in events if e["name"] == "frames done") == NUM_FRAMES
+
+
+def test_other_commands_and_live_runs_can_be_traced_too(clip):
+    assert masa("track", *clip).exit_code == 0
+    for command in (
+        ("track", *clip, "--jsonl", "-", "-o", "live"),
+        ("render", "street.mp4", "street/tracks.jsonl", "-o", "drawn.mp4"),
+    ):
+        result = masa(*command, "--trace", f"{command[0]}.json")
+        assert result.exit_code == 0, result.stderr
+        assert "passes" in trace_of(f"{command[0]}.json")[0]
+
+
+def test_a_trace_is_of_one_video(clip):
+    result = masa("track", "street.mp4", "other.mp4", *clip[1:], "--trace", "trace.json")
+    assert result.exit_code == 2
+    assert "--trace is of one video" in result.stderr
