@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from masa_cli.errors import SettingsError
-from masa_cli.threads import THREADS, num_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +159,8 @@ class LocalEngine:
 
     def run(self, tasks: Sequence[Task], stop: Callable[[], bool]) -> Iterator[Outcome]:
         """See `Engine`."""
+        from masa_cli.threads import THREADS, num_cores  # loads OpenCV, which --help needs not
+
         # No --threads, with which the encoder gives other bytes than a run alone would.
         share = max(1, num_cores() // self._num_jobs)
         environment = {} if THREADS in os.environ else {THREADS: str(share)}
