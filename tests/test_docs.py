@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from masa_cli.cli import options
 from masa_cli.cli.app import app
 from masa_cli.models.variants import PREPROCESSINGS, VARIANTS
+from masa_cli.sources.scenarios import DEMOS
 from masa_cli.tracking import TRACKERS
 
 ROOT = Path(__file__).parent.parent
@@ -145,6 +146,11 @@ def test_choices_of_options_are_the_names_of_the_tables():
 def test_names_of_the_tables_are_explained():
     for name in (*TRACKERS, *VARIANTS):
         assert f"`{name}`" in PAGES["docs/association.md"]
+
+
+def test_kinds_of_the_demo_are_listed_as_in_their_table():
+    for name, row in DEMOS.items():
+        assert f"| `{name}` | {row.summary} |\n" in PAGES["docs/install.md"]
 
 
 def test_the_readme_opens_with_set_up_and_test():

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from masa_cli.cli import options
+from masa_cli.cli.command import choice, listed
+from masa_cli.sources.scenarios import DEFAULT_DEMO, DEMOS
 
 if TYPE_CHECKING:
     from masa_cli.evaluation.metrics import IdentityScores
     from masa_cli.sources.synthetic import SyntheticVideo
 
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for clip and results.")]
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--kind",
+        help=f"What the clip shows:\n{listed(DEMOS)}",
+        **choice(lambda: tuple(DEMOS), "kind"),
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Another number, another clip of the kind.")]
 
 
 def demo(
     ctx: typer.Context,
+    kind: Kind = DEFAULT_DEMO,
+    seed: Seed = 42,
     output: Folder = Path("masa-demo"),
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make a short clip, track it, score the result: no video needed.
 
-    Textured objects cross and hide one another, leave the picture and come back; where they are is
-    known exactly, and they are detected with noise. The clip, its detections and the truth go to
-    <output>/input, the results beside it.
+    Rendered objects cross and hide one another, leave the picture and come back; other kinds show
+    what else makes tracking hard. Where all are is known exactly, and they are detected with noise.
+    The clip, its detections and the truth go to <output>/input, the results beside it.
     """
     from masa_cli.cli.console import show
     from masa_cli.cli.track import track
     from masa_cli.formats.files import make_folder, refuse_existing
-    from masa_cli.sources.synthetic import SCENARIOS, SyntheticVideo
+    from masa_cli.formats.tabular import write_detections
+    from masa_cli.sources.synthetic import SyntheticVideo
 
     inputs = output / "input"
-    clip, dets, truth = inputs / "demo.mp4", inputs / "detections.csv", inputs / "gt.txt"
+    clip, truth = inputs / "demo.mp4", inputs / "gt.txt"
     if not overwrite:
         refuse_existing([inputs])
+    settings = replace(DEMOS[kind].settings, seed=seed)
+    video = SyntheticVideo(settings)
     make_folder(inputs)
-    video = SyntheticVideo(SCENARIOS["crossings"])
-    _write_inputs(video, clip, dets, truth)
+    _write_clip(video, clip, truth)
+    dets = inputs / "detections.csv"
+    write_detections(dets, map(video.detections, range(settings.num_frames)), video.classes)
     track(ctx, [str(clip)], dets, output=output, overwrite=overwrite, quiet=quiet, trails=25)
     if quiet:
         return
@@ -53,13 +71,10 @@ def demo(
     show(f"the same by hand: masa track {clip} --dets {dets}")
 
 
-def _write_inputs(video: SyntheticVideo, clip: Path, dets: Path, truth: Path) -> None:
+def _write_clip(video: SyntheticVideo, clip: Path, truth: Path) -> None:
     from masa_cli.formats.mot import MotWriter
-    from masa_cli.formats.tabular import write_detections
     from masa_cli.render.video import VideoWriter
 
-    num_frames = video.info.num_frames or 0
-    write_detections(dets, map(video.detections, range(num_frames)), video.classes)
     with VideoWriter(clip, video.info) as pictures, MotWriter(truth) as truths:
         for frame in video.frames():
             pictures.write(frame)

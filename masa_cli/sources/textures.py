@@ -37,6 +37,29 @@ _SCENERY = 1 << 20  # from here on, random numbers are not those of objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Wardrobe:
+    """All that objects of one look are made of.
+
+    Attributes:
+        classes: what there is, by name.
+        aspects: width / height of each class.
+        heights: of each class, as a multiple of an object's height.
+        alike: so many appearances in a row are of one class.
+        outline: of a class: (P, 2) its convex hull, from 0 to 1 of its width and height.
+        draw_sprite: from number, class, width and height in pixels, and seed.
+        draw_background: (H, W, 3) from width and height in pixels, seed and shot.
+    """
+
+    classes: tuple[str, ...]
+    aspects: tuple[float, ...]
+    heights: tuple[float, ...]
+    alike: int
+    outline: Callable[[str], Floats]
+    draw_sprite: Callable[[int, str, int, int, int], Sprite]
+    draw_background: Callable[[int, int, int, int], Image]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sprite:
     """An upright object at the largest size it is ever shown; its shape touches all four sides.
 
@@ -80,6 +103,17 @@ def draw_background(width: int, height: int, seed: int, shot: int = 0) -> Image:
         image += levels * (_noise(rng, height, width, cell * scale)[..., None] - 0.5)
     image *= (1.04 - 0.16 * (x**2 + (2 * y - 1) ** 2))[..., None]  # vignette
     return np.round(np.clip(image, 0, 255)).astype(np.uint8)
+
+
+def outline_of(shape: str) -> Floats:
+    """(P, 2) the convex hull of a shape, from 0 to 1 of its width and height."""
+    points = 256
+    y, x = (np.mgrid[:points, :points] + 0.5) / points
+    rows, columns = np.nonzero(SHAPES[shape](x, y) > 0)
+    hull = cv2.convexHull(np.stack([columns, rows], axis=1).astype(np.int32))[:, 0]
+    corners = hull[:, None] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # of those points
+    hull = cv2.convexHull(corners.reshape(-1, 2).astype(np.int32))[:, 0]
+    return np.asarray(hull / points, np.float64)
 
 
 def draw_wall(width: int, height: int, seed: int) -> Sprite:
@@ -156,6 +190,16 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "figure": _figure,
 }
 ASPECTS = {"ellipse": 0.85, "block": 1.0, "figure": 0.62}  # width / height
+
+TEXTURES = Wardrobe(
+    classes=tuple(SHAPES),
+    aspects=tuple(ASPECTS[shape] for shape in SHAPES),
+    heights=(1.0,) * len(SHAPES),
+    alike=2,  # which also share their colour
+    outline=outline_of,
+    draw_sprite=draw_sprite,
+    draw_background=draw_background,
+)
 
 
 def _coverage(shape: Callable[[Floats, Floats], Floats], width: int, height: int) -> Floats:

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
+from masa_cli.cli import demo
 from masa_cli.cli.app import app
+from masa_cli.sources.scenarios import DEMOS
 
 
 def test_demo_writes_a_clip_tracks_it_and_scores_it(tmp_path):
-    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path / "demo")])
+    result = CliRunner().invoke(app, ["demo", "--kind", "textures", "-o", str(tmp_path / "demo")])
     assert result.exit_code == 0, result.output
     written = {path.relative_to(tmp_path / "demo").as_posix() for path in tmp_path.rglob("*.*")}
     assert written == {
@@ -28,3 +33,31 @@ def test_demo_does_not_overwrite_an_earlier_one(tmp_path):
     assert result.exit_code == 1
     assert "exists already" in result.stderr
     assert not any((tmp_path / "input").iterdir())
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The kinds, in eight frames each."""
+    rows = {
+        name: replace(row, settings=replace(row.settings, num_frames=8))
+        for name, row in DEMOS.items()
+    }
+    monkeypatch.setattr(demo, "DEMOS", rows)
+
+
+def run(tmp_path, *words):
+    return CliRunner().invoke(app, ["demo", *words, "-o", str(tmp_path / "demo")])
+
+
+@pytest.mark.parametrize("kind", ["scores-to-100", "turning-look-alikes", "2-fps"])
+def test_each_kind_can_be_shown(short, kind, tmp_path):
+    result = run(tmp_path, "--kind", kind, "--seed", "3")
+    assert result.exit_code == 0, result.output
+    assert "IDF1" in result.stdout
+
+
+def test_an_unknown_kind_is_named_with_those_there_are(tmp_path):
+    result = run(tmp_path, "--kind", "crossing")
+    assert result.exit_code == 2
+    assert 'unknown kind "crossing"' in result.stderr
+    assert "look-alikes" in result.stderr

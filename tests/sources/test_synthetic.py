@@ -10,7 +10,9 @@ import pytest
 
 from masa_cli.boxes import iou
 from masa_cli.sources import textures
-from masa_cli.sources.synthetic import SCENARIOS, Camera, SyntheticSettings, SyntheticVideo
+from masa_cli.sources.scenarios import SCENARIOS, SyntheticSettings
+from masa_cli.sources.scene import Camera
+from masa_cli.sources.synthetic import SyntheticVideo
 from masa_cli.sources.textures import Sprite, draw_sprite
 from masa_cli.structures import BoolArray, Image
 
@@ -357,7 +359,7 @@ def test_settings_that_cannot_work_are_named(change):
         SyntheticSettings(**change)
 
 
-MOVING = replace(SCENARIOS["camera-motion"], seed=1)
+MOVING = replace(SCENARIOS["camera-motion"].settings, seed=1)
 
 
 def camera_picture(video, index):
