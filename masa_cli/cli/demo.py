@@ -27,6 +27,9 @@ Kind = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another clip of the kind.")]
 
+# What finds the objects of a prompt here: it is in the package, others may be in a cache.
+_DETECTOR = "lite"
+
 
 def demo(
     ctx: typer.Context,
@@ -38,9 +41,10 @@ def demo(
 ) -> None:
     """Make a short clip, track it, score the result: no video needed.
 
-    Rendered objects cross and hide one another, leave the picture and come back; other kinds show
-    what else makes tracking hard. Where all are is known exactly, and they are detected with noise.
-    The clip, its detections and the truth go to <output>/input, the results beside it.
+    People, cats and cups, cut out of photographs, cross and hide one another, leave the picture and
+    come back. They are found by a prompt; where they are is known exactly. Other kinds are rendered
+    and show what makes tracking hard; there, the boxes are the truth with noise, as of a detector.
+    The clip, its truth and such detections go to <output>/input, the results beside it.
     """
     from masa_cli.cli.console import show
     from masa_cli.cli.track import track
@@ -56,19 +60,34 @@ def demo(
     video = SyntheticVideo(settings)
     make_folder(inputs)
     _write_clip(video, clip, truth)
-    dets = inputs / "detections.csv"
-    write_detections(dets, map(video.detections, range(settings.num_frames)), video.classes)
-    track(ctx, [str(clip)], dets, output=output, overwrite=overwrite, quiet=quiet, trails=25)
+    if settings.look == "photographs":
+        prompt, dets = ", ".join(video.classes), None
+        how = f'--prompt "{prompt}" --detector {_DETECTOR}'
+    else:
+        prompt, dets = None, inputs / "detections.csv"
+        write_detections(dets, map(video.detections, range(settings.num_frames)), video.classes)
+        how = f"--dets {dets}"
+    track(
+        ctx,
+        [str(clip)],
+        dets,
+        prompt,
+        detector=_DETECTOR if prompt else "auto",
+        output=output,
+        overwrite=overwrite,
+        quiet=quiet,
+        trails=25,
+    )
     if quiet:
         return
     scores = _scores(video, output / "tracks.jsonl")
     show("")
-    show(f"made for this demo: {clip}, {dets}, {truth}")
+    show(f"made for this demo: {', '.join(str(file) for file in (clip, dets, truth) if file)}")
     show(
         f"against the truth: IDF1 {scores.idf1:.1%}, {scores.num_switches} identity switches, "
         f"recall {scores.recall:.1%}, MOTA {scores.mota:.1%}"
     )
-    show(f"the same by hand: masa track {clip} --dets {dets}")
+    show(f"the same by hand: masa track {clip} {how}")
 
 
 def _write_clip(video: SyntheticVideo, clip: Path, truth: Path) -> None:

@@ -263,7 +263,8 @@ def _why_it_does_not_load(name: str) -> str | None:
 
 def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     """Command, packages, weights."""
-    yield "masa demo", _NETWORK, []
+    yield "masa demo", (*_PACKAGED, "scikit-image"), []
+    yield "masa demo --kind textures", _NETWORK, []
     yield "masa render", _PICTURES, []
     yield "masa crops, retrack", _PICTURES, []
     yield "masa convert, stats, count", _TRACKS, []

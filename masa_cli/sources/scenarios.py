@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Literal
+
+Look = Literal["textures", "photographs"]
 
 _SHORTEST_PERIOD = 8.0  # seconds in which an object that leaves the frame swings there and back
 
@@ -25,6 +28,7 @@ class SyntheticSettings:
     num_objects: int = 7
     min_visible: float = 0.1  # the truth leaves out objects of which less is seen; share of area
     # The objects:
+    look: Look = "textures"  # rendered objects, or cut out of photographs
     num_appearances: int = (
         0  # objects take turns in so many shapes, colours and patterns; 0: one each
     )
@@ -206,11 +210,17 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     }
 )
 
-DEFAULT_DEMO = "textures"
+DEFAULT_DEMO = "photographs"
 # What `masa demo` shows.
 DEMOS: Mapping[str, Scenario] = MappingProxyType(
     {
-        DEFAULT_DEMO: replace(
+        DEFAULT_DEMO: Scenario(
+            "people, cats and cups cut out of photographs, found by a prompt with lite",
+            SyntheticSettings(
+                look="photographs", num_objects=6, min_visible=0.25, size=1.75, pace=0.8
+            ),
+        ),
+        "textures": replace(
             SCENARIOS["crossings"], summary="rendered objects, detected with noise; as crossings"
         ),
         **SCENARIOS,

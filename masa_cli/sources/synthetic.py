@@ -6,21 +6,27 @@ settings and its index alone: no frame is kept, and none needs the frames before
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 
 from masa_cli.boxes import wholly_outside, xyxy_to_xywh
 from masa_cli.errors import SettingsError
+from masa_cli.sources.photographs import PHOTOGRAPHS
 from masa_cli.sources.scenarios import SCENARIOS, SyntheticSettings
 from masa_cli.sources.scene import Camera, Paths, Turned
-from masa_cli.sources.textures import TEXTURES, Floats, draw_wall
+from masa_cli.sources.textures import TEXTURES, Floats, Wardrobe, draw_wall
 from masa_cli.structures import Detections, FloatArray, Frame, Image, IntArray, Tracks, VideoInfo
 
 # They keep the random numbers of one seed apart; objects have the numbers below.
 NOISE, WALL, GHOSTS, PARTS = 1 << 22, 1 << 24, 1 << 25, 1 << 26
+
+WARDROBES: Mapping[str, Wardrobe] = MappingProxyType(
+    {"textures": TEXTURES, "photographs": PHOTOGRAPHS}
+)
 
 _GHOST_SECONDS, _GHOST_SHARE = 3.0, 0.4  # there and away again; of which it is there
 _GHOST_RATE, _GHOST_JITTER = 0.8, 2.0  # found while it is there; pixels of each side
@@ -32,11 +38,14 @@ class SyntheticVideo:
 
     It is a detector as well: one that knows the truth and sees it badly. Settings that make
     it hard to track are in `scenarios.py`.
+
+    Raises:
+        SourceError: photographs are wanted, and they are not installed.
     """
 
     def __init__(self, settings: SyntheticSettings) -> None:
         self._settings = settings
-        self._wardrobe = wardrobe = TEXTURES
+        self._wardrobe = wardrobe = WARDROBES[settings.look]
         self._paths, self._camera = Paths(settings, wardrobe), Camera(settings)
         width, height, seed = settings.width, settings.height, settings.seed
         # Around the frame is room enough for objects that touch it: they are always drawn whole.
@@ -76,7 +85,7 @@ class SyntheticVideo:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names that labels index: the shapes."""
+        """Names that labels index: the shapes, or what the photographs show."""
         return self._wardrobe.classes
 
     def frames(self, start: int = 0) -> Iterator[Frame]:

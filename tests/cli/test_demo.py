@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from masa_cli.cli import demo
 from masa_cli.cli.app import app
+from masa_cli.sources import photographs
 from masa_cli.sources.scenarios import DEMOS
 
 
@@ -49,6 +50,15 @@ def run(tmp_path, *words):
     return CliRunner().invoke(app, ["demo", *words, "-o", str(tmp_path / "demo")])
 
 
+def test_by_default_lite_finds_photographs_by_a_prompt(short, tmp_path):
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert '--prompt "person, cat, cup" --detector lite' in result.stdout
+    assert not (tmp_path / "demo/input/detections.csv").exists()
+    recall = float(result.stdout.split("recall ")[1].split("%")[0])
+    assert recall > 40
+
+
 @pytest.mark.parametrize("kind", ["scores-to-100", "turning-look-alikes", "2-fps"])
 def test_each_kind_can_be_shown(short, kind, tmp_path):
     result = run(tmp_path, "--kind", kind, "--seed", "3")
@@ -61,3 +71,11 @@ def test_an_unknown_kind_is_named_with_those_there_are(tmp_path):
     assert result.exit_code == 2
     assert 'unknown kind "crossing"' in result.stderr
     assert "look-alikes" in result.stderr
+
+
+def test_without_photographs_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(photographs, "_PACKAGE", "no_such_package")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "--kind textures" in result.stderr
+    assert not (tmp_path / "demo").exists()

@@ -60,7 +60,7 @@ RECORDED = {
 def test_families_are_rows_with_a_line_for_users():
     assert SCENARIOS["crossings"].settings == DEMOS["textures"].settings == SyntheticSettings()
     assert set(SCENARIOS) < set(DEMOS)
-    assert DEFAULT_DEMO in DEMOS
+    assert DEMOS[DEFAULT_DEMO].settings.look == "photographs"
     for row in DEMOS.values():
         assert 10 < len(row.summary) < 80
 
