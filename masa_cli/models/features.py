@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 import cv2
@@ -53,16 +54,49 @@ def to_tensor(
         (B, 3, height, width), padded at the right and below with the mean colour; height and
         width without the padding.
     """
+    if device.type == "cpu" and preprocessing.rounds:
+        x, size = _looked_up(images, preprocessing, _values_of_bytes(mean, std))
+        return x.to(dtype), size
     resized = np.stack([_resized(image, preprocessing) for image in images])
     # Bytes, where they stay bytes, travel to the device in a quarter of the time.
     x = torch.from_numpy(resized).to(device).permute(0, 3, 1, 2)  # (B, 3, height, width)
-    means, deviations = (
-        torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (mean, std)
-    )
-    x = (x.float() - means) / deviations
+    x = _normalised(x.float(), mean, std)
     height, width = x.shape[2:]
     x = F.pad(x, (0, -width % preprocessing.divisor, 0, -height % preprocessing.divisor))
     return x.to(dtype), (height, width)
+
+
+def _normalised(
+    x: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Tensor:
+    """(B, 3, H, W) values of 0 to 255 as a network takes them."""
+    means, deviations = (
+        torch.tensor(values, device=x.device).view(1, 3, 1, 1) * 255 for values in (mean, std)
+    )
+    return (x - means) / deviations
+
+
+@cache
+def _values_of_bytes(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> FloatArray:
+    """(1, 256, 3) what each byte of each channel is normalised to: the same numbers, made once."""
+    values = torch.arange(256.0).view(1, 1, 1, 256).expand(1, 3, 1, 256)
+    found: FloatArray = _normalised(values, mean, std)[0, :, 0].T[None].contiguous().numpy()
+    return found
+
+
+def _looked_up(
+    images: Sequence[Image], preprocessing: Preprocessing, values: FloatArray
+) -> tuple[Tensor, tuple[int, int]]:
+    """As `to_tensor`, in one pass over the resized bytes."""
+    height, width = input_size(images[0], preprocessing)
+    divisor = preprocessing.divisor
+    padded = (height + -height % divisor, width + -width % divisor)
+    x = (np.empty if padded == (height, width) else np.zeros)((len(images), *padded, 3), np.float32)
+    for image, own in zip(images, x, strict=True):
+        cv2.LUT(_resized(image, preprocessing), values, dst=own[:height, :width])
+    return torch.from_numpy(x).permute(0, 3, 1, 2), (height, width)  # (B, 3, H, W)
 
 
 def _resized(image: Image, preprocessing: Preprocessing) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -12,6 +12,7 @@ from torch import nn
 from masa_cli.models.features import (
     FrameFeatures,
     Pyramid,
+    _resized,
     boxes_in_input,
     input_size,
     to_tensor,
@@ -242,3 +243,31 @@ def test_frames_before_the_last_run_are_forgotten():
     for index in (1, 2, 1):
         maps.of([noise_frame(index)], {0})
     assert len(fusion.wanted) == 3
+
+
+SHAPES = [(96, 128), (577, 768), (20, 1), (1, 50), (1, 1), (64, 64)]
+
+
+@pytest.mark.parametrize("kind", ["demo", "tao", "bdd"])
+@pytest.mark.parametrize("name", ["lite", "raw", "r50"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bytes_are_looked_up_as_they_are_computed(name, kind, shape):
+    """Down to the last bit and to the layout, which tells torch how to convolve."""
+    row = VARIANTS[name]
+    preprocessing = replace(row.preprocess_as(kind, None), rounds=True)
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (*shape, 3), np.uint8) for _ in range(2)]
+    images[0].flat[:256] = range(256)
+    for given in (images, images[:1], [image[:, ::-1] for image in images]):
+        x, size = to_tensor(given, preprocessing, row.mean, row.std, *CPU)
+        resized = np.stack([_resized(image, preprocessing) for image in given])
+        pixels = torch.from_numpy(resized).permute(0, 3, 1, 2).float()
+        mean, std = (torch.tensor(each).view(1, 3, 1, 1) * 255 for each in (row.mean, row.std))
+        normal = (pixels - mean) / std
+        height, width = size
+        divisor = preprocessing.divisor
+        expected = nn.functional.pad(normal, (0, -width % divisor, 0, -height % divisor))
+        assert size == tuple(normal.shape[2:])
+        if shape != (1, 1):  # a single pixel has no layout
+            assert x.stride() == expected.stride()
+        assert torch.equal(x, expected)
