@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.settings import DEFAULT_FRAME_RATE
-from masa_cli.structures import Frame, VideoInfo
 
 if TYPE_CHECKING:
     from masa_cli.sources.stream import RawPictures
+    from masa_cli.structures import Frame, VideoInfo
 
 _SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt", "rtp"})
 

@@ -125,7 +125,7 @@ def test_help_and_version_load_nothing_heavy():
         "  'huggingface_hub'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    commands = ("track", "weights", "doctor")
+    commands = ("track", "weights", "doctor", "demo")
     for arguments in (["--help"], ["--version"], *([command, "--help"] for command in commands)):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
