@@ -19,6 +19,7 @@ from masa_cli.models.features import Pyramid
 from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess
 from masa_cli.models.neck import NUM_LEVELS
 from masa_cli.models.published_weights import load_parts
+from masa_cli.models.runtime import one_thread_beside
 from masa_cli.models.trained_weights import classes_of
 from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, FloatArray, Frame
@@ -133,6 +134,11 @@ class ClassDetector(OnMaps):
         self._nms = OneStageSettings(
             min_score=float(self._min_scores.min()), max_overlap=self._settings.max_overlap
         )
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """As all on maps."""
+        with one_thread_beside(self._network):
+            return super().detect(frames)
 
     def _found(
         self, levels: Sequence[Tensor], frames: Sequence[Frame], unpadded: tuple[int, int]

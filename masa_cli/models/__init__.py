@@ -41,6 +41,7 @@ class SharedNetworks:
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._preparing = preparing
+        self._threads: int | None = None  # of torch, when the first network was built
         self.device, self.precision, self.runtime = device, precision, runtime
         self.preprocessing, self.side = preprocessing, side
         self._backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
@@ -77,12 +78,23 @@ class SharedNetworks:
         **gives: bool,
     ) -> nn.Module:
         """The network as the runtime computes it; arguments as for `runtime.Converted`."""
+        import torch
+
         from masa_cli.models.runtime import Converted
 
         if not self.converts:
             return network
-        own = precision or self.precision
-        return Converted(network, part, example, own, preparing=self._preparing, **gives)
+        # Some are built when they are needed, by those who work on fewer threads.
+        self._threads = self._threads or torch.get_num_threads()
+        return Converted(
+            network,
+            part,
+            example,
+            precision or self.precision,
+            preparing=self._preparing,
+            threads=self._threads,
+            **gives,
+        )
 
     def _convert_fused(self, name: str, network: nn.Module, finest: int) -> nn.Module:
         part = f"the maps of {name} from level {finest}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from masa_cli.models.heads import (
 )
 from masa_cli.models.neck import FPN, CoarseFusion, DeformFusion, DyHead, NoFusion, SimpleFPN
 from masa_cli.models.published_weights import load_parts, recognise_file
+from masa_cli.models.runtime import one_thread_beside
 from masa_cli.models.trained_weights import SUFFIX, variant_in
 from masa_cli.models.variants import VARIANTS, Variant, find_variant
 from masa_cli.structures import FloatArray, Frame, State
@@ -61,6 +63,8 @@ def _group_norm(width: int) -> nn.Module:
     """As good as normalising over images, but each alone: no matter how many share a batch."""
     return nn.GroupNorm(16, width)
 
+
+_MANY_WEIGHTS = 100_000  # of a head, which then needs all threads
 
 _Part = Callable[[Variant], nn.Module]
 NECKS: Mapping[str, _Part] = MappingProxyType(
@@ -252,6 +256,8 @@ class Adapter:
     ) -> None:
         self._variant, self._pyramid = variant, pyramid
         self._head, self._device = cast(Head, head), device
+        num_weights = sum(weights.numel() for weights in head.parameters())
+        self._is_small = num_weights < _MANY_WEIGHTS
 
     @property
     def temperature(self) -> float:
@@ -280,7 +286,10 @@ class Adapter:
         for _, run in groupby(with_boxes, lambda index: frames[index].image.shape):
             indices = list(run)
             same_size = [frames[index] for index in indices], [boxes[index] for index in indices]
-            for index, rows in zip(indices, self._embed(*same_size), strict=True):
+            network = self._pyramid.features.network
+            with one_thread_beside(network) if self._is_small else nullcontext():
+                embedded = self._embed(*same_size)
+            for index, rows in zip(indices, embedded, strict=True):
                 embeddings[index] = rows
         return embeddings
 

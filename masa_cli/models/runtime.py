@@ -88,6 +88,7 @@ class Converted(nn.Module):
         of_one_size: whether each size of inputs is converted by itself: for networks that have
             sizes worked into them, as transformers do. Then the example is not needed.
         preparing: gives what is entered while the network is converted or compiled.
+        threads: that compute it, whoever asks; None: as many as torch has now.
     """
 
     def __init__(
@@ -101,12 +102,14 @@ class Converted(nn.Module):
         is_one: bool = False,
         of_one_size: bool = False,
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        threads: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._part, self._example, self._precision = part, example, precision
         self._varies, self._is_one, self._of_one_size = varies, is_one, of_one_size
         self._preparing = preparing
+        self._threads = threads or torch.get_num_threads()
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
         self._requests: dict[tuple[tuple[int, ...], ...] | None, Any] = {}  # by sizes
@@ -127,7 +130,8 @@ class Converted(nn.Module):
             except _REFUSALS as refusal:
                 self._stay_in_torch(str(refusal))
         like = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)
-        return self.network(*_cast(inputs, like))
+        with _torch_threads(self._threads):
+            return self.network(*_cast(inputs, like))
 
     def _computed(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
         """What OpenVINO gives."""
@@ -137,13 +141,14 @@ class Converted(nn.Module):
                 raise ValueError("inputs of too many sizes")
             self._graph = None
         if self._graph is None:
-            with self._preparing(), torch.inference_mode(False), torch.no_grad():
+            as_built = _torch_threads(self._threads)
+            with self._preparing(), as_built, torch.inference_mode(False), torch.no_grad():
                 self._graph = self._load_or_convert(flat, inputs)
         key = None if self._varies or len(self._requests) >= _MOST_SIZES else sizes
         key = sizes if sizes in self._requests else key
         if key not in self._requests:
             with self._preparing():
-                self._requests[key] = _request(self._graph, key, self._precision)
+                self._requests[key] = _request(self._graph, key, self._precision, self._threads)
         found = _infer(self._requests[key], flat, is_fixed=key is not None)
         return found[0] if self._is_one else found
 
@@ -162,7 +167,8 @@ class Converted(nn.Module):
             graph = _convert(network, example, _any_size(example))
         expected = _flat([network(*_cast(inputs, torch.float32))])
         sizes = None if self._varies or self._of_one_size else [tuple(x.shape) for x in flat]
-        found = _infer(_request(graph, sizes, "float32"), flat, is_fixed=False)
+        request = _request(graph, sizes, "float32", self._threads)
+        found = _infer(request, flat, is_fixed=False)
         _check_same(expected, found)
         _keep(graph, folder)
         return graph
@@ -172,6 +178,28 @@ class Converted(nn.Module):
         self._requests.clear()
         logger.info("%s cannot be computed by OpenVINO here: it stays in torch", self._part)
         logger.debug("%s: %s", self._part, reason)
+
+
+def one_thread_beside(network: nn.Module) -> AbstractContextManager[None]:
+    """Inside, torch works on one thread if OpenVINO computes that network.
+
+    Torch's threads go on spinning after each small piece of work, and OpenVINO's, which come next,
+    would wait for cores. What of a network stays in torch has all threads nevertheless.
+    """
+    return _torch_threads(1) if isinstance(network, Converted) else nullcontext()
+
+
+@contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cache_folder() -> Path:
@@ -193,7 +221,12 @@ def _cast(inputs: Sequence[Any], dtype: torch.dtype | None) -> list[Any]:
     return [x.to(dtype) if isinstance(x, Tensor) else _cast(x, dtype) for x in inputs]
 
 
-def _request(graph: Any, sizes: Sequence[Sequence[int]] | None, precision: str) -> Any:  # noqa: ANN401
+def _request(
+    graph: Any,  # noqa: ANN401
+    sizes: Sequence[Sequence[int]] | None,
+    precision: str,
+    threads: int,
+) -> Any:  # noqa: ANN401
     """A compiled graph, for inputs of some sizes or of any."""
     ov = openvino()
     if sizes is not None:
@@ -206,7 +239,7 @@ def _request(graph: Any, sizes: Sequence[Sequence[int]] | None, precision: str) 
             ov.properties.hint.inference_precision(): _HINTS[precision],
             ov.properties.hint.performance_mode(): ov.properties.hint.PerformanceMode.LATENCY,
             ov.properties.num_streams(): 1,
-            ov.properties.inference_num_threads(): torch.get_num_threads(),
+            ov.properties.inference_num_threads(): threads,
             # Pinned to their cores, threads would wait for whoever else works there.
             ov.properties.hint.enable_cpu_pinning(): False,
         },

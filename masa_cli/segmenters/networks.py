@@ -20,6 +20,7 @@ from masa_cli.models import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_input
 from masa_cli.models.lite_heads import CELLS, MARGIN, PART, SIDE, MaskHead, mask_input
 from masa_cli.models.published_weights import load_parts
+from masa_cli.models.runtime import one_thread_beside
 from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
 from masa_cli.models.variants import find_variant
 from masa_cli.segmenters import SegmenterRequest
@@ -89,7 +90,8 @@ class LearnedSegmenter:
         for start in range(0, len(boxes), _LEARNED_AT_ONCE):
             some = boxes[start : start + _LEARNED_AT_ONCE]
             looked_at = with_margins(some)
-            logits = self._head(self.cells(frame, looked_at)).cpu().numpy()
+            with one_thread_beside(self._head):
+                logits = self._head(self.cells(frame, looked_at)).cpu().numpy()
             for row in range(len(some)):
                 masks.append(self._mask(frame.image, some[row], looked_at[row], logits[row]))
         return masks

@@ -20,7 +20,7 @@ from masa_cli.detectors.lite import build_class_detector
 from masa_cli.errors import SettingsError
 from masa_cli.models import SharedNetworks, runtime
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.runtime import Converted, choose_runtime
+from masa_cli.models.runtime import Converted, choose_runtime, one_thread_beside
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.networks import build_learned_segmenter
 from masa_cli.structures import Frame
@@ -236,6 +236,78 @@ def test_networks_of_a_run_are_prepared_where_they_are_told_to(graphs):
     assert not states
     detector.detect([frame(0, 96, 128)])
     assert len(states) == 2 * 3  # backbone, maps and detector
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class Counting(Toy):
+    """Takes down how many threads torch has when it computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(torch.get_num_threads())
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_torch_has_one_thread_beside_openvino_but_all_for_networks(
+    graphs, monkeypatch, two_threads, is_refused
+):
+    asked = []
+    request = runtime._request
+    monkeypatch.setattr(runtime, "_request", lambda *a: asked.append(a[-1]) or request(*a))
+    if is_refused:
+        monkeypatch.setattr(runtime, "_check_same", refuse)
+    network = converted(Counting())
+    with one_thread_beside(network):
+        assert torch.get_num_threads() == 1
+        network(torch.randn(1, 3, 8, 10))
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    assert network._in_torch == is_refused
+    assert set(network.network.seen) == set(asked) == {2}
+    with one_thread_beside(network.network):  # computed by torch
+        assert torch.get_num_threads() == 2
+
+
+def refuse(*_):
+    raise ValueError("other numbers")
+
+
+def test_detecting_describing_and_masks_are_done_beside_openvino(monkeypatch, two_threads):
+    name, weights = resolve("lite")
+    networks = networks_of("lite")
+    detector = detector_of(networks)
+    adapter = build_adapter(
+        name, weights=weights, pyramid=networks.described(name, weights), device="cpu"
+    )
+    segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
+    seen, asked = [], []
+    infer, request = runtime._infer, runtime._request
+    monkeypatch.setattr(runtime, "_request", lambda *a: asked.append(a[-1]) or request(*a))
+
+    def counting(*given, **more):
+        seen.append(torch.get_num_threads())
+        return infer(*given, **more)
+
+    monkeypatch.setattr(runtime, "_infer", counting)
+    for index in range(2):
+        del seen[:]
+        detector.detect([frame(index, 96, 128)])
+        adapter.embed([frame(index, 96, 128)], [BOXES])
+        segmenter.segment(frame(index, 96, 128), np.abs(BOXES))
+    assert seen == [1] * 4
+    assert set(asked) == {2}  # those that are built while others work on one, too
+    assert torch.get_num_threads() == 2
 
 
 def test_other_weights_and_other_precisions_are_other_graphs(graphs):
