@@ -76,6 +76,24 @@ def are_occluded(overlap: FloatArray, occlusion_iou: float) -> BoolArray:
     return occluded
 
 
+_DUPLICATE_IOU = 0.7  # boxes that overlap by more show one object,
+_DUPLICATE_INSIDE = 0.9  # and so does one of which more is inside one of about its size
+
+
+def are_duplicates(boxes: FloatArray, tracked: BoolArray) -> BoolArray:
+    """(N,) which boxes show an object that a tracked box of the frame shows already.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        tracked: (N,) which of them are of objects that are known.
+    """
+    near = iou(boxes, boxes[tracked])
+    shares = intersection(boxes, boxes[tracked]) / np.maximum(area(boxes), 1e-6)[:, None]
+    inside = (shares > _DUPLICATE_INSIDE) & (near > _DUPLICATE_IOU / 2)
+    duplicates: BoolArray = np.any((near > _DUPLICATE_IOU) | inside, axis=1)
+    return duplicates
+
+
 def are_untruncated(
     boxes: FloatArray, frame_size: tuple[int, int] | None, edge_gap: float
 ) -> BoolArray:

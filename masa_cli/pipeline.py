@@ -203,8 +203,8 @@ def refine(
         settings = refinement.linking
         if settings is None:
             return iter(frames)
-        tracklets = collect_tracklets(frames, open_tracklets)
-        identities = link_tracklets(tracklets, settings, frame_size)
+        tracklets, samples = collect_tracklets(frames, open_tracklets)
+        identities = link_tracklets(tracklets, settings, frame_size, samples)
         labels = majority_labels(tracklets, identities) if settings.one_class else {}
         return apply_identities(frames, identities, labels, settings.interpolation_seconds)
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from masa_cli.tracking.hat import HatSettings
     from masa_cli.tracking.hybrid import HybridSettings
     from masa_cli.tracking.masa import MasaSettings
-    from masa_cli.tracking.motion import MotionSettings
 
 # For trackers by their names: "name=value" changes to their settings.
 SettingsChanges: TypeAlias = Mapping[str, Sequence[str]]
@@ -80,6 +79,7 @@ class TrackerRow:
             has, with its duplicates and the weakest scores.
         birth_score: name of the setting that a box must exceed in score to begin a track.
         birth_frames: name of that in how many frames on end it must be found; "": in one.
+        scales_scores: whether low scores are scaled up, so that a lower one may begin a track.
     """
 
     summary: str
@@ -91,11 +91,16 @@ class TrackerRow:
     takes_all_boxes: bool = False
     birth_score: str = "birth_score"
     birth_frames: str = ""
+    scales_scores: bool = False
 
     def birth(self, changes: Sequence[str] = ()) -> Birth:
         """When a track begins with these changes; SettingsError for one that cannot be made."""
         settings = with_changes(self.settings(), changes)
         score = float(getattr(settings, self.birth_score))
+        if self.scales_scores:
+            from masa_cli.tracking.scene import LEAST_USUAL_SCORE, USUAL_SCORE
+
+            score *= LEAST_USUAL_SCORE / USUAL_SCORE
         if not self.birth_frames:
             return Birth(score, self.birth_score)
         frames = int(getattr(settings, self.birth_frames))
@@ -149,16 +154,10 @@ def _hat_row(name: str, data_set: str) -> TrackerRow:
     return TrackerRow(summary, _hat_preset(name), _hat, takes_all_boxes=True)
 
 
-def _motion_settings() -> MotionSettings:
-    from masa_cli.tracking.motion import MotionSettings
+def _motion(settings: HybridSettings, temperature: float) -> Tracker:
+    from masa_cli.tracking.hybrid import HybridTracker
 
-    return MotionSettings()
-
-
-def _motion(settings: MotionSettings, temperature: float) -> Tracker:
-    from masa_cli.tracking.motion import MotionTracker
-
-    return MotionTracker(settings)
+    return HybridTracker(settings, by_motion_alone=True)
 
 
 TRACKERS: dict[str, TrackerRow] = {
@@ -169,6 +168,7 @@ TRACKERS: dict[str, TrackerRow] = {
         works_without_embeddings=True,
         is_refinable=True,
         birth_frames="confirm_hits",
+        scales_scores=True,
     ),
     "masa-demo": TrackerRow(
         "by appearance, as MASA's demo", _preset("masa-demo"), _masa, takes_all_boxes=True
@@ -184,11 +184,14 @@ TRACKERS: dict[str, TrackerRow] = {
     "masa-hat-sports": _hat_row("masa-hat-sports", "SportsMOT"),
     "masa-hat-bdd": _hat_row("masa-hat-bdd", "BDD100K"),
     "motion": TrackerRow(
-        "by motion alone, without images",
-        _motion_settings,
+        "as hybrid, by motion alone, without images",
+        _hybrid_settings,
         _motion,
         needs_embeddings=False,
         works_without_embeddings=True,
+        is_refinable=True,
+        birth_frames="confirm_hits",
+        scales_scores=True,
     ),
 }
 # What is taken with images, and what without.

@@ -12,55 +12,119 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from masa_cli.structures import BoolArray, CameraMotion, EndedTracklets, FloatArray, IntArray, State
+from masa_cli.structures import BoolArray, EndedTracklets, FloatArray, IntArray, State
 from masa_cli.tracking.kalman import Rows
 
-# Before anything is seen: cosines of impostors average this, believed like so many pairs.
-_PRIOR_COSINE, _PRIOR_PAIRS = 0.5, 50.0
-# The scale follows a change of scene after about so many pairs.
-_MEMORY_PAIRS = 20_000.0
-# Impostors may be nearly identical; without a floor, noise would be magnified without end.
-_MIN_DISTANCE = 0.1
+# Before anything is seen, similarities of impostors have this mean, believed like so many pairs;
+# those of one object lie half-way between it and 1, as widely spread as the gap allows.
+_PRIOR_IMPOSTOR, _PRIOR_PAIRS = 0.5, 20.0
+_PRIOR_SPREAD = 0.25  # of both, in gaps between the mean of impostors and 1
+_MEMORY_PAIRS = 2_000.0  # the densities follow a change of scene after about so many pairs
+# Shares of pairs that look like the other kind: of one object (hidden, turned), of impostors
+# (twins). Where embeddings of several frames are compared, twins are rarer.
+OUTLIERS, MEAN_OUTLIERS = (0.0003, 0.03), (0.0003, 0.003)
+_SMALLEST_SPREAD = 0.01
+_LATER_SECONDS = 1.0  # after which a track is compared with what it looked like then
 
 
-class SimilarityScale:
-    """Similarity: 1 for equal embeddings, 0 for those that differ as impostors do on average."""
+class _Normal:
+    """Mean and variance of what was seen lately."""
+
+    def __init__(self, memory: float) -> None:
+        self._memory = memory
+        self.sums = np.zeros(3)  # number, sum, sum of squares
+
+    def learn(self, values: FloatArray) -> None:
+        if len(values):
+            exact = values.astype(np.float64)
+            self.sums *= max(0.0, 1 - len(values) / self._memory)
+            self.sums += (len(exact), exact.sum(), (exact**2).sum())
+
+    def shrink(self, number: float) -> None:
+        """Believe what was seen no more than so many values."""
+        self.sums *= min(1.0, number / max(self.sums[0], 1e-9))
+
+    def fitted(self, mean: float, spread: float) -> tuple[float, float]:
+        """Mean and standard deviation, with a prior like _PRIOR_PAIRS values."""
+        prior = _PRIOR_PAIRS * np.array((1.0, mean, mean**2 + spread**2))
+        number, total, squares = self.sums + prior
+        centre = total / number
+        return float(centre), float(np.sqrt(max(squares / number - centre**2, _SMALLEST_SPREAD**2)))
+
+
+class SimilarityDensities:
+    """How similar embeddings of one object, and those of impostors, are in this video.
+
+    All are normal laws with some outliers; the ratio is what a similarity says. Of one object there
+    are two: from one frame to the next, and after a while, when it may have turned.
+    """
 
     def __init__(self) -> None:
-        self._num_pairs = _PRIOR_PAIRS
-        self._sum = _PRIOR_PAIRS * _PRIOR_COSINE
+        self._impostors = _Normal(10 * _MEMORY_PAIRS)  # there are more of them
+        self._own, self._later = _Normal(_MEMORY_PAIRS), _Normal(_MEMORY_PAIRS)
 
-    def learn(self, embeddings: FloatArray, apart: BoolArray) -> None:
-        """Take in the pairs of one frame.
+    def learn_impostors(self, similarities: FloatArray) -> None:
+        """Take in (P,) similarities of boxes with tracks that are surely other objects."""
+        self._impostors.learn(similarities)
+
+    def learn_own(self, similarities: FloatArray, *, later: bool = False) -> None:
+        """Take in (P,) similarities of boxes with the tracks they surely belong to.
 
         Args:
-            embeddings: (N, D), rows of length 1, of sure detections.
-            apart: (N, N) symmetric, the pairs that are surely two objects.
+            similarities: with what the tracks look like, or looked like a while ago.
+            later: it was a while ago.
         """
-        apart = np.triu(apart, 1)
-        num_pairs = int(apart.sum())
-        if not num_pairs:
-            return
-        total = float((embeddings @ embeddings.T)[apart].sum(dtype=np.float64))
-        kept = max(0.0, 1 - num_pairs / _MEMORY_PAIRS)
-        self._num_pairs = kept * self._num_pairs + num_pairs
-        self._sum = kept * self._sum + total
+        (self._later if later else self._own).learn(similarities)
 
-    def of(self, cosines: FloatArray) -> FloatArray:
-        """Similarity for cosines of any shape."""
-        distance = max(1 - self._sum / self._num_pairs, _MIN_DISTANCE)
-        similarity: FloatArray = (1 - (1 - cosines) / np.float32(distance)).astype(np.float32)
-        return similarity
+    def forget(self) -> None:
+        """Embeddings are projected otherwise from now on."""
+        for known in (self._impostors, self._own, self._later):
+            known.shrink(_PRIOR_PAIRS)
+
+    def llr(
+        self,
+        similarities: FloatArray,
+        *,
+        later: bool = False,
+        outliers: tuple[float, float] = OUTLIERS,
+    ) -> FloatArray:
+        """Log-likelihood ratio, one object to impostors, for similarities of any shape.
+
+        Args:
+            similarities: cosines.
+            later: the object may have turned since.
+            outliers: shares of pairs that look like the other kind: own, impostors.
+        """
+        impostor, impostor_spread = self._impostors.fitted(
+            _PRIOR_IMPOSTOR, _PRIOR_SPREAD * (1 - _PRIOR_IMPOSTOR)
+        )
+        gap = max(1 - impostor, _SMALLEST_SPREAD)
+        density = self._later if later else self._own
+        own, own_spread = density.fitted(1 - gap / 2, _PRIOR_SPREAD * gap)
+        # More similar than usual is no evidence against, less similar than impostors none for.
+        value = np.clip(similarities, impostor, max(own, impostor)).astype(np.float32)
+        of_own = np.exp(-0.5 * ((value - own) / own_spread) ** 2) / own_spread
+        of_impostors = np.exp(-0.5 * ((value - impostor) / impostor_spread) ** 2) / impostor_spread
+        turned, twins = outliers
+        ratio = ((1 - turned) * of_own + turned * of_impostors) / (
+            (1 - twins) * of_impostors + twins * of_own
+        )
+        llr: FloatArray = np.log(ratio).astype(np.float32)
+        return llr
 
     def state(self) -> State:
         """What `restore` needs."""
-        return {"num_pairs": np.array(self._num_pairs), "sum": np.array(self._sum)}
+        return {
+            "impostors": self._impostors.sums,
+            "own": self._own.sums,
+            "later": self._later.sums,
+        }
 
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
-        self._num_pairs, self._sum = float(state["num_pairs"]), float(state["sum"])
+        self._impostors.sums = state["impostors"].copy()
+        self._own.sums, self._later.sums = state["own"].copy(), state["later"].copy()
 
 
 def normalised(vectors: FloatArray) -> FloatArray:
@@ -136,12 +200,33 @@ class TrackAppearance(Rows):
 
     mean: FloatArray  # (M, D) running mean, rows of length 1
     projected: FloatArray  # (M, D) the same, projected
+    earlier: FloatArray  # (M, D) an embedding of some time ago, of length 1
+    earlier_time: FloatArray  # (M,) seconds, of that
 
     @staticmethod
-    def start(embeddings: FloatArray, whitening: Whitening) -> TrackAppearance:
+    def start(embeddings: FloatArray, whitening: Whitening, time: float) -> TrackAppearance:
         """Of new tracks, from their first embeddings."""
         # Arrays of its own: they will be changed in place.
-        return TrackAppearance(embeddings.copy(), whitening.project(embeddings).copy())
+        return TrackAppearance(
+            embeddings.copy(),
+            whitening.project(embeddings).copy(),
+            embeddings.copy(),
+            np.full(len(embeddings), time, np.float32),
+        )
+
+    def compared(
+        self, rows: IntArray, embeddings: FloatArray, whitening: Whitening, time: float
+    ) -> FloatArray:
+        """(P,) similarities of these boxes with what the same tracks looked like a while ago.
+
+        Of those alone that were not compared for so long; in place.
+        """
+        due = time - self.earlier_time[rows] >= _LATER_SECONDS
+        rows, embeddings = rows[due], embeddings[due]
+        then, now = whitening.project(self.earlier[rows]), whitening.project(embeddings)
+        self.earlier[rows], self.earlier_time[rows] = embeddings, time
+        similarities: FloatArray = (then * now).sum(axis=1)
+        return similarities
 
     def learn(
         self, rows: IntArray, embeddings: FloatArray, whitening: Whitening, momentum: float
@@ -173,27 +258,8 @@ class OpenTracklets(Rows):
 
     numbers: IntArray  # (M,) from 1
     occluded: BoolArray  # (M,) whether another box occluded it when it was last seen
-    centres: NDArray[np.float64]  # (M, 2) where it was then, pixels; NaN after a cut
+    labels: IntArray  # (M,) class of its first box
     sums: FloatArray  # (M, D) of the embeddings of its unoccluded boxes
-
-    def lose(self) -> None:
-        """Forget where all were, in place: the image shows another scene now."""
-        self.centres[:] = np.nan
-
-    def move(self, camera: CameraMotion) -> None:
-        """Compensate for the camera's motion, in place."""
-        self.centres[:] = self.centres @ camera.linear.T + camera.shift
-
-    def update(self, rows: IntArray, centres: FloatArray, occluded: BoolArray) -> None:
-        """Take in where tracks are now, in place.
-
-        Args:
-            rows: (N,) of the tracks.
-            centres: (N, 2) of their boxes.
-            occluded: (N,) whether another box occludes them.
-        """
-        self.occluded[rows] = occluded
-        self.centres[rows] = centres
 
     def ended(self, rows: IntArray | BoolArray) -> EndedTracklets:
         """The tracklets of these rows."""

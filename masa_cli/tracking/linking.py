@@ -2,7 +2,9 @@
 
 The tracker had to decide with what it had seen so far. Afterwards both sides of every gap and every
 occlusion are known, so tracklets are linked anew: one assignment of each tracklet's end to
-another's beginning, for the greatest total log-likelihood ratio (llr).
+another's beginning, for the greatest total log-likelihood ratio (llr). What is likely is learned
+from the video: how far objects wander while unseen, how much their embeddings vary, and how often
+new ones appear.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from masa_cli.boxes import centres
 from masa_cli.structures import (
+    BoolArray,
     CameraMotion,
     EndedTracklets,
     FloatArray,
@@ -29,10 +32,16 @@ from masa_cli.structures import (
     TrackletRecord,
     Tracks,
 )
+from masa_cli.tracking.appearance import MEAN_OUTLIERS, SimilarityDensities
+from masa_cli.tracking.kalman import student
+from masa_cli.tracking.scene import GAP_SECONDS, Clock
 
+_END_POINTS = 4  # at least, whatever the frame rate
+_MAX_SAMPLES = 4000
 END_SECONDS = 0.5  # at either end of a tracklet, from which its speed is told
 
-Point: TypeAlias = tuple[float, float, float, float]  # seconds, centre x, centre y, height
+Point: TypeAlias = tuple[float, float, float, float]  # seconds, centre x, centre y, size
+Sample: TypeAlias = tuple[float, float]  # seconds of a gap, squared distance in sizes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,13 +51,13 @@ class End:
     Attributes:
         time: seconds.
         position: (2,) centre of its box, pixels.
-        height: of its box, pixels.
+        size: of its box, the geometric mean of width and height, pixels.
         velocity: (2,) pixels per second.
     """
 
     time: float
     position: NDArray[np.float64]
-    height: float
+    size: float
     velocity: NDArray[np.float64]
 
 
@@ -77,18 +86,20 @@ class Tracklet:
 
 def collect_tracklets(
     frames: Iterable[FrameTracks], open_tracklets: EndedTracklets
-) -> list[Tracklet]:
-    """The tracklets of confirmed tracks, in the order in which they begin.
+) -> tuple[list[Tracklet], list[Sample]]:
+    """The tracklets of confirmed tracks in the order in which they begin, and samples of gaps.
 
-    What is kept meanwhile grows with the number of tracklets, not with that of boxes.
+    Times are those of a `Clock`, which counts frames where frames are rarer than seconds. What is
+    kept meanwhile grows with the number of tracklets, not with that of boxes.
 
     Args:
         frames: all of them, with their records.
         open_tracklets: those that were not over with the last frame.
     """
-    ground = _Ground()
+    ground, clock, time = _Ground(), Clock(), 0.0
     growing: dict[int, _Growing] = {}
     done: list[Tracklet] = []
+    samples: list[Sample] = []
 
     def finish(number: int, embedding: FloatArray) -> None:
         tracklet = growing.pop(number, None)
@@ -96,11 +107,12 @@ def collect_tracklets(
             done.append(tracklet.finished(number, embedding))
 
     for frame in frames:
-        record, time, tracks = recorded(frame), frame.time, frame.tracks
+        record, tracks = recorded(frame), frame.tracks
+        time += clock.advance(frame.time)
         ground.follow(record.motion)
-        tentative = record.tentative
+        tentative, measured = record.tentative, ~tracks.interpolated
         for rows, numbers, identities in (
-            (tracks, record.tracklets, tracks.ids),
+            (tracks[measured], record.tracklets[measured], tracks.ids[measured]),
             (tentative, tentative.ids, np.zeros(len(tentative), np.int64)),
         ):
             points = ground.points(rows, time)
@@ -110,13 +122,13 @@ def collect_tracklets(
             ):
                 if number not in growing:
                     growing[number] = _Growing(ground.shot)
-                growing[number].add(identity, point)
+                growing[number].add(identity, point, samples)
                 growing[number].scores[label] += score
         for number, embedding in _pairs(record.ended):
             finish(number, embedding)
     for number, embedding in _pairs(open_tracklets):
         finish(number, embedding)
-    return sorted(done, key=lambda tracklet: (tracklet.first.time, tracklet.number))
+    return sorted(done, key=lambda tracklet: (tracklet.first.time, tracklet.number)), samples
 
 
 def recorded(frame: FrameTracks) -> TrackletRecord:
@@ -146,12 +158,12 @@ class _Ground:
             self._back = self._back @ np.linalg.inv(np.vstack([motion.matrix, (0, 0, 1)]))
 
     def points(self, tracks: Tracks, time: float) -> list[Point]:
-        """Time, centre and height of each box."""
+        """Time, centre and size of each box."""
         positions = centres(tracks.boxes) @ self._back[:2, :2].T + self._back[:2, 2]
         scale = np.sqrt(abs(np.linalg.det(self._back[:2, :2])))
-        heights = (tracks.boxes[:, 3] - tracks.boxes[:, 1]) * scale
-        rows = zip(positions.tolist(), heights.tolist(), strict=True)
-        return [(time, x, y, height) for (x, y), height in rows]
+        sides = np.maximum(tracks.boxes[:, 2:] - tracks.boxes[:, :2], 1)
+        rows = zip(positions.tolist(), (np.sqrt(sides.prod(axis=1)) * scale).tolist(), strict=True)
+        return [(time, x, y, size) for (x, y), size in rows]
 
 
 @dataclass(slots=True, eq=False)
@@ -163,17 +175,27 @@ class _Growing:
     head: list[Point] = field(default_factory=list)
     tail: deque[Point] = field(default_factory=deque)
     scores: Counter[int] = field(default_factory=Counter)
+    sampled: float = -math.inf
 
-    def add(self, identity: int, point: Point) -> None:
+    def add(self, identity: int, point: Point, samples: list[Sample]) -> None:
         self.identity = identity
-        if not self.head or point[0] <= self.head[0][0] + END_SECONDS:
+        if point[0] <= (self.head or [point])[0][0] + END_SECONDS or len(self.head) < _END_POINTS:
             self.head.append(point)
         self.tail.append(point)
-        while self.tail[0][0] < point[0] - END_SECONDS:
+        while len(self.tail) > 3 * _END_POINTS and self.tail[0][0] < point[0] - 3 * END_SECONDS:
             self.tail.popleft()
+        # Now and then, how far what was seen is from what would have been expected across a gap.
+        if len(self.tail) >= 3 * _END_POINTS and point[0] - self.sampled >= 2 * END_SECONDS:
+            self.sampled = point[0]
+            if len(samples) < _MAX_SAMPLES:
+                third = len(self.tail) // 3
+                points = np.array(self.tail)
+                samples.append(_sample(_end(points[:third], -1), _end(points[-third:], 0)))
 
     def finished(self, number: int, embedding: FloatArray) -> Tracklet:
-        first, last = _end(np.array(self.head), 0), _end(np.array(self.tail), -1)
+        head, tail = np.array(self.head), np.array(self.tail)
+        keep = max(_END_POINTS, int((tail[:, 0] > tail[-1, 0] - END_SECONDS).sum()))
+        first, last = _end(head, 0), _end(tail[-keep:], -1)
         return Tracklet(number, self.identity, first, last, self.shot, embedding, self.scores)
 
 
@@ -187,41 +209,48 @@ def _end(points: NDArray[np.float64], row: int) -> End:
     return End(float(points[row, 0]), positions[row], float(points[row, 3]), velocity)
 
 
+def _sample(last: End, first: End) -> Sample:
+    """The gap between two ends of one tracklet, and how far apart they are, squared, in sizes."""
+    gap = first.time - last.time
+    reach = _DAMPING * (1 - math.exp(-gap / _DAMPING)) / 2
+    way = first.position - last.position - reach * (first.velocity + last.velocity)
+    return gap, float(way @ way) / (first.size * last.size)
+
+
+_USUAL_AREA = 100.0  # of a frame whose size is not known, in sizes squared
 _UNLINKED = 1.0  # weight of an end that nothing continues; a link adds its gain to this
-_UNKNOWN_COSINE = 0.5  # of impostors, in a video where no two tracklets exist together
-_MIN_DISTANCE = 0.1  # of impostors, as in appearance.py
-_SIZE_NOISE = 0.2  # standard deviation of the logarithm of height
-_END_NOISE = 0.1  # of the position of a tracklet's end, box heights
+_SIZE_SPREAD = 0.2  # of the logarithm of size
 _DAMPING = 1.0  # seconds in which a speed that was seen fades
 _TURNING = 4.0  # seconds after which a wandering object has turned round
+_NOISES = (0.02, 0.05, 0.1, 0.2)  # of a tracklet's end, in sizes
+_WANDERS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # speed of what is not seen, sizes per second
+_PRIOR_NOISE, _PRIOR_WANDER, _PRIOR_SPREAD = 0.1, 0.5, 0.7  # log-normal
 
 
 @dataclass(frozen=True, slots=True)
 class LinkingSettings:
-    """When two tracklets are one object; llr and similarity as in the tracker's settings."""
+    """When two tracklets are one object."""
 
     seconds: float = 10.0  # longest gap that is bridged
-    min_llr: float = 0.0  # of a link
+    min_llr: float = 3.0  # of a link, beyond that of a new object
     tracker_llr: float = 8.0  # in favour of what the tracker decided
-    appearance_weight: float = 10.0  # llr per unit of similarity
-    neutral_similarity: float = 0.4  # a smaller similarity speaks against a link
-    wander: float = 0.5  # speed of objects that are not seen, box heights per second
-    interpolation_seconds: float = 0.7  # longest gap in a track that is interpolated
+    interpolation_seconds: float = 1.2  # longest gap in a track that is interpolated
     one_class: bool = True  # all boxes of an identity get the class that most of them have
 
     former_names: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "least_nats": "min_llr",
             "trust_nats": "tracker_llr",
-            "look_nats": "appearance_weight",
-            "neutral_likeness": "neutral_similarity",
             "fill_seconds": "interpolation_seconds",
         }
     )
 
 
 def link_tracklets(
-    tracklets: Sequence[Tracklet], settings: LinkingSettings, frame_size: tuple[int, int]
+    tracklets: Sequence[Tracklet],
+    settings: LinkingSettings,
+    frame_size: tuple[int, int],
+    samples: Sequence[Sample] = (),
 ) -> dict[int, int]:
     """The identity of each tracklet by its number, from 1 in the order in which they appear.
 
@@ -229,8 +258,10 @@ def link_tracklets(
         tracklets: in the order in which they begin.
         settings: weights and thresholds.
         frame_size: width and height, pixels; 0 if unknown.
+        samples: how far objects are from where they would be expected after a gap.
     """
-    successors = _assign(list(_candidates(tracklets, settings, frame_size)), len(tracklets))
+    candidates = list(_candidates(tracklets, settings, frame_size, samples))
+    successors = _assign(candidates, len(tracklets))
     identities: dict[int, int] = {}
     num_objects = 0
     for position, tracklet in enumerate(tracklets):
@@ -244,25 +275,63 @@ def link_tracklets(
 
 
 def _candidates(
-    tracklets: Sequence[Tracklet], settings: LinkingSettings, frame_size: tuple[int, int]
+    tracklets: Sequence[Tracklet],
+    settings: LinkingSettings,
+    frame_size: tuple[int, int],
+    samples: Sequence[Sample],
 ) -> Iterator[tuple[int, IntArray, NDArray[np.float64]]]:
     """For each tracklet that may go on: its position, those that may be next, and the gains."""
     if not tracklets:
         return
     begins = _Begins.of(tracklets)
-    distance = _impostor_distance(tracklets, begins)
+    densities = _densities(tracklets, begins)
+    births = _birth_llr(tracklets, frame_size)
+    noise, wander = _fitted(samples)
     # Even a vague idea of the position is not vaguer than "somewhere in the frame".
     largest = max(frame_size) ** 2 / 12 or math.inf
     for position, tracklet in enumerate(tracklets):
         end = tracklet.last.time
         start, stop = np.searchsorted(begins.times, [end, end + settings.seconds], side="right")
         rows = np.arange(start, stop)
-        gains = begins.motion_llr(rows, tracklet, settings.wander, largest)
-        gains += begins.appearance_llr(rows, tracklet, settings, distance)
+        gains = begins.motion_llr(rows, tracklet, noise, wander, largest)
+        gains += begins.appearance_llr(rows, tracklet, densities)
+        # The longer it was away, the less likely it comes back in just this moment.
+        gains -= math.log(GAP_SECONDS) + 2 * np.log1p((begins.times[rows] - end) / GAP_SECONDS)
         gains += settings.tracker_llr * (begins.identities[rows] == tracklet.identity)
-        good = gains > settings.min_llr
+        gains -= births + settings.min_llr
+        good = gains > 0
         if good.any():
-            yield position, rows[good], gains[good] - settings.min_llr
+            yield position, rows[good], gains[good]
+
+
+def _birth_llr(tracklets: Sequence[Tracklet], frame_size: tuple[int, int]) -> float:
+    """Log density of new objects, in one second and the square of a usual size."""
+    size = float(np.median([tracklet.first.size for tracklet in tracklets]))
+    area = frame_size[0] * frame_size[1] / size**2 or _USUAL_AREA
+    seconds = max(tracklet.last.time for tracklet in tracklets) - tracklets[0].first.time
+    count = len({tracklet.identity for tracklet in tracklets})
+    return math.log((count + 1) / (max(seconds, 1.0) * max(area, 1.0)))
+
+
+def _variance(gaps: NDArray[np.float64], noise: float, wander: float) -> NDArray[np.float64]:
+    """Of a position after gaps of so many seconds, in squared sizes."""
+    variance: NDArray[np.float64] = 2 * noise**2 + (wander * gaps) ** 2 / (1 + gaps / _TURNING)
+    return variance
+
+
+def _fitted(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Noise and wandering that explain the samples best."""
+    gaps, squares = np.array(samples, np.float64).reshape(-1, 2).T
+    best, found = -math.inf, (_PRIOR_NOISE, _PRIOR_WANDER)
+    for noise in _NOISES:
+        for wander in _WANDERS:
+            variance = _variance(gaps, noise, wander)
+            fit = float(student(squares / variance, 2 * np.log(variance), 2).sum())
+            fit -= 10 * math.log(noise / _PRIOR_NOISE) ** 2 / (2 * _PRIOR_SPREAD**2)
+            fit -= 10 * math.log(wander / _PRIOR_WANDER) ** 2 / (2 * _PRIOR_SPREAD**2)
+            if fit > best:
+                best, found = fit, (noise, wander)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,7 +341,7 @@ class _Begins:
     times: NDArray[np.float64]  # (N,) ascending
     positions: NDArray[np.float64]  # (N, 2)
     velocities: NDArray[np.float64]  # (N, 2)
-    heights: NDArray[np.float64]  # (N,)
+    sizes: NDArray[np.float64]  # (N,)
     shots: IntArray  # (N,)
     identities: IntArray  # (N,)
     embeddings: FloatArray  # (N, D)
@@ -284,61 +353,69 @@ class _Begins:
             np.array([tracklet.first.time for tracklet in tracklets]),
             np.stack([tracklet.first.position for tracklet in tracklets]),
             np.stack([tracklet.first.velocity for tracklet in tracklets]),
-            np.array([tracklet.first.height for tracklet in tracklets]),
+            np.array([tracklet.first.size for tracklet in tracklets]),
             np.array([tracklet.shot for tracklet in tracklets], np.int64),
             np.array([tracklet.identity for tracklet in tracklets], np.int64),
             np.stack([tracklet.embedding for tracklet in tracklets]),
         )
 
     def motion_llr(
-        self, rows: IntArray, before: Tracklet, wander: float, largest: float
+        self, rows: IntArray, before: Tracklet, noise: float, wander: float, largest: float
     ) -> NDArray[np.float64]:
         """(R,) llr of position and size, for going on in these rows.
 
         Args:
             rows: (R,) that begin after the end of `before`.
             before: the tracklet that is to go on.
-            wander: speed of what is not seen, box heights per second.
+            noise: of the position of an end, sizes.
+            wander: speed of what is not seen, sizes per second.
             largest: variance of a position of which nothing is known, square pixels.
         """
         last = before.last
         gap = self.times[rows] - last.time
-        height = (self.heights[rows] + last.height) / 2
+        size = np.sqrt(self.sizes[rows] * last.size)
         # Both sides are followed into the gap, ever less, until they should meet.
         reach = (_DAMPING * (1 - np.exp(-gap / _DAMPING)) / 2)[:, None]
         begin = self.positions[rows] - reach * self.velocities[rows]
         way = begin - last.position - reach * last.velocity
-        wandered = (wander * height * gap) ** 2 / (1 + gap / _TURNING)
-        variance = np.minimum(2 * (_END_NOISE * height) ** 2 + wandered, largest)
-        size = np.log(self.heights[rows] / last.height) / _SIZE_NOISE
-        surprise = ((way**2).sum(axis=1) / variance + size**2) / 2
+        variance = np.minimum(_variance(gap, noise, wander), largest / size**2)
+        squares = (way**2).sum(axis=1) / size**2 / variance
+        llr = student(squares, 2 * np.log(2 * math.pi * variance), 2)
+        change = np.log(self.sizes[rows] / last.size) / _SIZE_SPREAD
+        llr += student(change**2, np.zeros_like(change), 1)
         # In another shot it may be anywhere, of any size.
-        same = self.shots[rows] == before.shot
-        surprise, variance = np.where(same, surprise, 0), np.where(same, variance, largest)
-        llr: NDArray[np.float64] = -surprise - np.log(2 * math.pi * variance / height**2)
-        return llr
+        anywhere = -np.log(2 * math.pi * largest / size**2)
+        return np.where(self.shots[rows] == before.shot, llr, anywhere)
 
     def appearance_llr(
-        self, rows: IntArray, before: Tracklet, settings: LinkingSettings, distance: float
+        self, rows: IntArray, before: Tracklet, densities: SimilarityDensities
     ) -> NDArray[np.float64]:
         """(R,) llr of the embeddings; 0 where one of them is unknown."""
         embeddings = self.embeddings[rows]
-        similarity = 1 - (1 - embeddings @ before.embedding) / distance
         known = embeddings.any(axis=1) & before.embedding.any()
-        llr = settings.appearance_weight * (similarity - settings.neutral_similarity)
+        similarities = embeddings @ before.embedding
+        llr = densities.llr(similarities, outliers=MEAN_OUTLIERS).astype(np.float64)
         return np.where(known, llr, 0.0)
 
 
-def _impostor_distance(tracklets: Sequence[Tracklet], begins: _Begins) -> float:
-    """One less the mean cosine of tracklets that exist together, so are different objects."""
-    total, count = 0.0, 0
+def _densities(tracklets: Sequence[Tracklet], begins: _Begins) -> SimilarityDensities:
+    """Impostors are tracklets that exist together; one object, those that go on at once."""
+    densities = SimilarityDensities()
+    known: BoolArray = np.any(begins.embeddings, axis=1)
+    previous: dict[int, int] = {}
     for position, tracklet in enumerate(tracklets):
+        if not known[position]:
+            continue
         stop = int(np.searchsorted(begins.times, tracklet.last.time, side="right"))
-        embeddings = begins.embeddings[position + 1 : stop]
-        if tracklet.embedding.any():
-            total += float((embeddings @ tracklet.embedding).sum())  # unknown embeddings are 0
-            count += int(embeddings.any(axis=1).sum())
-    return max(1 - (total / count if count else _UNKNOWN_COSINE), _MIN_DISTANCE)
+        rows = np.arange(position + 1, stop)
+        rows = rows[known[rows] & (begins.identities[rows] != tracklet.identity)]
+        densities.learn_impostors(begins.embeddings[rows] @ tracklet.embedding)
+        before = previous.get(tracklet.identity)
+        if before is not None:
+            own = begins.embeddings[before] @ tracklet.embedding
+            densities.learn_own(np.array([own], np.float32))
+        previous[tracklet.identity] = position
+    return densities
 
 
 def _assign(

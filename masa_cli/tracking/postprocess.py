@@ -8,13 +8,21 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from masa_cli.boxes import area, intersection
+from masa_cli.boxes import area, centres, intersection
 from masa_cli.masks import as_array, carried
 from masa_cli.structures import BoolArray, FloatArray, FrameTracks, IntArray, TrackletRecord, Tracks
 from masa_cli.tracking.linking import Tracklet, recorded
 
 _SWEEP = 256  # frames after which what was seen too long ago is forgotten
+
+
+class _Held(NamedTuple):
+    """A frame in which boxes may still be put, and where its points lie on the ground."""
+
+    frame: FrameTracks
+    ground: NDArray[np.float64]
 
 
 class _Sighting(NamedTuple):
@@ -24,9 +32,19 @@ class _Sighting(NamedTuple):
     time: float
     tracks: Tracks
     row: int
+    ground: NDArray[np.float64]
 
-    def alone(self) -> Tracks:
-        return self.tracks[self.row : self.row + 1]
+    def seen_from(self, ground: NDArray[np.float64]) -> Tracks:
+        """Its row alone, where it would be in a frame with that ground."""
+        alone = self.tracks[self.row : self.row + 1]
+        if ground is self.ground:
+            return alone
+        there = np.linalg.inv(ground) @ self.ground
+        scale = np.sqrt(abs(np.linalg.det(there[:2, :2])))
+        centre = centres(alone.boxes) @ there[:2, :2].T + there[:2, 2]
+        half = (alone.boxes[:, 2:] - alone.boxes[:, :2]) * scale / 2
+        boxes = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        return replace(alone, boxes=boxes)
 
 
 def apply_identities(
@@ -46,31 +64,37 @@ def apply_identities(
         labels: by identity; boxes of others keep their own.
         max_gap: that is interpolated, seconds.
     """
-    held: deque[FrameTracks] = deque()
+    held: deque[_Held] = deque()
     last_seen: dict[int, _Sighting] = {}  # of each identity
+    ground = np.eye(3)  # takes points of the frame to the first frame since the last cut
     for frame in frames:
         record, index, time = recorded(frame), frame.index, frame.time
         if record.motion.is_cut:
             last_seen.clear()
+            ground = np.eye(3)
+        elif record.motion.moves():
+            ground = ground @ np.linalg.inv(np.vstack([record.motion.matrix, (0, 0, 1)]))
         tracks = _identified(frame.tracks, record, identities, labels)
-        held.append(FrameTracks(index, time, tracks))
+        held.append(_Held(FrameTracks(index, time, tracks), ground))
         for row, identity in enumerate(tracks.ids.tolist()):
-            now, before = _Sighting(index, time, tracks, row), last_seen.get(identity)
+            now, before = _Sighting(index, time, tracks, row, ground), last_seen.get(identity)
             if before and index - before.frame > 1 and time - before.time <= max_gap:
                 _interpolate(held, before, now)
             last_seen[identity] = now
-        while held[0].time < time - max_gap:
-            yield held.popleft()
+        while held[0].frame.time < time - max_gap:
+            yield held.popleft().frame
         if index % _SWEEP == 0:
             last_seen = {key: old for key, old in last_seen.items() if time - old.time <= max_gap}
-    yield from held
+    yield from (each.frame for each in held)
 
 
 def _identified(
     tracks: Tracks, record: TrackletRecord, identities: Mapping[int, int], labels: Mapping[int, int]
 ) -> Tracks:
     """Tracks and tentative boxes under the identities of their tracklets."""
-    numbers = np.concatenate([record.tracklets, record.tentative.ids])
+    measured = ~tracks.interpolated  # what was only expected is interpolated anew, better
+    tracks = tracks[measured]
+    numbers = np.concatenate([record.tracklets[measured], record.tentative.ids])
     ids = np.array([identities.get(number, 0) for number in numbers.tolist()], np.int64)
     renamed = Tracks.joined([tracks, record.tentative]).renamed(ids)[ids > 0]
     pairs = zip(renamed.ids.tolist(), renamed.labels.tolist(), strict=True)
@@ -78,15 +102,19 @@ def _identified(
     return replace(renamed, labels=classes)
 
 
-def _interpolate(held: deque[FrameTracks], before: _Sighting, now: _Sighting) -> None:
-    """Put a box into each held frame between two sightings of one identity."""
+def _interpolate(held: deque[_Held], before: _Sighting, now: _Sighting) -> None:
+    """Put a box into each held frame between two sightings of one identity.
+
+    It goes straight over the ground, not over the image: the camera may have moved meanwhile.
+    """
     for position in range(len(held) - 2, -1, -1):
-        frame = held[position]
+        frame, ground = held[position].frame, held[position].ground
         if frame.index <= before.frame:
             return
         share = np.float32((frame.time - before.time) / (now.time - before.time))
-        between = _between(before.alone(), now.alone(), share)
-        held[position] = replace(frame, tracks=Tracks.joined([frame.tracks, between]))
+        between = _between(before.seen_from(ground), now.seen_from(ground), share)
+        joined = replace(frame, tracks=Tracks.joined([frame.tracks, between]))
+        held[position] = _Held(joined, ground)
 
 
 def _between(before: Tracks, after: Tracks, share: np.float32) -> Tracks:

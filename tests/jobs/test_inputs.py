@@ -66,9 +66,9 @@ def test_an_interrupted_part_goes_on_as_the_same_part(clip, monkeypatch):
     command = ["track", video, "--dets", dets, *MOTION, "--start", "0.2", "--every", "2"]
     masa(*command, "-o", "whole")
 
-    from masa_cli.tracking.motion import MotionTracker
+    from masa_cli.tracking.hybrid import HybridTracker
 
-    update = MotionTracker.update
+    update = HybridTracker.update
 
     def stopping(self, observation):
         if observation.index == 7:
@@ -76,10 +76,10 @@ def test_an_interrupted_part_goes_on_as_the_same_part(clip, monkeypatch):
         return update(self, observation)
 
     monkeypatch.setattr("masa_cli.formats.spool.SECONDS_BETWEEN_SAVES", 0)
-    monkeypatch.setattr(MotionTracker, "update", stopping)
+    monkeypatch.setattr(HybridTracker, "update", stopping)
     stopped = CliRunner().invoke(app, [*map(str, command), "-o", "out"])
     assert stopped.exit_code == 130
-    monkeypatch.setattr(MotionTracker, "update", update)
+    monkeypatch.setattr(HybridTracker, "update", update)
     other = CliRunner().invoke(app, [*map(str, command[:-1]), "3", "-o", "out", "--resume"])
     assert other.exit_code == 1
     assert "part was" in " ".join(other.stderr.split())

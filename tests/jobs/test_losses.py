@@ -66,10 +66,10 @@ def test_scores_below_min_score_are_told_as_such(clip):
 @pytest.mark.parametrize("association", ["hybrid", "motion"])
 def test_low_scores_are_told_with_the_setting_of_the_association(clip, association):
     video, dets = clip
-    dets.write_text("".join(one_box(frame, score=0.3) for frame in range(10)))
+    dets.write_text("".join(one_box(frame, score=0.1) for frame in range(10)))
     name = TRACKERS[association].birth_score
     text = said(video, "--dets", dets, "--association", association)
-    assert "scores of its 10 boxes reach 0.3, and a track begins above" in text
+    assert "scores of its 10 boxes reach 0.1, and a track begins above" in text
     assert f"--set {name}=" in text
 
 
@@ -125,8 +125,9 @@ def test_a_part_has_its_own_reason(clip):
 def test_every_association_says_when_a_track_begins(name):
     birth = TRACKERS[name].birth()
     assert birth.frames >= 1
-    changed = TRACKERS[name].birth([f"{birth.score_name}={birth.score / 2}"])
-    assert changed.score == birth.score / 2
+    default = getattr(TRACKERS[name].settings(), birth.score_name)
+    changed = TRACKERS[name].birth([f"{birth.score_name}={default / 2}"])
+    assert changed.score == pytest.approx(birth.score / 2)
     if birth.frames_name:
         assert TRACKERS[name].birth([f"{birth.frames_name}=1"]).frames == 1
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from masa_cli.tracking.appearance import SimilarityScale, TrackAppearance, Whitening, normalised
+from masa_cli.tracking.appearance import SimilarityDensities, TrackAppearance, Whitening, normalised
 
 DIM = 16
 
@@ -82,46 +82,64 @@ def test_whitening_state_is_restored_exactly():
     assert np.array_equal(first.project(embeddings), second.project(embeddings))
 
 
-def apart(count):
-    """All of so many boxes are different objects."""
-    return np.ones((count, count), np.bool_)
+def learned(impostors, own, later=None, count=200):
+    """Densities of similarities with these means and standard deviations."""
+    rng = np.random.default_rng(0)
+    densities = SimilarityDensities()
+    densities.learn_impostors(rng.normal(*impostors, count).astype(np.float32))
+    densities.learn_own(rng.normal(*own, count).astype(np.float32))
+    densities.learn_own(rng.normal(*(later or own), count).astype(np.float32), later=True)
+    return densities
 
 
-def embeddings(cosine, count=20):
-    """Rows of length 1 that have this cosine with each other."""
-    own = np.eye(count + 1)[1:] * np.sqrt(1 - cosine)
-    own[:, 0] = np.sqrt(cosine)
-    return own.astype(np.float32)
+def llr(densities, similarity, **more):
+    return float(densities.llr(np.float32(similarity), **more))
 
 
-@pytest.mark.parametrize("cosine", [0.2, 0.7])
-def test_strangers_are_alike_by_nothing_whatever_their_cosine(cosine):
-    similarity = SimilarityScale()
-    for _ in range(100):
-        similarity.learn(embeddings(cosine), apart(20))
-    assert similarity.of(np.float32(cosine)) == pytest.approx(0, abs=0.02)
-    assert similarity.of(np.float32(1)) == 1
+@pytest.mark.parametrize("shift", [-0.2, 0, 0.2])
+def test_a_similarity_says_what_it_says_in_this_video(shift):
+    densities = learned((0.4 + shift, 0.05), (0.75 + shift, 0.05))
+    assert llr(densities, 0.75 + shift) > 2
+    assert llr(densities, 0.4 + shift) < -2
+    # Half-way it says little.
+    assert abs(llr(densities, 0.57 + shift)) < 1.5
 
 
-def test_boxes_that_may_be_one_object_teach_nothing():
-    similarity = SimilarityScale()
-    before = similarity.state()
-    similarity.learn(embeddings(0.9, 5), ~apart(5))
-    assert similarity.state() == before
+def test_where_own_and_impostors_overlap_embeddings_say_nothing():
+    densities = learned((0.7, 0.1), (0.72, 0.1), count=5000)
+    assert np.abs(densities.llr(np.linspace(0, 1, 50, dtype=np.float32))).max() < 0.5
 
 
-def test_twins_do_not_magnify_noise_without_end():
-    similarity = SimilarityScale()
-    for _ in range(1000):
-        similarity.learn(embeddings(0.99999), apart(20))
-    assert abs(similarity.of(np.float32(0.98))) <= 1
+def test_more_similar_never_speaks_against():
+    densities = learned((0.4, 0.2), (0.8, 0.02))
+    values = densities.llr(np.linspace(-1, 1, 200, dtype=np.float32))
+    assert (np.diff(values) >= -1e-5).all()
+
+
+def test_nothing_is_ever_quite_sure():
+    densities = learned((0.1, 0.01), (0.95, 0.01), count=5000)
+    assert 2 < llr(densities, 1.0) < 5
+    assert -9 < llr(densities, 0.0) < -2
+
+
+def test_after_a_while_the_same_similarity_says_less():
+    densities = learned((0.3, 0.2), (0.95, 0.03), later=(0.7, 0.25))
+    assert llr(densities, 0.5) < -1
+    assert llr(densities, 0.5, later=True) > llr(densities, 0.5) + 1
 
 
 def test_state_is_restored_exactly():
-    similarity, other = SimilarityScale(), SimilarityScale()
-    similarity.learn(embeddings(0.3, 7), apart(7))
-    other.restore(similarity.state())
-    assert other.of(np.float32(0.4)) == similarity.of(np.float32(0.4))
+    densities, other = learned((0.4, 0.1), (0.8, 0.1), (0.7, 0.1)), SimilarityDensities()
+    other.restore(densities.state())
+    for later in (False, True):
+        assert llr(other, 0.6, later=later) == llr(densities, 0.6, later=later)
+
+
+def test_a_new_projection_makes_what_was_learned_count_little():
+    densities = learned((0.4, 0.05), (0.8, 0.05), count=2000)
+    densities.forget()
+    densities.learn_own(np.full(200, 0.95, np.float32))
+    assert llr(densities, 0.8) < llr(learned((0.4, 0.05), (0.8, 0.05), count=2000), 0.8)
 
 
 def test_rows_become_of_length_one_and_zeros_stay():
@@ -137,7 +155,7 @@ ROW = np.array([0])
 
 
 def test_the_mean_follows_with_the_momentum():
-    embeddings = TrackAppearance.start(EYE[:1], NO_FISHER)
+    embeddings = TrackAppearance.start(EYE[:1], NO_FISHER, 0.0)
     embeddings.learn(ROW, EYE[1:2], NO_FISHER, momentum=0.25)
     assert embeddings.mean[0] == pytest.approx(np.array([3, 1, 0, 0]) / np.sqrt(10))
     assert embeddings.projected[0] == pytest.approx(embeddings.mean[0])
@@ -145,7 +163,7 @@ def test_the_mean_follows_with_the_momentum():
 
 def test_a_new_projection_is_followed():
     whitening = Whitening(1)
-    embeddings = TrackAppearance.start(EYE, whitening)
+    embeddings = TrackAppearance.start(EYE, whitening, 0.0)
     whitening.learn(
         np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32) * [9, 1, 1, 1]
     )
@@ -157,6 +175,6 @@ def test_a_new_projection_is_followed():
 def test_no_tracks_and_no_boxes():
     none = np.empty(0, np.int64)
     for first in (EYE[:0], EYE):
-        embeddings = TrackAppearance.start(first, NO_FISHER)
+        embeddings = TrackAppearance.start(first, NO_FISHER, 0.0)
         embeddings.learn(none, EYE[:0], NO_FISHER, momentum=0.2)
         assert np.array_equal(embeddings.mean, first)

@@ -15,8 +15,8 @@ from masa_cli.formats.embeddings import defaults_as_fact, defaults_in
 from masa_cli.formats.jsonl import TracksReader
 from masa_cli.structures import EndedTracklets, FrameTracks
 from masa_cli.tracking import TRACKERS, TrackerRow, build_tracker
+from masa_cli.tracking.hybrid import HybridTracker
 from masa_cli.tracking.masa import PRESETS, MasaTracker
-from masa_cli.tracking.motion import MotionTracker
 from tests.clips import write_clip
 
 
@@ -25,7 +25,8 @@ def test_every_preset_builds_its_tracker():
         tracker = build_tracker(name)
         assert isinstance(tracker, MasaTracker)
         assert tracker.settings == settings
-    assert isinstance(build_tracker("motion"), MotionTracker)
+    assert isinstance(build_tracker("motion"), HybridTracker)
+    assert not build_tracker("motion").uses_camera_motion
 
 
 def test_single_settings_can_be_changed():

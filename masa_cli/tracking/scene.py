@@ -1,0 +1,162 @@
+"""What is learned of a video as a whole: its pace, its size, its strangers, its scores, its jumps.
+
+The same settings serve a clip at 60 frames per second and a time lapse, a street and a dish, a
+detector that says 0.9 and one that says 0.3, because these say what they mean here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from masa_cli.structures import FloatArray, State
+
+LONGEST_STEP = 0.5  # seconds that a frame counts at most; rarer frames count this much each
+GAP_SECONDS = 1.5  # most objects that are lost are found again within this time
+
+_PRIOR_FRAMES = 20.0  # what is believed beforehand counts like so many frames
+_MEMORY_FRAMES = 200.0  # after which the rate of strangers follows the video
+_PRIOR_STRANGERS, _FEWEST, _MOST = 0.5, 0.02, 5.0  # boxes per frame that belong to no track
+_SMALLEST_AREA = 10.0  # of a frame, in sizes squared: less, and positions would tell nothing
+
+USUAL_SCORE = 0.72  # at least, of boxes that are surely objects, on the scale of settings
+LEAST_USUAL_SCORE = 0.25  # of a detector; less, and every box would be one
+_STRONGEST = 0.9  # usual scores, of the strongest boxes where nothing is tracked
+_SCORE_PACE = 0.05  # weight of a frame
+
+_PRIOR_JUMPS = 100.0  # matches that the prior of their share counts like
+_MEMORY_JUMPS = 2000.0
+_LEAST_JUMPS, _MOST_JUMPS = 0.002, 0.2
+
+
+class Clock:
+    """Seconds that count frames where frames are rarer than seconds."""
+
+    def __init__(self) -> None:
+        self._last, self._usual_step, self.step = math.nan, math.nan, 0.0
+
+    def advance(self, time: float) -> float:
+        """How many of these seconds went by until `time`, in seconds of the video."""
+        seconds = 0.0 if math.isnan(self._last) else time - self._last
+        if seconds > 0:
+            first = math.isnan(self._usual_step)
+            self._usual_step = seconds if first else 0.9 * self._usual_step + 0.1 * seconds
+            seconds *= min(1.0, LONGEST_STEP / self._usual_step)
+        self._last, self.step = time, seconds
+        return seconds
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return {"values": np.array([self._last, self._usual_step, self.step])}
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        self._last, self._usual_step, self.step = map(float, state["values"])
+
+
+class Scene:
+    """How large the frame is, and how many boxes are of nothing that is tracked: new, or false."""
+
+    def __init__(self) -> None:
+        self.frame_size: tuple[int, int] | None = None  # width, height, pixels; None: not known
+        self._reached = np.ones(2)  # by boxes, where it is not known
+        self._strangers, self._num_frames = _PRIOR_STRANGERS, _PRIOR_FRAMES
+
+    def see(self, boxes: FloatArray, frame_size: tuple[int, int] | None) -> None:
+        """Take in the boxes of a frame, (N, 4) xyxy, and its width and height where known."""
+        self.frame_size = frame_size or self.frame_size
+        self._reached = np.maximum(self._reached, boxes[:, 2:].max(axis=0, initial=1))
+
+    def learn(self, num_strangers: int) -> None:
+        """Take in how many confident boxes of a frame went to no track."""
+        self._num_frames = min(self._num_frames + 1, _MEMORY_FRAMES)
+        self._strangers += (min(num_strangers, _MOST) - self._strangers) / self._num_frames
+
+    def area(self, size: FloatArray) -> FloatArray:
+        """Of the frame, in squares of (M,) sizes."""
+        width, height = self.frame_size or self._reached
+        area: FloatArray = np.maximum(width * height / size**2, _SMALLEST_AREA)
+        return area
+
+    def stranger_llr(self, size: FloatArray) -> float:
+        """Log density of strangers: how many in one frame and the square of a usual size."""
+        usual = np.full(1, np.median(size) if len(size) else 1, np.float32)
+        return math.log(max(self._strangers, _FEWEST) / float(self.area(usual)[0]))
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return {
+            "frame_size": np.array(self.frame_size or (0, 0)),
+            "reached": self._reached,
+            "strangers": np.array([self._strangers, self._num_frames]),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        width, height = map(int, state["frame_size"])
+        self.frame_size = (width, height) if width else None
+        self._reached = state["reached"]
+        self._strangers, self._num_frames = map(float, state["strangers"])
+
+
+class ScoreScale:
+    """What score this video's detector gives to boxes that are surely objects."""
+
+    def __init__(self) -> None:
+        self._usual = math.nan
+
+    def scaled(self, scores: FloatArray) -> FloatArray:
+        """(N,) scores as of a detector that gives sure boxes USUAL_SCORE, or more."""
+        if math.isnan(self._usual) and len(scores):
+            self._usual = max(_STRONGEST * float(scores.max()), LEAST_USUAL_SCORE)
+        usual = USUAL_SCORE if math.isnan(self._usual) else self._usual
+        scaled: FloatArray = scores * np.float32(max(1.0, USUAL_SCORE / usual))
+        return scaled
+
+    def learn(self, tracked: FloatArray, everything: FloatArray) -> None:
+        """Take in a frame: (P,) scores of boxes of known tracks, and (N,) all scores.
+
+        Where nothing is tracked, the strongest boxes are what there is.
+        """
+        if not len(everything):
+            return
+        now = float(np.median(tracked) if len(tracked) else _STRONGEST * everything.max())
+        self._usual = max(self._usual + _SCORE_PACE * (now - self._usual), LEAST_USUAL_SCORE)
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return {"usual": np.array(self._usual)}
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        self._usual = float(state["usual"])
+
+
+class Jumps:
+    """Which share of boxes is far from where it was expected: escapes, and boxes that slip.
+
+    Args:
+        share: believed before anything is seen.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._sums = np.array((_PRIOR_JUMPS, _PRIOR_JUMPS * share))
+
+    @property
+    def share(self) -> float:
+        """Within 0 to 1, never quite at either."""
+        return float(np.clip(self._sums[1] / self._sums[0], _LEAST_JUMPS, _MOST_JUMPS))
+
+    def learn(self, probabilities: FloatArray) -> None:
+        """Take in (P,) how probably each of some sure matches was a jump."""
+        self._sums *= max(0.0, 1 - len(probabilities) / _MEMORY_JUMPS)
+        self._sums += (len(probabilities), float(probabilities.sum()))
+
+    def state(self) -> State:
+        """What `restore` needs."""
+        return {"sums": self._sums}
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state()`."""
+        self._sums = state["sums"].copy()
