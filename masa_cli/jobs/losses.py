@@ -77,9 +77,10 @@ def _reason(table: DetectionTable, frames: IntArray, num_frames: int, job: Track
         )
     birth = _birth(job)
     scores = table.scores[wanted]
-    if scores.max() <= birth.score:
+    if not birth.is_reached(float(scores.max())):
         return _of_scores(len(scores), float(scores.max()), birth)
-    begins = wanted & (table.scores > birth.score)
+    strong = np.array([birth.is_reached(score) for score in table.scores.tolist()], np.bool_)
+    begins = wanted & strong
     return _of_time(table, np.where(begins, frames, -1), num_frames, birth, job)
 
 
@@ -115,7 +116,7 @@ def _of_length(what: str, longest: int, birth: Birth) -> str:
 
 
 def _of_scores(count: int, highest: float, birth: Birth) -> str:
-    reason = f"scores of its {count} boxes reach {highest:g}, and a track begins above "
+    reason = f"scores of its {count} boxes reach {highest:g}, too low for {birth.score_name}="
     if highest <= 0:
         return f"{reason}{birth.score:g}; write scores from 0 to 1, and 1 where there are none"
     return f"{reason}{birth.score:g}; give a lower one with --set {birth.score_name}=…"

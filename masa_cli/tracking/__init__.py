@@ -52,7 +52,7 @@ class Birth:
     """When a track begins, for those who have none, and the settings that say so.
 
     Attributes:
-        score: that a box must exceed.
+        score: that a box must exceed, on the scale of settings.
         score_name: of the setting.
         frames: on end in which it must be found.
         frames_name: of the setting; "" where one frame is enough.
@@ -62,6 +62,15 @@ class Birth:
     score_name: str
     frames: int = 1
     frames_name: str = ""
+    scales_scores: bool = False
+
+    def is_reached(self, highest: float) -> bool:
+        """Whether a track can begin where this is the highest score."""
+        if self.scales_scores:
+            from masa_cli.tracking.scene import score_factor
+
+            highest *= score_factor(highest)
+        return highest > self.score
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +106,8 @@ class TrackerRow:
         """When a track begins with these changes; SettingsError for one that cannot be made."""
         settings = with_changes(self.settings(), changes)
         score = float(getattr(settings, self.birth_score))
-        if self.scales_scores:
-            from masa_cli.tracking.scene import LEAST_USUAL_SCORE, USUAL_SCORE
-
-            score *= LEAST_USUAL_SCORE / USUAL_SCORE
-        if not self.birth_frames:
-            return Birth(score, self.birth_score)
-        frames = int(getattr(settings, self.birth_frames))
-        return Birth(score, self.birth_score, frames, self.birth_frames)
+        frames = int(getattr(settings, self.birth_frames)) if self.birth_frames else 1
+        return Birth(score, self.birth_score, frames, self.birth_frames, self.scales_scores)
 
 
 def _hybrid_settings() -> HybridSettings:

@@ -79,7 +79,7 @@ class HybridSettings:
     # within-class whitening of embeddings, in pairs; 0 turns whitening off
     reid_seconds: float = 20.0  # how long lost tracks may be re-identified; 0 turns it off
     reid_llr: float = 1.0  # that makes a new track a lost one
-    coast_seconds: float = 0.12  # a box missing for no longer is shown where it is expected
+    coast_seconds: float = 0.125  # a box missing for no longer is shown where it is expected
 
     former_names: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

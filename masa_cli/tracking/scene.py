@@ -21,7 +21,7 @@ _PRIOR_STRANGERS, _FEWEST, _MOST = 0.5, 0.02, 5.0  # boxes per frame that belong
 _SMALLEST_AREA = 10.0  # of a frame, in sizes squared: less, and positions would tell nothing
 
 USUAL_SCORE = 0.72  # at least, of boxes that are surely objects, on the scale of settings
-LEAST_USUAL_SCORE = 0.25  # of a detector; less, and every box would be one
+_LEAST_USUAL = 0.25  # of a detector; less, and every box would be one
 _STRONGEST = 0.9  # usual scores, of the strongest boxes where nothing is tracked
 _SCORE_PACE = 0.05  # weight of a frame
 
@@ -109,9 +109,9 @@ class ScoreScale:
     def scaled(self, scores: FloatArray) -> FloatArray:
         """(N,) scores as of a detector that gives sure boxes USUAL_SCORE, or more."""
         if math.isnan(self._usual) and len(scores):
-            self._usual = max(_STRONGEST * float(scores.max()), LEAST_USUAL_SCORE)
+            self._usual = _usual_of(float(scores.max()))
         usual = USUAL_SCORE if math.isnan(self._usual) else self._usual
-        scaled: FloatArray = scores * np.float32(max(1.0, USUAL_SCORE / usual))
+        scaled: FloatArray = scores * np.float32(_factor(usual))
         return scaled
 
     def learn(self, tracked: FloatArray, everything: FloatArray) -> None:
@@ -121,8 +121,8 @@ class ScoreScale:
         """
         if not len(everything):
             return
-        now = float(np.median(tracked) if len(tracked) else _STRONGEST * everything.max())
-        self._usual = max(self._usual + _SCORE_PACE * (now - self._usual), LEAST_USUAL_SCORE)
+        now = float(np.median(tracked)) if len(tracked) else _usual_of(float(everything.max()))
+        self._usual = max(self._usual + _SCORE_PACE * (now - self._usual), _LEAST_USUAL)
 
     def state(self) -> State:
         """What `restore` needs."""
@@ -131,6 +131,19 @@ class ScoreScale:
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
         self._usual = float(state["usual"])
+
+
+def score_factor(highest: float) -> float:
+    """What scores are multiplied by where nothing is known yet but the highest one."""
+    return _factor(_usual_of(highest))
+
+
+def _usual_of(highest: float) -> float:
+    return max(_STRONGEST * highest, _LEAST_USUAL)
+
+
+def _factor(usual: float) -> float:
+    return max(1.0, USUAL_SCORE / usual)
 
 
 class Jumps:

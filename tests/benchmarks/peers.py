@@ -51,14 +51,15 @@ def main():
         rate, out = job["frame_rate"], Path(job["out"])
         out.mkdir(parents=True, exist_ok=True)
         has_images = job["video"] is not None
-        for name, made in {
-            "SORT": lambda: trackers.SORTTracker(frame_rate=rate),
-            "ByteTrack": lambda: trackers.ByteTrackTracker(frame_rate=rate),
-            "OCSORT": lambda: trackers.OCSORTTracker(frame_rate=rate),
-            "BoTSORT": lambda: trackers.BoTSORTTracker(frame_rate=rate, enable_cmc=has_images),
-            "CBIoU": lambda: trackers.CBIoUTracker(frame_rate=rate),
-        }.items():
-            lines = track(made(), job, shown=name == "BoTSORT" and has_images)
+        made = {
+            "SORT": trackers.SORTTracker(frame_rate=rate),
+            "ByteTrack": trackers.ByteTrackTracker(frame_rate=rate),
+            "OCSORT": trackers.OCSORTTracker(frame_rate=rate),
+            "BoTSORT": trackers.BoTSORTTracker(frame_rate=rate, enable_cmc=has_images),
+            "CBIoU": trackers.CBIoUTracker(frame_rate=rate),
+        }
+        for name, tracker in made.items():
+            lines = track(tracker, job, shown=name == "BoTSORT" and has_images)
             (out / f"{name}.txt").write_text("".join(lines))
 
 

@@ -245,17 +245,18 @@ def track(entry: Entry, seen: Sequence[Observation]) -> tuple[Frames, float]:
     start = time.perf_counter()
     frames = []
     for observation in seen:
-        if entry.is_blind:
-            nothing = np.empty((len(observation.detections), 0), np.float32)
-            observation = Observation(
-                observation.index, observation.time, observation.detections, nothing
-            )
-        frames.append(tracker.update(observation))
+        frames.append(tracker.update(unseen(observation) if entry.is_blind else observation))
     if entry.is_refined and frames[0].record is not None:
         size = seen[0].frame_size or (0, 0)
         frames = list(refine(frames, Refinement(linking), tracker.finish(), size))
     milliseconds = (time.perf_counter() - start) / len(seen) * 1e3
     return [(frame.tracks.boxes, frame.tracks.ids) for frame in frames], milliseconds
+
+
+def unseen(observation: Observation) -> Observation:
+    """As a tracker is told of it that has no images."""
+    nothing = np.empty((len(observation.detections), 0), np.float32)
+    return Observation(observation.index, observation.time, observation.detections, nothing)
 
 
 @cache
@@ -345,7 +346,7 @@ def peer_frames(clip: Clip, name: str, folder: Path) -> Frames | None:
     ]
 
 
-MOTION = ()
+MOTION = (Entry("motion", "motion", is_blind=True),)
 ENTRIES = (
     Entry("hybrid", "hybrid"),
     Entry("hybrid live", "hybrid", is_refined=False),

@@ -68,9 +68,9 @@ def test_regions_choose_by_place(clip):
 
 def test_short_tracks_are_left_out_of_all_results(clip):
     with clip[1].open("a") as file:
-        file.write("\n3,60,5,80,25,0.9,dog\n4,60,5,80,25,0.9,dog\n")
+        file.write("".join(f"\n{frame},60,5,80,25,0.9,dog" for frame in (3, 4, 5)))
     assert labels(clip) == {"car", "person", "dog"}
-    options = ["--min-track-length", "3", "--also", "coco", "--overwrite"]
+    options = ["--min-track-length", "4", "--also", "coco", "--overwrite"]
     assert labels(clip, *options) == {"car", "person"}
     coco = json.loads(Path("out/street.coco.json").read_text())
     assert len(coco["annotations"]) == 24

@@ -69,7 +69,7 @@ def test_low_scores_are_told_with_the_setting_of_the_association(clip, associati
     dets.write_text("".join(one_box(frame, score=0.1) for frame in range(10)))
     name = TRACKERS[association].birth_score
     text = said(video, "--dets", dets, "--association", association)
-    assert "scores of its 10 boxes reach 0.1, and a track begins above" in text
+    assert "scores of its 10 boxes reach 0.1, too low for birth_score=" in text
     assert f"--set {name}=" in text
 
 
