@@ -1,0 +1,165 @@
+"""Whole runs of the command, end to end: frames/s, where their time goes, and their peak memory.
+
+    python -m tests.benchmarks.pipeline VIDEO [--cases lite,raw,...] [--runtimes torch,openvino]
+        [--end 10] [--runs 3] [--threads N] [--trace FOLDER]
+
+Each case is `masa track` (or `segment-track`) in a process of its own, the video written. Boxes of
+`raw` and `motion` are those that a first run of `lite` finds, which also converts its networks; one
+more run of each case, not counted, does it for the others. Cases and runtimes take turns, so that
+what else the machine does meets all alike. Prints the median and the range of frames/s, each ratio
+to torch in the same run, time outside networks as a share of the whole, milliseconds and share of
+each stage (those in the thread that decodes overlap with others), and the most memory (Linux).
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from masa_cli import __version__
+
+CASES = {
+    "lite": ("track", "--prompt", "person"),
+    "lite --no-video": ("track", "--prompt", "person", "--no-video"),
+    "raw": ("track", "--dets", "{dets}", "--adapter", "raw"),
+    "motion": ("track", "--dets", "{dets}", "--association", "motion"),
+    "masks": ("track", "--prompt", "person", "--masks", "--segmenter", "lite"),
+    "segment-track": ("segment-track", "--model", "lite"),
+}
+WITHOUT_NETWORKS = ("motion",)
+IN_NETWORKS = ("detect", "embed", "segment")
+BESIDE = ("decode",)  # in a thread of its own
+
+# Runs a command in this process; the last line on stderr is the most memory that it held, kB.
+MEASURED = """
+import resource, sys
+from masa_cli.__main__ import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def run_masa(arguments):
+    """What the command says as JSON, and the peak of its memory in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"masa {' '.join(map(str, arguments))}: {done.stderr}")
+    return json.loads(done.stdout), int(done.stderr.split()[-1]) / 1024
+
+
+def command_of(case, runtime, options, folder):
+    verb, *given = CASES[case]
+    given = [each.format(dets=folder / "dets.txt") for each in given]
+    more = ["--end", options.end] if options.end else []
+    more += ["--threads", options.threads] if options.threads else []
+    if options.trace:
+        options.trace.mkdir(parents=True, exist_ok=True)
+        more += ["--trace", options.trace / f"{case.replace(' ', '')}-{runtime}.json"]
+    own = ["--runtime", runtime, "--device", "cpu", "-o", folder / "out", "--overwrite"]
+    return [verb, options.video, *given, *more, *own]
+
+
+def find_boxes(options, folder):
+    """Boxes of lite, as MOTChallenge has detections; all cases that are given boxes take them."""
+    more = ["--end", options.end] if options.end else []
+    out = folder / "found"
+    run_masa(["track", options.video, "--prompt", "person", "--no-video", "-o", out, *more])
+    rows = [line.split(",") for line in (out / f"{options.video.stem}.txt").read_text().split()]
+    (folder / "dets.txt").write_text("".join(f"{r[0]},-1,{','.join(r[2:7])}\n" for r in rows))
+
+
+def measure(options):
+    """By case and runtime: all counted runs, each its summary and peak."""
+    kinds = [
+        (case, runtime)
+        for case in options.cases
+        for runtime in (options.runtimes[:1] if case in WITHOUT_NETWORKS else options.runtimes)
+    ]
+    found = {kind: [] for kind in kinds}
+    with tempfile.TemporaryDirectory() as name:
+        find_boxes(options, Path(name))
+        for turn in range(options.runs + 1):
+            for kind in kinds:
+                result = run_masa(command_of(*kind, options, Path(name)))
+                if turn:
+                    found[kind].append(result)
+    return found
+
+
+def rate(summary):
+    """Frames/s without what is done once: loading, which tells little of a longer video."""
+    return summary["frames"] / (summary["seconds"] - summary["stages"].get("load", 0))
+
+
+def print_runs(found):
+    print(f"{'case':16} {'runtime':9} {'frames/s':>9} {'range':>13} {'ratio':>6} ", end="")
+    print(f"{'outside networks':>17} {'load s':>7} {'peak MB':>8}")
+    for (case, runtime), runs in found.items():
+        rates = [rate(summary) for summary, _ in runs]
+        others = [rate(summary) for summary, _ in found.get((case, "torch"), [])]
+        ratios = [a / b for a, b in zip(rates, others, strict=False)]
+        ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
+        outside = statistics.median(
+            1 - sum(s["stages"].get(n, 0) for n in IN_NETWORKS) * rate(s) / s["frames"]
+            for s, _ in runs
+        )
+        load = statistics.median(s["stages"].get("load", 0) for s, _ in runs)
+        span = f"{min(rates):.1f} to {max(rates):.1f}"
+        print(
+            f"{case:16} {runtime:9} {statistics.median(rates):9.1f} {span:>13} {ratio:>6} "
+            f"{outside:17.1%} {load:7.2f} {max(peak for _, peak in runs):8.0f}"
+        )
+
+
+def print_stages(found):
+    names = dict.fromkeys(n for runs in found.values() for s, _ in runs for n in s["stages"])
+    print("\nms per frame (share of the time without loading)")
+    for (case, runtime), runs in found.items():
+        cells = []
+        for name in names:
+            spent = [s["stages"].get(name, 0) / s["frames"] * 1e3 for s, _ in runs]
+            share = [ms * rate(s) / 1e3 for ms, (s, _) in zip(spent, runs, strict=True)]
+            if name != "load" and any(spent):
+                beside = ", beside" if name in BESIDE else ""
+                part = f"{statistics.median(share):.1%}{beside}"
+                cells.append(f"{name} {statistics.median(spent):.2f} ({part})")
+        print(f"{case}, {runtime}: {'; '.join(cells)}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--cases", default=",".join(CASES), help=", ".join(CASES))
+    parser.add_argument("--runtimes", default="torch,openvino")
+    parser.add_argument("--end", help="seconds of the video (default: all)")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads")
+    parser.add_argument("--trace", type=Path, help="folder for a timeline of the last run of each")
+    options = parser.parse_args()
+    options.cases = options.cases.split(",")
+    options.runtimes = options.runtimes.split(",")
+    if strange := set(options.cases) - set(CASES):
+        parser.error(f"no such cases: {', '.join(sorted(strange))}")
+    print(
+        f"masa {__version__}, {platform.platform()}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}, {options.video.name}, {options.runs} runs after one"
+    )
+    found = measure(options)
+    print_runs(found)
+    print_stages(found)
+
+
+if __name__ == "__main__":
+    main()
