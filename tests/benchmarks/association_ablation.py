@@ -52,27 +52,22 @@ Wanted: TypeAlias = tuple[str, int] | tuple[str, str, str]
 # Changes that take one ingredient of hybrid away; its defaults are HybridSettings and, of offline
 # refinement, LinkingSettings.
 WITHOUT: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("appearance", ("appearance_weight=0", "reid_seconds=0", "linking.appearance_weight=0")),
-    ("appearance in matching", ("appearance_weight=0",)),
-    ("re-identification", ("reid_seconds=0",)),
-    ("margin of re-identification", ("reid_margin=-1",)),
-    ("speed in re-identification", ("reid_speed=1e9",)),
-    ("gate of motion", ("gate=1e9",)),
-    ("prediction when unseen", ("memory_seconds=0.25",)),
-    ("llr of size", ("size_weight=0",)),
-    ("smallest llr", ("min_llr=-1e5", "min_llr_weak=-1e5")),
-    ("pass for weak boxes", ("continue_score=0.5",)),
+    ("score of a new track", ("birth_score=0",)),
     ("confirmation", ("confirm_hits=1",)),
-    ("check for duplicates", ("duplicate_iou=2",)),
-    ("rule at the edge", ("edge_share=-1",)),
-    ("camera motion", ("camera_motion=false",)),
+    ("pass for weak boxes", ("confident_score=0.3",)),
+    ("weak boxes", ("continue_score=0.5",)),
+    ("smallest llr", ("min_llr=-1e5",)),
     ("deferred matches", ("defer_margin=-1e9",)),
+    ("prediction when unseen", ("memory_seconds=0.25",)),
+    ("jumps", ("jump_share=1e-9",)),
+    ("camera motion", ("camera_motion=false",)),
     ("mean embedding (last alone)", ("momentum=1",)),
     ("unoccluded updates alone", ("occlusion_iou=2",)),
-    ("untruncated updates alone", ("edge_gap=-1e9",)),
-    ("unambiguous updates alone", ("update_margin=-1e9",)),
     ("whitening", ("whitening_pairs=0",)),
-    ("appearance in linking", ("linking.appearance_weight=0",)),
+    ("re-identification", ("reid_seconds=0",)),
+    ("price of re-identification", ("reid_llr=-1e5",)),
+    ("linking", ("linking.seconds=0",)),
+    ("price of a link", ("linking.min_llr=-1e5",)),
     ("trust in the tracker", ("linking.tracker_llr=0",)),
     ("gap interpolation", ("linking.interpolation_seconds=0",)),
 )
@@ -125,7 +120,7 @@ def rows(also: Sequence[str], only_also: bool) -> list[Row]:
     whole = Row("hybrid", "hybrid", is_refined=True)
     if only_also:
         return [whole, *tried]
-    named = [Row(name, name) for name in ("motion", *PRESETS)]
+    named = [Row("motion", "motion", is_refined=True), *(Row(name, name) for name in PRESETS)]
     live = Row("- offline refinement", "hybrid")
     changed = [Row(f"- {label}", "hybrid", changes, is_refined=True) for label, changes in WITHOUT]
     return [*named, whole, live, *changed, *tried]

@@ -1,7 +1,7 @@
 """Association on real sequences with true identities, beside other trackers on the same boxes.
 
-    python tests/benchmarks/sequences.py FOLDER [FOLDER ...] --cache DIR [--adapter raw] \\
-        [--peers PYTHON] [--try "name=value linking.name=value"] [--strides 1 2 5]
+    python -m tests.benchmarks.sequences FOLDER [FOLDER ...] --cache DIR [--adapter raw] \\
+        [--peers PYTHON] [--ablate] [--try "name=value linking.name=value"] [--strides 1 2 5]
 
 FOLDER is a sequence in MOTChallenge's form (video.mp4 or img1, gt.txt, seqinfo.ini, det_*.txt), or
 holds such folders. Boxes are those of its det_*.txt and, made from the truth, `noisy-1`, `noisy-2`:
@@ -9,9 +9,10 @@ sides off by 4 % (one standard deviation), 10 % missed, 0.4 false ones per frame
 (false ones 0.45). Truth rows whose 7th column is 0 do not count: boxes on them (IoU 0.5, one to
 one, after those that count) are taken out before scoring. Each stride keeps every such frame.
 
-PYTHON has roboflow's `trackers`. `--try` adds a row of hybrid with other settings; its gain is told
-with a bootstrap over chunks of 100 frames and as leave-one-sequence-out: is it still chosen by the
-others, and what does it give the one left out? Everything that is slow is kept in DIR.
+PYTHON has roboflow's `trackers`. `--try` adds a row of hybrid with other settings, `--ablate` one
+without each of its ingredients. The gain of each is told with a bootstrap over chunks of 100 frames
+(an interval around 0 is noise) and with one sequence left out: how often the others would choose
+it, and what it gives the one left out. Everything that is slow is kept in DIR.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from masa_cli.structures import CameraMotion, Detections, FloatArray, IntArray, 
 from masa_cli.tracking import build_tracker
 from masa_cli.tracking.camera import CameraMotionEstimator
 from masa_cli.tracking.linking import LinkingSettings
+from tests.benchmarks.association_ablation import WITHOUT
 
 METRICS = ("HOTA", "AssA", "DetA", "IDF1", "MOTA", "IDSW")
 CHUNK = 100  # frames, of the bootstrap
@@ -346,12 +348,11 @@ def peer_frames(clip: Clip, name: str, folder: Path) -> Frames | None:
     ]
 
 
-MOTION = (Entry("motion", "motion", is_blind=True),)
 ENTRIES = (
     Entry("hybrid", "hybrid"),
     Entry("hybrid live", "hybrid", is_refined=False),
-    Entry("hybrid blind", "hybrid", is_blind=True),
-    *MOTION,
+    Entry("motion", "motion", is_blind=True),
+    Entry("motion live", "motion", is_refined=False, is_blind=True),
 )
 
 
@@ -359,13 +360,15 @@ class Measured(NamedTuple):
     """Scores of one clip: by tracker, whole and by chunk; milliseconds of our own."""
 
     clip: str
+    sequence: str
     whole: dict[str, dict[str, float]]
+    chunks: dict[str, list[float]]  # IDF1
     milliseconds: dict[str, float]
 
 
 def measure(clip: Clip, entries: Sequence[Entry], adapter: str, folder: Path) -> Measured:
     """All trackers on one clip."""
-    whole, milliseconds = {}, {}
+    whole, chunks, milliseconds = {}, {}, {}
     for name in PEERS:
         tracks = peer_frames(clip, name, folder)
         if tracks is not None:
@@ -374,7 +377,10 @@ def measure(clip: Clip, entries: Sequence[Entry], adapter: str, folder: Path) ->
     for entry in entries:
         tracks, milliseconds[entry.label] = track(entry, seen)
         whole[entry.label] = scored(clip, tracks)
-    return Measured(clip.name, whole, milliseconds)
+        starts = range(0, max(len(tracks) - CHUNK // 2, 1), CHUNK)
+        parts = [slice(start, start + CHUNK) for start in starts]
+        chunks[entry.label] = [scored(clip, tracks, part)["IDF1"] for part in parts]
+    return Measured(clip.name, clip.sequence, whole, chunks, milliseconds)
 
 
 def print_all(results: Sequence[Measured], entries: Sequence[Entry], metric: str) -> None:
@@ -394,6 +400,35 @@ def print_all(results: Sequence[Measured], entries: Sequence[Entry], metric: str
         )
 
 
+def print_gains(results: Sequence[Measured], labels: Sequence[str]) -> None:
+    """Of each other setting beside hybrid: the gain in IDF1, its interval, and left-out gains."""
+    rng = np.random.default_rng(0)
+    sequences = sorted({result.sequence for result in results})
+    print(f"\n{'gain in IDF1':44}{'mean':>7}{'95 % of chunks':>18}{'chosen':>9}{'left out':>10}")
+    for label in labels:
+        pairs = [(each.chunks[label], each.chunks["hybrid"]) for each in results]
+        chunks = np.concatenate([np.subtract(*pair) for pair in pairs])
+        means = chunks[rng.integers(0, len(chunks), (2000, len(chunks)))].mean(axis=1)
+        low, high = np.percentile(means, (2.5, 97.5))
+        gains = {
+            name: [
+                each.whole[label]["IDF1"] - each.whole["hybrid"]["IDF1"]
+                for each in results
+                if each.sequence == name
+            ]
+            for name in sequences
+        }
+        left_out = [
+            float(np.mean(own))
+            for name, own in gains.items()
+            if np.mean([gain for other in gains if other != name for gain in gains[other]]) > 0
+        ]
+        mean = np.mean([gain for own in gains.values() for gain in own])
+        kept = f"{np.mean(left_out):10.1f}" if left_out else f"{'-':>10}"
+        share = f"{len(left_out)}/{len(sequences)}"
+        print(f"{label[:43]:44}{mean:7.1f}{f'{low:.1f} to {high:.1f}':>18}{share:>9}{kept}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -405,7 +440,7 @@ def main() -> None:
     parser.add_argument("--strides", nargs="+", type=int, default=[1])
     parser.add_argument("--boxes", nargs="+", help="sets of boxes, e.g. yolox noisy")
     parser.add_argument("--try", dest="tried", action="append", default=[])
-    parser.add_argument("--only-tried", action="store_true")
+    parser.add_argument("--ablate", action="store_true", help="hybrid without each ingredient")
     parser.add_argument("--metrics", nargs="+", default=METRICS, choices=METRICS)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
@@ -423,8 +458,10 @@ def main() -> None:
         for stride in options.strides
         if not options.boxes or clip.boxes_name in options.boxes
     ]
-    entries = [] if options.only_tried else list(ENTRIES)
-    entries += [Entry(text, "hybrid", tuple(text.split())) for text in options.tried]
+    tried = [Entry(text, "hybrid", tuple(text.split())) for text in options.tried]
+    if options.ablate:
+        tried += [Entry(f"- {label}", "hybrid", changes) for label, changes in WITHOUT]
+    entries = [*ENTRIES, *tried]
     if options.peers:
         peers_tracks(clips, options.peers, options.cache)
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -433,7 +470,13 @@ def main() -> None:
         ]
         results = [job.result() for job in jobs]
     for metric in options.metrics:
-        print_all(results, entries, metric)
+        print_all(results, ENTRIES, metric)
+    times = {entry.label: [each.milliseconds[entry.label] for each in results] for entry in entries}
+    print(
+        "\nmilliseconds per frame: "
+        + ", ".join(f"{e.label} {np.mean(times[e.label]):.1f}" for e in ENTRIES)
+    )
+    print_gains(results, [entry.label for entry in tried])
 
 
 if __name__ == "__main__":
