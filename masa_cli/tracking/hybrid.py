@@ -67,7 +67,7 @@ class HybridSettings:
     birth_score: float = 0.7  # a box above this score that continues nothing may be a new object
     confirm_hits: int = 3  # it is one when it is found in so many frames without a gap
     confident_score: float = 0.5  # boxes above this score are assigned first
-    continue_score: float = 0.3  # boxes below this score are ignored
+    continue_score: float = 0.35  # boxes below this score are ignored
     min_llr: float = -1.0  # of a match, beyond that of a new or false box
     defer_margin: float = 0.5  # matches of a smaller margin are ambiguous: they wait for a moment
     memory_seconds: float = 4.0  # a track unseen for longer is expected nowhere any more
