@@ -78,7 +78,7 @@ class HybridSettings:
     whitening_pairs: float = 200.0  # weight of the prior, equal variation in all directions, in the
     # within-class whitening of embeddings, in pairs; 0 turns whitening off
     reid_seconds: float = 20.0  # how long lost tracks may be re-identified; 0 turns it off
-    reid_llr: float = 1.0  # that makes a new track a lost one
+    reid_llr: float = 0.5  # that makes a new track a lost one
     coast_seconds: float = 0.125  # a box missing for no longer is shown where it is expected
 
     former_names: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -124,6 +124,8 @@ _DEFER_SECONDS = 1.0  # tracks unseen for longer take an ambiguous box, or would
 _EDGE_GAP = 0.02  # nearer to the frame's edge, in box heights, it may cut off something
 _REID_MARGIN = 1.0  # by so much every other pair must be less likely
 _TRACKLET_SECONDS = 0.5  # unseen for longer, another tracklet begins
+# Of a track of which less is expected inside the frame, the llr of appearance that a box needs.
+_LEFT_INSIDE, _RETURN_LLR = 0.3, 1.0
 _COAST_HITS, _COAST_INSIDE = 5, 0.8  # of tracks that are shown unseen; share inside the frame
 
 
@@ -269,12 +271,17 @@ class HybridTracker:
         smooth, jumped = self._tracks.llr(centre_size(boxes), self._noise, self._jumps.share)
         projected = self._whitening.project(embeddings)
         self._similarities = projected @ self._appearance.projected.T
-        if projected.shape[1]:  # without embeddings, motion alone decides
-            smooth = smooth + self._similarity.llr(self._similarities)
+        told = np.zeros_like(smooth)  # without embeddings, motion alone decides
+        if projected.shape[1]:
+            told = self._similarity.llr(self._similarities)
+            smooth = smooth + told
             # Who jumps turns, too: it resembles itself no more than after a while.
             jumped = jumped + self._similarity.llr(self._similarities, later=True)
         llr: FloatArray = np.logaddexp(smooth, jumped)
         self._jump_probabilities = np.exp(jumped - llr)
+        # Who is expected outside the frame has left; another that enters there is not it.
+        inside = share_inside(corners(self._position()), self._scene.frame_size)
+        llr[(inside < _LEFT_INSIDE) & (told < _RETURN_LLR)] = _NEVER
         llr[:, self._unseen() > self.settings.memory_seconds] = _NEVER
         return llr
 

@@ -86,7 +86,6 @@ def test_a_file_that_is_no_preset_says_why(tmp_path, text, message):
         ("birth_score = nan", "for birth_score, got nan"),
         ("birth_score = [1]", "for birth_score"),
         ("birth_score = true", '"true" is no float'),
-        ("linking.seconds = 3", "motion is not refined offline"),
     ],
 )
 def test_settings_that_there_are_not_are_refused_with_the_file(tmp_path, line, message):
@@ -128,3 +127,10 @@ def test_a_tracker_in_python_has_the_settings_of_the_file(tmp_path):
         assert shown[-1] == count
     tracker = masa_cli.build_tracker(path, settings={"birth_score": 0.5})
     assert [len(tracker.update(boxes, scores)) for _ in range(8)][-1] == 1
+
+
+def test_a_preset_of_what_is_not_refined_has_no_linking(tmp_path):
+    head = f'kind = "{KIND}"\nassociation = "masa-demo"\n[settings]\n'
+    path = written(tmp_path, head + "linking.seconds = 3")
+    with pytest.raises(MasaError, match="masa-demo is not refined offline"):
+        read_preset(path)

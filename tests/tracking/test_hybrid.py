@@ -174,7 +174,8 @@ def test_an_object_that_returns_elsewhere_is_known_by_its_look():
 def test_the_longer_one_was_away_the_less_it_is_believed_to_be_back():
     away = [{2: (300, 100)}]
     begin, back = [{1: (100, 100), 2: (300, 100)}] * 20, [{1: (600, 400), 2: (300, 100)}] * 10
-    ids = [len(ids_of(run(begin + away * count + back), 1)) for count in (50, 150, 450)]
+    settings = HybridSettings(reid_llr=1)
+    ids = [len(ids_of(run(begin + away * n + back, settings), 1)) for n in (50, 150, 450)]
     assert ids == [1, 1, 2]
 
 

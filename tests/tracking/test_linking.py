@@ -51,7 +51,7 @@ def test_a_gap_is_bridged_where_place_and_embedding_agree(impostors):
 
 def test_another_embedding_in_the_same_place_is_another_object(impostors):
     before, after = tracklet(1, 1, 5), tracklet(2, 8, 9, embedding=B)
-    assert of(*impostors, before, after) == {8: 1, 9: 2, 1: 3, 2: 4}
+    assert of(*impostors, before, after, min_llr=3) == {8: 1, 9: 2, 1: 3, 2: 4}
 
 
 def test_what_exists_at_the_same_time_is_never_one_object():
@@ -93,7 +93,7 @@ def test_after_a_cut_only_embeddings_count(impostors):
 def test_the_tracker_is_trusted_where_nothing_else_is_known():
     pair = tracklet(1, 0, 5, embedding=NONE), tracklet(2, 8, 9, embedding=NONE, identity=1)
     assert of(*pair) == {1: 1, 2: 1}
-    assert of(*pair, tracker_llr=0) == {1: 1, 2: 2}
+    assert of(*pair, tracker_llr=0, min_llr=3) == {1: 1, 2: 2}
 
 
 def test_the_tracker_is_overruled_where_embeddings_say_so():
