@@ -232,7 +232,7 @@ class LinkingSettings:
     """When two tracklets are one object."""
 
     seconds: float = 10.0  # longest gap that is bridged
-    min_llr: float = 1.5  # of a link, beyond that of a new object
+    min_llr: float = 3.0  # of a link, beyond that of a new object
     tracker_llr: float = 8.0  # in favour of what the tracker decided
     interpolation_seconds: float = 1.2  # longest gap in a track that is interpolated
     one_class: bool = True  # all boxes of an identity get the class that most of them have
