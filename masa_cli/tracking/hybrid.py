@@ -279,9 +279,10 @@ class HybridTracker:
             jumped = jumped + self._similarity.llr(self._similarities, later=True)
         llr: FloatArray = np.logaddexp(smooth, jumped)
         self._jump_probabilities = np.exp(jumped - llr)
-        # Who is expected outside the frame has left; another that enters there is not it.
-        inside = share_inside(corners(self._position()), self._scene.frame_size)
-        llr[(inside < _LEFT_INSIDE) & (told < _RETURN_LLR)] = _NEVER
+        if projected.shape[1]:
+            # Who is expected outside the frame has left; another that enters there is not it.
+            inside = share_inside(corners(self._position()), self._scene.frame_size)
+            llr[(inside < _LEFT_INSIDE) & (told < _RETURN_LLR)] = _NEVER
         llr[:, self._unseen() > self.settings.memory_seconds] = _NEVER
         return llr
 
