@@ -170,7 +170,7 @@ class HybridTracker:
         confident = scores > settings.confident_score
         weak = ~confident & (scores > settings.continue_score)
         llr = self._llr(boxes, embeddings)
-        min_llr = settings.min_llr + self._scene.stranger_llr(sizes(self._position()))
+        min_llr = settings.min_llr + self._scene.clutter_llr(sizes(self._position()))
         matches, margins = assign(llr, [(confident, min_llr), (weak, min_llr + _WEAK_LLR)])
         deferred = self._are_deferred(matches, margins)
         matches[deferred] = -1

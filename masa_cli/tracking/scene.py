@@ -1,4 +1,4 @@
-"""What is learned of a video as a whole: its pace, its size, its strangers, its scores, its jumps.
+"""What is learned of a video as a whole: its pace, its size, its clutter, its scores, its jumps.
 
 The same settings serve a clip at 60 frames per second and a time lapse, a street and a dish, a
 detector that says 0.9 and one that says 0.3, because these say what they mean here.
@@ -16,8 +16,8 @@ LONGEST_STEP = 0.5  # seconds that a frame counts at most; rarer frames count th
 GAP_SECONDS = 1.5  # most objects that are lost are found again within this time
 
 _PRIOR_FRAMES = 20.0  # what is believed beforehand counts like so many frames
-_MEMORY_FRAMES = 200.0  # after which the rate of strangers follows the video
-_PRIOR_STRANGERS, _FEWEST, _MOST = 0.5, 0.02, 5.0  # boxes per frame that belong to no track
+_MEMORY_FRAMES = 200.0  # after which the rate of clutter follows the video
+_PRIOR_CLUTTER, _FEWEST, _MOST = 0.5, 0.02, 5.0  # boxes per frame that belong to no track
 _SMALLEST_AREA = 10.0  # of a frame, in sizes squared: less, and positions would tell nothing
 
 USUAL_SCORE = 0.72  # at least, of boxes that are surely objects, on the scale of settings
@@ -61,17 +61,17 @@ class Scene:
     def __init__(self) -> None:
         self.frame_size: tuple[int, int] | None = None  # width, height, pixels; None: not known
         self._reached = np.ones(2)  # by boxes, where it is not known
-        self._strangers, self._num_frames = _PRIOR_STRANGERS, _PRIOR_FRAMES
+        self._clutter, self._num_frames = _PRIOR_CLUTTER, _PRIOR_FRAMES
 
     def see(self, boxes: FloatArray, frame_size: tuple[int, int] | None) -> None:
         """Take in the boxes of a frame, (N, 4) xyxy, and its width and height where known."""
         self.frame_size = frame_size or self.frame_size
         self._reached = np.maximum(self._reached, boxes[:, 2:].max(axis=0, initial=1))
 
-    def learn(self, num_strangers: int) -> None:
+    def learn(self, num_clutter: int) -> None:
         """Take in how many confident boxes of a frame went to no track."""
         self._num_frames = min(self._num_frames + 1, _MEMORY_FRAMES)
-        self._strangers += (min(num_strangers, _MOST) - self._strangers) / self._num_frames
+        self._clutter += (min(num_clutter, _MOST) - self._clutter) / self._num_frames
 
     def area(self, size: FloatArray) -> FloatArray:
         """Of the frame, in squares of (M,) sizes."""
@@ -79,17 +79,17 @@ class Scene:
         area: FloatArray = np.maximum(width * height / size**2, _SMALLEST_AREA)
         return area
 
-    def stranger_llr(self, size: FloatArray) -> float:
-        """Log density of strangers: how many in one frame and the square of a usual size."""
+    def clutter_llr(self, size: FloatArray) -> float:
+        """Log density of clutter: how many in one frame and the square of a usual size."""
         usual = np.full(1, np.median(size) if len(size) else 1, np.float32)
-        return math.log(max(self._strangers, _FEWEST) / float(self.area(usual)[0]))
+        return math.log(max(self._clutter, _FEWEST) / float(self.area(usual)[0]))
 
     def state(self) -> State:
         """What `restore` needs."""
         return {
             "frame_size": np.array(self.frame_size or (0, 0)),
             "reached": self._reached,
-            "strangers": np.array([self._strangers, self._num_frames]),
+            "clutter": np.array([self._clutter, self._num_frames]),
         }
 
     def restore(self, state: State) -> None:
@@ -97,7 +97,7 @@ class Scene:
         width, height = map(int, state["frame_size"])
         self.frame_size = (width, height) if width else None
         self._reached = state["reached"]
-        self._strangers, self._num_frames = map(float, state["strangers"])
+        self._clutter, self._num_frames = map(float, state["clutter"])
 
 
 class ScoreScale:
