@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from masa_cli.errors import Interrupted
+from masa_cli.errors import Interrupted, OutputError
 from masa_cli.formats.embeddings import EmbeddingsReader, EmbeddingsWriter, Kept, finish_embeddings
 from masa_cli.formats.jsonl import TracksReader
 from masa_cli.formats.spool import RecordReader, ResumeState, Spool
@@ -261,7 +261,13 @@ def _temperature(job: TrackJob, networks: Networks | None) -> float:
 def _build_tracker(job: TrackJob, temperature: float, state: State | None = None) -> Tracker:
     tracker = job.association.build_tracker(temperature)
     if state is not None:
-        tracker.restore(state)
+        try:
+            tracker.restore(state)
+        except KeyError as error:
+            raise OutputError(
+                f"the interrupted run was one of another version of masa: its state lacks {error}",
+                fix="start again with --overwrite instead of --resume",
+            ) from error
     return tracker
 
 
