@@ -45,7 +45,7 @@ def recipe_weight(name, shape):
         z = 0.1 * z
     if name.startswith("detector.decoder.norm."):
         z = 0.05 * z
-    return torch.from_numpy(z.astype(np.float32))
+    return torch.from_numpy(np.asarray(z, np.float32))  # of one number, numpy makes no array
 
 
 def published_keys(variant):

@@ -182,6 +182,27 @@ _ROWS = (
     _object_detector("sam-b-grid", "sam-b", "masks at a grid of points, of MASA-SAM-B", "grid"),
     _object_detector("sam-h-grid", "sam-h", "masks at a grid of points, of MASA-SAM-H", "grid"),
     DetectorRow(
+        "detic",
+        "Detic, Swin-B, inside MASA-Detic: LVIS's 1203 classes, any words with CLIP",
+        takes=("words",),
+        build="masa_cli.detectors.detic:build_detic",
+        prepare="masa_cli.detectors.lvis:with_lvis_words",
+        weights="detic",
+        adapter="detic",
+        # As MASA's configuration for open-vocabulary tracking.
+        settings=BoxSettings(min_score=0.02, max_overlap=0.5, max_boxes=50),
+        # Its authors show what scores above 0.5, of words of one's own above 0.3.
+        changes=MappingProxyType(
+            {
+                "hybrid": ("birth_score=0.35", "confident_score=0.3", "continue_score=0.1"),
+                "motion": ("birth_score=0.4", "confident_score=0.3"),
+            }
+        ),
+        needs_accelerator=True,
+        automatic=False,
+        packages=("groundingdino-py", "segment-anything", "transformers"),
+    ),
+    DetectorRow(
         "lite",
         "80 classes or any object, small and quick; comes with masa",
         takes=("vocabulary", "nothing"),

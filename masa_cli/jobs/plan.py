@@ -376,6 +376,8 @@ def _segmenter(options: Options, boxes: BoxSource, adapter: str) -> SegmenterReq
         from masa_cli.models.adapter import resolve
 
         name, weights = resolve(adapter, folder)
+    if segmenter_in(name, weights) is None:
+        name, weights = detector.row.weights, detector.weights
     return request_segmenter(
         options.segmenter or "auto", folder=folder, adapter=name, weights=weights
     )

@@ -120,6 +120,18 @@ class SharedNetworks:
             self._pyramids[name, weights] = pyramid
         return self._pyramids[name, weights]
 
+    def detector_pyramid(self, name: str, weights: Path) -> Pyramid:
+        """What Detic and its masks look at, behind the backbone of the variant of that name."""
+        key = f"the detector of {name}", weights
+        if key not in self._pyramids:
+            from masa_cli.models.detic import build_detic_pyramid
+
+            features = self.backbone(name, weights)
+            self._pyramids[key] = build_detic_pyramid(
+                name, features, weights, device=self.device, precision=self.precision
+            )
+        return self._pyramids[key]
+
     def described(self, name: str, weights: Path | None) -> Pyramid:
         """The maps that a variant describes boxes on."""
         from masa_cli.models.features import Pyramid

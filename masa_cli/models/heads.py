@@ -184,7 +184,13 @@ class RunningMean:
 
 
 def box_features(
-    maps: Mapping[int, Tensor], strides: Sequence[int], boxes: Sequence[Tensor], points: int
+    maps: Mapping[int, Tensor],
+    strides: Sequence[int],
+    boxes: Sequence[Tensor],
+    points: int,
+    *,
+    grid: int = GRID,
+    finest: float = _FINEST_SIDE,
 ) -> Tensor:
     """RoIAlign, aligned to half pixels, averaging.
 
@@ -193,33 +199,36 @@ def box_features(
         strides: pixels per cell of each level.
         boxes: for each of the B images (N, 4) xyxy in its pixels.
         points: read per side of a cell of the grid; 0: one per cell of the map it spans.
+        grid: cells per side.
+        finest: see `box_levels`.
 
     Returns:
-        (sum of N, C, 7, 7) float32, in the order of the boxes; zeros for a box without area.
+        (sum of N, C, grid, grid) float32, in the order of the boxes; zeros for a box without area.
     """
     counts = torch.tensor([len(rows) for rows in boxes])
     owners = torch.arange(len(boxes)).repeat_interleave(counts)
     rows = torch.cat(list(boxes))
     rois = torch.cat([owners[:, None].to(rows), rows], dim=1)  # (N, 5): image, box
-    levels = box_levels(rows, len(strides))
+    levels = box_levels(rows, len(strides), finest)
     x = next(iter(maps.values()))
-    cells = torch.empty((len(rois), x.shape[1], GRID, GRID), device=x.device)
+    cells = torch.empty((len(rois), x.shape[1], grid, grid), device=x.device)
     for level in sorted(set(levels.tolist())):
         here = levels == level
         x = maps[level].float().contiguous()  # RoIAlign knows float32 on every device
-        cells[here] = roi_align(x, rois[here], GRID, 1 / strides[level], points, aligned=True)
+        cells[here] = roi_align(x, rois[here], grid, 1 / strides[level], points, aligned=True)
     return cells
 
 
-def box_levels(boxes: Tensor, num_levels: int) -> Tensor:
+def box_levels(boxes: Tensor, num_levels: int, finest: float = _FINEST_SIDE) -> Tensor:
     """(N,) the level each box is read from: coarser by one with every doubling of its side.
 
     Args:
         boxes: (N, 4) xyxy in pixels of the network input.
         num_levels: the coarsest is the last.
+        finest: boxes of less than twice that side, in pixels, are read from the finest level.
     """
     sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
-    return (sides / _FINEST_SIDE + 1e-6).log2().floor().clamp(0, num_levels - 1).long()
+    return (sides / finest + 1e-6).log2().floor().clamp(0, num_levels - 1).long()
 
 
 def _unit_rows(vectors: NDArray[np.float64]) -> FloatArray:

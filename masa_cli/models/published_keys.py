@@ -188,8 +188,30 @@ _SAM_ALONE = (
 
 _GROUNDING_DINO = tuple(Rule(*row) for row in IN_GDINO_MASA)
 _GROUNDINGDINO = tuple(Rule(*row) for row in IN_GROUNDINGDINO)
-# Beyond its backbone, under the names it is published with.
-_DETIC = (Rule(r"(detector\.(neck|rpn_head|roi_head)\..+)", r"\1"),)
+_DETIC_BOXES = r"detector\.roi_head\.bbox_head\.([0-2])"
+_DETIC_MASKS = r"detector\.roi_head\.mask_head"
+_DETIC = (
+    Rule(r"detector\.neck\.lateral_convs\.(\d)\.(.+)", r"pyramid.lateral.\1.\2"),
+    Rule(r"detector\.neck\.fpn_convs\.([0-2])\.(.+)", r"pyramid.fpn.\1.\2"),
+    Rule(r"detector\.neck\.fpn_convs\.3\.conv\.(.+)", r"pyramid.coarser.0.\1"),
+    Rule(r"detector\.neck\.fpn_convs\.4\.conv\.(.+)", r"pyramid.coarser.1.\1"),
+    Rule(
+        r"detector\.rpn_head\.reg_convs\.(\d)\.conv\.(.+)", r"detector.proposals.tower.\1.conv.\2"
+    ),
+    Rule(r"detector\.rpn_head\.reg_convs\.(\d)\.gn\.(.+)", r"detector.proposals.tower.\1.norm.\2"),
+    Rule(r"detector\.rpn_head\.conv_cls\.(.+)", r"detector.proposals.heat.\1"),
+    Rule(r"detector\.rpn_head\.conv_reg\.(.+)", r"detector.proposals.distances.\1"),
+    Rule(r"detector\.rpn_head\.scales\.(\d)\.scale", r"detector.proposals.scales.\1"),
+    Rule(_DETIC_BOXES + r"\.freq_weight", None),  # how often classes are, for the loss
+    Rule(_DETIC_BOXES + r"\.shared_fcs\.(\d)\.(.+)", r"detector.stages.\1.hidden.\2.\3"),
+    Rule(_DETIC_BOXES + r"\.fc_cls\.linear\.(.+)", r"detector.stages.\1.word.\2"),
+    Rule(_DETIC_BOXES + r"\.fc_cls\.zs_weight", r"detector.stages.\1.classes"),
+    Rule(_DETIC_BOXES + r"\.fc_reg\.0\.(.+)", r"detector.stages.\1.shift.\2"),
+    Rule(_DETIC_BOXES + r"\.fc_reg\.2\.(.+)", r"detector.stages.\1.deltas.\2"),
+    Rule(_DETIC_MASKS + r"\.convs\.(\d)\.conv\.(.+)", r"masks.convs.\1.conv.\2"),
+    Rule(_DETIC_MASKS + r"\.upsample\.(.+)", r"masks.enlarge.\1"),
+    Rule(_DETIC_MASKS + r"\.conv_logits\.(.+)", r"masks.logits.\1"),
+)
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     {

@@ -82,6 +82,14 @@ _ROWS = (
         part="masks",
         packages=("safetensors", "pycocotools"),
     ),
+    # After `lite`: without its detector or adapter, its backbone would run for the masks alone.
+    SegmenterRow(
+        "detic",
+        "the masks that Detic finds for its boxes, inside MASA-Detic",
+        build=f"{_NETWORKS}:build_detic_segmenter",
+        has_weights=True,
+        packages=("groundingdino-py", "segment-anything", "pycocotools"),
+    ),
     SegmenterRow(
         "grabcut",
         "OpenCV's GrabCut, by colours alone; no weights",
@@ -130,9 +138,9 @@ def request_segmenter(
     Args:
         wanted: "auto", the name of a row, or the path of a file with a segmenter inside.
         folder: of weights, where the user named one.
-        adapter: the variant that makes the embeddings; what its file has for masks is preferred,
-            for then one network looks at the frame for both.
-        weights: of that adapter.
+        adapter: the variant that makes the embeddings, or finds the boxes; what its file has for
+            masks is preferred, for then one network looks at the frame for both.
+        weights: of that variant.
 
     Raises:
         SettingsError: there is no such segmenter.

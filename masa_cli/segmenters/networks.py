@@ -1,6 +1,6 @@
-"""Masks by networks: the small one that comes with `lite`, and Segment Anything's decoder.
+"""Masks by networks: the small one of `lite`, Segment Anything's decoder, and Detic's own.
 
-Both read maps that detector and adapter may share, so a frame is looked at once.
+All read maps that detector and adapter may share, so a frame is looked at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from masa_cli.masks import pack
 from masa_cli.models import SharedNetworks
+from masa_cli.models.detic import DeticMasks, paste
+from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import FrameFeatures, Pyramid, boxes_in_input
 from masa_cli.models.lite_heads import CELLS, MARGIN, PART, SIDE, MaskHead, mask_input
+from masa_cli.models.neck import NUM_LEVELS
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.runtime import one_thread_beside
 from masa_cli.models.sam import LOGITS_SIDE, SamMasks, build_sam_masks, image_embedding
@@ -170,6 +173,52 @@ def build_sam_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> 
     if networks.converts:
         logger.info("the decoder of %s stays in torch; OpenVINO computes its encoder", request.name)
     return SamSegmenter(features, build_sam_masks(request.name, weights, device))
+
+
+def build_detic_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> DeticSegmenter:
+    """The masks of the detector in a file, on the maps that it finds boxes on.
+
+    Raises:
+        WeightsError: the file is not that of the detector.
+    """
+    name, weights = request.name, _weights_of(request)
+    pyramid = networks.detector_pyramid(name, weights)
+    with torch.device("meta"):
+        masks = DeticMasks()
+    load_parts(weights, name, {"masks": masks})
+    ready(masks, *choose_placement(networks.device, networks.precision))
+    return DeticSegmenter(pyramid, masks)
+
+
+class DeticSegmenter:
+    """Detic's own masks: of 28 x 28 points over a box, whatever class it has.
+
+    Args:
+        pyramid: the maps, to be shared with the detector.
+        masks: evaluates only.
+    """
+
+    def __init__(self, pyramid: Pyramid, masks: DeticMasks) -> None:
+        self._pyramid, self._masks = pyramid, masks
+
+    @torch.inference_mode()
+    def segment(self, frame: Frame, boxes: FloatArray) -> Sequence[Mask | None]:
+        """See `Segmenter`; boxes are cut off at the edges of the frame."""
+        found: list[Mask | None] = [None] * len(boxes)
+        size = frame.image.shape[0], frame.image.shape[1]
+        inside = np.clip(boxes, 0, np.array([size[1], size[0]] * 2, np.float32))
+        rows = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+        if not len(rows):
+            return found
+        maps = self._pyramid.of([frame], range(NUM_LEVELS))
+        levels = [maps[level] for level in range(NUM_LEVELS)]
+        unpadded = self._pyramid.features.of([frame]).unpadded
+        shown = boxes_in_input(inside[rows], frame.image, unpadded, clips=True)
+        masks = self._masks(levels, torch.from_numpy(shown).to(levels[0].device)).cpu()
+        for row, probabilities in zip(rows.tolist(), masks, strict=True):
+            pixels, corner = paste(probabilities, torch.from_numpy(inside[row]), size)
+            found[row] = pack(pixels.numpy(), corner, size)
+        return found
 
 
 def _weights_of(request: SegmenterRequest) -> Path:
