@@ -20,7 +20,7 @@ FLOORS = (
     {"detectors", "segmenters", "render"},
     {"pipeline", "evaluation", "analysis"},
     {"jobs", "training"},
-    {"api"},
+    {"api", "review"},
     {"cli"},
     {"__main__"},
 )

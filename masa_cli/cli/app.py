@@ -97,6 +97,10 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
             "Write tracks in another format.",
             "masa_cli.cli.convert:help_on_tracks",
         ),
+        "review": CommandRow(
+            "review", "review", "Look at tracks in a browser, find what is wrong, and mend it."
+        ),
+        "edit": CommandRow("review", "edit", "Do the edits of a review again, without a browser."),
         "crops": CommandRow("analyse", "crops", "Cut out the best views of each track."),
         "stats": CommandRow("analyse", "stats", "Count tracks; how long they last, and where."),
         "count": CommandRow("analyse", "count", "Count the tracks that cross lines."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -103,6 +104,49 @@ def convert(
         refuse_existing([target])
     hints = formats.Hints(facts.size, images, facts.pictures)
     table = formats.read_tracks(source, format=reads, hints=hints)
+    return write_table(
+        table,
+        target,
+        source=source,
+        writes=writes,
+        facts=facts,
+        names=names,
+        mot_classes=mot_classes,
+        overwrite=overwrite,
+    )
+
+
+def write_table(
+    table: TrackTable,
+    target: Path,
+    *,
+    source: Path,
+    writes: str,
+    facts: VideoFacts,
+    inputs: Sequence[Path] = (),
+    names: tuple[str, ...] = (),
+    mot_classes: bool = False,
+    overwrite: bool = False,
+) -> Summary:
+    """Write tracks that were read, or made of such.
+
+    Args:
+        table: the tracks.
+        target: what to write.
+        source: file they come from, for messages and the name of the video.
+        writes: format of the target.
+        facts: of the video.
+        inputs: further files that must stay as they are.
+        names: see `convert`.
+        mot_classes: see `convert`.
+        overwrite: replace what is there.
+
+    Raises:
+        MasaError: something cannot be written, or must be known.
+    """
+    refuse_inputs([target], [source, *inputs])
+    if not overwrite:
+        refuse_existing([target])
     if formats.needing_masks([writes]) and not table.tracks.has_mask.all():
         num_bare = int((~table.tracks.has_mask).sum())
         raise SettingsError(

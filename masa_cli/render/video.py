@@ -62,6 +62,8 @@ class VideoWriter:
         crf: quality of x264; 18 looks lossless, 28 is small.
         fragmented: write pieces of two seconds that can be played at once, and after a kill.
         threads: that x264 works with; other numbers give other bytes. None: 8, on all machines.
+        key_every: frames from one that is coded by itself to the next, where frames will be sought;
+            None: as x264 likes.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class VideoWriter:
         crf: int = 22,
         fragmented: bool = False,
         threads: int | None = None,
+        key_every: int | None = None,
     ) -> None:
         if info.width < 1 or info.height < 1:
             raise ValueError(f"frames need pictures to become a video, got {info}")
@@ -83,6 +86,7 @@ class VideoWriter:
         self._crf = crf
         self._fragmented = fragmented
         self._threads = threads or _THREADS
+        self._key_every = key_every
         self._clock = _ticks_per_second(info.time_base)
         self._default_ticks = max(1, round(self._clock / info.frame_rate))
         self._end = Fraction(0)  # of the last frame written, in seconds
@@ -169,6 +173,8 @@ class VideoWriter:
         )
         if self._fragmented:
             stream.gop_size = max(1, round(_FRAGMENT_SECONDS * self._info.frame_rate))
+        if self._key_every:
+            stream.gop_size = self._key_every
         stream.width = self._info.width + self._info.width % 2
         stream.height = self._info.height + self._info.height % 2
         stream.pix_fmt = "yuv420p"

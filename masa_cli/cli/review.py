@@ -1,0 +1,176 @@
+"""`masa review` and `masa edit`: look at tracks in a browser, mend them, and mend them again."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from masa_cli import formats
+from masa_cli.cli import options
+from masa_cli.cli.command import choice, or_auto
+
+VideoOrFolder = Annotated[
+    Path, typer.Argument(help="The video file or folder of images.", show_default=False)
+]
+TracksFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TRACKS",
+        help="A tracks.jsonl, or tracks in any other format that masa convert reads.",
+        show_default=False,
+    ),
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", min=0, max=65535, help="Port to listen on, on this machine alone; 0: a free one."
+    ),
+]
+NoBrowser = Annotated[
+    bool, typer.Option("--no-browser", help="Print the address, but open no browser.")
+]
+EditsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--edits",
+        help="The log of edits: made with the first edit, gone on with if it is there.",
+        show_default="TRACKS with the ending .edits.jsonl",
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The folder that tracks are saved into.",
+        show_default="that of TRACKS",
+    ),
+]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="Format of the tracks, if it is not recognised: "
+        f"{', '.join(formats.readable_names())}.",
+        **choice(or_auto(formats.readable_names)),
+    ),
+]
+Edits = Annotated[
+    Path,
+    typer.Argument(metavar="EDITS", help="The edits.jsonl of masa review.", show_default=False),
+]
+Target = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="What to write; its name tells the format.", show_default=False
+    ),
+]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help=f"Format to write, if the name is another: {', '.join(formats.writable_names())}.",
+        **choice(or_auto(formats.writable_names)),
+    ),
+]
+
+
+def review(
+    source: VideoOrFolder,
+    tracks: TracksFile,
+    port: Port = 0,
+    no_browser: NoBrowser = False,
+    edits: EditsFile = None,
+    output: Folder = None,
+    reads: From = formats.AUTO,
+    fps: options.FrameRate = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Look at tracks in a browser, and mend them: swaps, splits, merges, boxes by hand.
+
+    The page is served on this machine alone, at an address with a token that only you have, and
+    needs no network. TRACKS stays as it is: each edit is a line of a log, which masa edit does
+    again, and the page saves the result in any format of masa convert. Ctrl-C ends it.
+    """
+    from masa_cli.cli.console import messages, progress_bar, say, show
+    from masa_cli.progress import RunProgress
+    from masa_cli.review.server import HOST, ReviewApp, new_token, serve
+    from masa_cli.review.session import open_review
+    from masa_cli.settings import parse_frame_rate
+
+    log = edits or _log_of(tracks)
+    run = RunProgress()
+    with messages(quiet=quiet):
+        with progress_bar(run, None, quiet=quiet):
+            opened = open_review(
+                source, tracks, log, reads=reads, frame_rate=parse_frame_rate(fps), run=run
+            )
+        with opened:
+            app = ReviewApp(opened, output or tracks.parent, new_token())
+
+            def ready(listening: int) -> None:
+                address = f"http://{HOST}:{listening}/{app.token}/"
+                show(address)
+                sys.stdout.flush()
+                say("review", f"edits are kept in {log}; Ctrl-C ends it")
+                if not no_browser:
+                    webbrowser.open(address)
+
+            serve(app, port, ready)
+
+
+def edit(
+    tracks: TracksFile,
+    edits: Edits,
+    output: Target,
+    reads: From = formats.AUTO,
+    writes: To = formats.AUTO,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Do the edits of a review again, and write the tracks they come to.
+
+    TRACKS are those that the review began with; they stay as they are.
+    """
+    from masa_cli.cli.console import messages, show, show_json
+    from masa_cli.jobs.convert import VideoFacts, format_of, write_table
+    from masa_cli.review.log import LogFile, replayed
+
+    with messages(quiet=quiet or json):
+        chosen = format_of(output) if writes == formats.AUTO else writes
+        log = LogFile.read(edits)
+        history = replayed(tracks, formats.read_tracks(tracks, format=reads), log)
+        summary = write_table(
+            history.tracks.table(),
+            output,
+            source=tracks,
+            writes=chosen,
+            facts=VideoFacts(),
+            inputs=(edits,),
+            overwrite=overwrite,
+        )
+    if json:
+        show_json(
+            {
+                "edits": len(history.done),
+                "frames": summary.num_frames,
+                "boxes": summary.num_boxes,
+                "tracks": summary.num_tracks,
+                "written": [str(path) for path in summary.written],
+            }
+        )
+    elif not quiet:
+        show(
+            f"{output}: {len(history.done)} edits, {summary.num_tracks} tracks, "
+            f"{summary.num_boxes} boxes in {summary.num_frames} frames"
+        )
+
+
+def _log_of(tracks: Path) -> Path:
+    """Where edits of tracks are kept if nobody says so."""
+    return tracks.with_name(f"{tracks.name.removesuffix('.jsonl')}.edits.jsonl")

@@ -1,0 +1,359 @@
+"""The page's server: on this machine alone, for those who know the token in its address.
+
+Werkzeug reads requests, waitress serves them on a few threads. Nothing is found by a path that a
+request names: what there is stands in two tables.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_range_header
+from werkzeug.wrappers import Request, Response
+
+from masa_cli import formats
+from masa_cli.errors import MasaError, OutputError, UsageError
+from masa_cli.jobs.convert import VideoFacts, write_table
+from masa_cli.review.session import Review, StaleError, masks_of, packed, unpacked_track
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+MAX_BODY = 2**20  # bytes of a request
+_MAX_HEAD = 2**15
+_MOST_AT_ONCE = 4 * 2**20  # bytes of the video in an answer: a browser that waits holds no thread
+_MOST_MASKS = 64  # frames of masks in an answer
+_THREADS = 6
+
+_PAGE: Mapping[str, str] = MappingProxyType(
+    {
+        "index.html": "text/html",
+        "style.css": "text/css",
+        **dict.fromkeys(
+            (
+                "main.js",
+                "api.js",
+                "dialogs.js",
+                "masks.js",
+                "player.js",
+                "stage.js",
+                "store.js",
+                "thumbs.js",
+                "timeline.js",
+            ),
+            "text/javascript",
+        ),
+    }
+)
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def page_file(name: str) -> bytes:
+    """One of the page's own files."""
+    return (files("masa_cli.review") / "page" / name).read_bytes()
+
+
+class Refused(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: of the answer.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, status: HTTPStatus, problem: str) -> None:
+        super().__init__(problem)
+        self.status, self.problem = status, problem
+
+
+class ReviewApp:
+    """Answers the requests of the page (WSGI).
+
+    Args:
+        review: what is reviewed.
+        folder: where tracks are saved.
+        token: what addresses begin with.
+    """
+
+    def __init__(self, review: Review, folder: Path, token: str) -> None:
+        self.token = token
+        self._review, self._video, self._folder = review, review.video, folder
+        self.port = 0  # that is listened on; none until then
+        self._get: Mapping[str, Callable[[Request], Response]] = {
+            "video": self._answer_video,
+            "api/state": lambda _: _json(self.state()),
+            "api/tracks": lambda _: Response(packed(self._review.tracks), mimetype=_BYTES),
+            "api/times": lambda _: Response(
+                (self._review.times - self._video.times[0]).astype("<f8").tobytes(), mimetype=_BYTES
+            ),
+            "api/masks": self._answer_masks,
+        }
+        self._post: Mapping[str, Callable[[Request], Response]] = {
+            "api/edit": self._edit,
+            "api/save": self._save,
+        }
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        request = Request(environ)
+        try:
+            response = self._answer(request)
+        except Refused as refused:
+            response = _json({"problem": refused.problem, "fix": ""}, refused.status)
+        except HTTPException as error:
+            response = _json({"problem": error.name, "fix": ""}, HTTPStatus(error.code or 400))
+        except StaleError as error:
+            response = _told(error, HTTPStatus.CONFLICT, "stale")
+        except MasaError as error:
+            response = _told(error, HTTPStatus.UNPROCESSABLE_ENTITY, "")
+        response.headers.extend(_HEADERS)
+        return response(environ, start_response)
+
+    def state(self) -> dict[str, object]:
+        """What the page is told first."""
+        review, tracks = self._review, self._review.tracks
+        return {
+            "title": review.path.name.encode("utf-8", "replace").decode(),
+            "width": self._video.width,
+            "height": self._video.height,
+            "frames": tracks.num_frames,
+            "readonly": False,
+            "places": [asdict(place) for place in review.places],
+            "formats": _formats(),
+            "folder": str(self._folder).encode("utf-8", "replace").decode(),
+            "name": f"{review.path.name.partition('.')[0] or 'tracks'}-reviewed",
+            **review.summary(),
+        }
+
+    def _answer(self, request: Request) -> Response:
+        self._check_sender(request)
+        token, slash, name = request.path.removeprefix("/").partition("/")
+        if not hmac.compare_digest(token.encode(), self.token.encode()):
+            raise Refused(HTTPStatus.FORBIDDEN, "the token in the address is not that of a review")
+        if not slash:
+            raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of that name")
+        table = self._post if request.method == "POST" else self._get
+        if request.method not in {"GET", "HEAD", "POST"} or (
+            name not in table and (name in self._get or name in self._post)
+        ):
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not answered here")
+        if name in table:
+            return table[name](request)
+        file = name or "index.html"
+        if file in _PAGE and request.method != "POST":
+            return Response(page_file(file), mimetype=_PAGE[file])
+        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of that name")
+
+    def _check_sender(self, request: Request) -> None:
+        """Refuse what another page, or a name that was made to point here, has sent."""
+        hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
+        if request.headers.get("Host") not in hosts:
+            raise Refused(HTTPStatus.FORBIDDEN, "the request is for another host")
+        origin = request.headers.get("Origin")
+        own = {f"http://{host}" for host in hosts}
+        if origin is not None and origin not in own:
+            raise Refused(HTTPStatus.FORBIDDEN, "the request comes from another page")
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        if site not in {"none", "same-origin"}:
+            raise Refused(HTTPStatus.FORBIDDEN, "the request comes from another page")
+        if request.method == "POST" and origin is None:
+            raise Refused(HTTPStatus.FORBIDDEN, "the request does not tell which page it is of")
+
+    def _answer_video(self, request: Request) -> Response:
+        path = self._video.path
+        try:
+            size, file = path.stat().st_size, path.open("rb")
+        except OSError as error:
+            raise OutputError(
+                f"{path.name} cannot be read any more: {error.strerror}",
+                fix="start masa review again",
+            ) from error
+        with file:
+            wanted = parse_range_header(request.headers.get("Range"))
+            found = wanted.range_for_length(size) if wanted else (0, size)
+            if found is None:
+                response = Response(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+                response.headers["Content-Range"] = f"bytes */{size}"
+                return response
+            start, stop = found[0], min(found[1], found[0] + _MOST_AT_ONCE)
+            if request.method == "HEAD":
+                response = Response(mimetype=self._video.type)
+                response.headers["Content-Length"] = str(size)
+            else:
+                file.seek(start)
+                response = Response(
+                    file.read(stop - start),
+                    status=HTTPStatus.PARTIAL_CONTENT,
+                    mimetype=self._video.type,
+                )
+                response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+            response.headers["Accept-Ranges"] = "bytes"
+            return response
+
+    def _answer_masks(self, request: Request) -> Response:
+        first = _number_in(request, "first", 10**8)
+        count = _number_in(request, "count", _MOST_MASKS)
+        return _json(masks_of(self._review.tracks, first, count))
+
+    def _edit(self, request: Request) -> Response:
+        told = _body(request)
+        revision = told.get("revision")
+        if type(revision) is not int:
+            raise Refused(HTTPStatus.BAD_REQUEST, "an edit names the revision it is of")
+        change = self._review.edit(told.get("record"), revision)
+        changed = {str(id_): unpacked_track(track) for id_, track in change.patch.items()}
+        return _json({"changed": changed, **change.summary})
+
+    def _save(self, request: Request) -> Response:
+        told = _body(request)
+        name, chosen = told.get("name"), told.get("format")
+        if not isinstance(name, str) or not _is_plain(name):
+            raise UsageError(
+                "expected the name of a file, without a folder", fix="name it as in street.xml"
+            )
+        if not isinstance(chosen, str) or chosen not in formats.writable_names():
+            raise UsageError("there is no such format", fix="choose one of the list")
+        path = save_tracks(
+            self._review,
+            self._folder / name,
+            writes=chosen,
+            overwrite=told.get("overwrite") is True,
+        )
+        return _json({"path": str(path).encode("utf-8", "replace").decode()})
+
+
+_BYTES = "application/octet-stream"
+
+
+def save_tracks(review: Review, path: Path, *, writes: str, overwrite: bool) -> Path:
+    """Write the tracks as they are now; raises what `masa convert` raises."""
+    video = review.video
+    facts = VideoFacts(size=(video.width, video.height))
+    write_table(
+        review.tracks.table(),
+        path,
+        source=review.path,
+        writes=writes,
+        facts=facts,
+        inputs=(review.path, review.log, video.path),
+        overwrite=overwrite,
+    )
+    return path
+
+
+def new_token() -> str:
+    """One that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+def serve(app: ReviewApp, port: int, ready: Callable[[int], None]) -> None:
+    """Answer until interrupted.
+
+    Args:
+        app: answers.
+        port: to listen on; 0: any that is free.
+        ready: is told the port once requests are answered.
+
+    Raises:
+        OutputError: the port is taken.
+    """
+    from waitress.server import create_server
+
+    logging.getLogger("waitress").setLevel(logging.ERROR)
+    try:
+        server = create_server(
+            app,
+            host=HOST,
+            port=port,
+            threads=_THREADS,
+            ident=None,
+            max_request_body_size=MAX_BODY,
+            max_request_header_size=_MAX_HEAD,
+            clear_untrusted_proxy_headers=True,
+        )
+    except OSError as error:
+        raise OutputError(
+            f"port {port} cannot be listened on: {error.strerror}",
+            fix="leave out --port, or choose another",
+        ) from error
+    app.port = int(server.effective_port)
+    try:
+        ready(app.port)
+        server.run()
+    finally:
+        server.close()
+
+
+def _formats() -> list[list[str]]:
+    """Name, summary and ending of each format that could be saved."""
+    return [
+        [name, formats.FORMATS[name].summary, formats.FORMATS[name].endings[0]]
+        for name in formats.writable_names()
+        if formats.FORMATS[name].endings
+    ]
+
+
+def _json(record: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    data = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(data, status=status, mimetype="application/json")
+
+
+def _told(error: MasaError, status: HTTPStatus, kind: str) -> Response:
+    text = {"problem": error.problem, "fix": error.fix, "kind": kind}
+    return _json(
+        {key: value.encode("utf-8", "replace").decode() for key, value in text.items()}, status
+    )
+
+
+def _body(request: Request) -> Mapping[str, Any]:
+    if request.mimetype != "application/json":
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected JSON")
+    try:
+        told = orjson.loads(request.get_data(cache=False))
+    except orjson.JSONDecodeError:
+        raise Refused(HTTPStatus.BAD_REQUEST, "expected JSON") from None
+    if not isinstance(told, dict):
+        raise Refused(HTTPStatus.BAD_REQUEST, "expected a JSON object")
+    return told
+
+
+def _number_in(request: Request, name: str, most: int) -> int:
+    text = request.args.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= most):
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is a whole number up to {most}")
+    return int(text)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names a file in a folder, and no other place, on any system."""
+    forbidden = set('/\\:*?"<>|')
+    return (
+        0 < len(name) <= 200
+        and name.isprintable()
+        and not forbidden & set(name)
+        and not name.startswith(".")
+        and not name.endswith((".", " "))
+    )

@@ -1,0 +1,295 @@
+"""A review in progress: tracks as they are now, their log, and what the page is told of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from masa_cli import formats
+from masa_cli.errors import MasaError, UsageError
+from masa_cli.formats.tables import TrackTable
+from masa_cli.formats.times import FrameTimes
+from masa_cli.progress import RunProgress
+from masa_cli.review.edits import EditError, SetBox, parse
+from masa_cli.review.log import REDO, UNDO, History, LogFile, LogWriter
+from masa_cli.review.places import Place, suspicious_places
+from masa_cli.review.tracks import Patch, Track, TracksById, digest_of
+from masa_cli.review.video import PlayableVideo, playable
+from masa_cli.settings import DEFAULT_FRAME_RATE
+from masa_cli.sources import open_source, picture_names
+from masa_cli.structures import Tracks
+
+logger = logging.getLogger(__name__)
+
+_INTERPOLATED, _HAS_MASK = 1, 2  # flags of a box
+_NUM_SHOWN = 200  # edits that the page lists
+
+
+class StaleError(MasaError):
+    """An edit was made of tracks that have changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an edit came to.
+
+    Attributes:
+        patch: the identities it changed.
+        revision: the number of lines of the log after it.
+        summary: what the page shows of the history.
+    """
+
+    patch: Patch
+    revision: int
+    summary: Mapping[str, object]
+
+
+def open_review(
+    source: Path,
+    tracks: Path,
+    log: Path,
+    *,
+    reads: str = formats.AUTO,
+    frame_rate: Fraction | None = None,
+    run: RunProgress,
+) -> Review:
+    """Read tracks and their log, and have a video that browsers play.
+
+    Args:
+        source: video file or folder of images.
+        tracks: the file of tracks.
+        log: where edits are kept.
+        reads: format of the tracks, or "auto".
+        frame_rate: of a folder of images, or instead of that of the file.
+        run: is told how far a video is that has to be made.
+
+    Raises:
+        MasaError: something cannot be read, or a video cannot be made.
+    """
+    if log.resolve() == tracks.resolve():
+        raise UsageError(f"{tracks} are the tracks, not their edits", fix="name another --edits")
+    info = open_source(source, frame_rate=frame_rate).info
+    hints = formats.Hints((info.width, info.height), None, picture_names(source))
+    table = formats.read_tracks(tracks, format=reads, hints=hints)
+    run.on_pass("making a video for browsers", 0)
+    video = playable(source, frame_rate=frame_rate, progress=lambda done: run.on_frame(done, 0))
+    table = timed(tracks, table, video.times)
+    return Review(tracks, table, log, video, suspicious_places(table))
+
+
+class Review:
+    """Tracks and their log; one edit at a time, whoever calls. A context manager.
+
+    Args:
+        path: the file of tracks.
+        table: what is in it.
+        log: where edits are kept; those that are there already are done first.
+        video: as browsers play it.
+        places: of the tracks as they are in the file, that are suspicious.
+
+    Raises:
+        SourceError: the log is of other tracks, or damaged.
+        OutputError: another review writes it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        table: TrackTable,
+        log: Path,
+        video: PlayableVideo,
+        places: Sequence[Place] = (),
+    ) -> None:
+        self.path, self.log = path, log
+        self.video, self.places = video, places
+        self._lock = threading.Lock()
+        self.num_frames = table.num_frames
+        self._history = History(TracksById.of(table))
+        digest, length = digest_of(table), 0
+        self._revision = 0
+        if log.exists() and log.stat().st_size:
+            earlier = LogFile.read(log)
+            earlier.check(path, digest)
+            earlier.replay(self._history)
+            length, self._revision = earlier.length, len(earlier.records)
+        self._writer = LogWriter(log, path, digest, length)
+
+    @property
+    def tracks(self) -> TracksById:
+        """As they are now."""
+        return self._history.tracks
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(num_frames,) seconds of the frames."""
+        frames = np.arange(self.num_frames)
+        told = self._history.tracks.times or FrameTimes.even(DEFAULT_FRAME_RATE)
+        return told.at(frames)
+
+    @property
+    def num_done(self) -> int:
+        """Edits in force."""
+        return len(self._history.done)
+
+    def edit(self, record: object, revision: int) -> Change:
+        """Do an edit, UNDO or REDO, and write it down.
+
+        Raises:
+            EditError: it cannot be done; nothing changed.
+            StaleError: `revision` is not that of now.
+            OutputError: it cannot be written down; nothing changed.
+        """
+        with self._lock:
+            if revision != self._revision:
+                raise StaleError(
+                    "the tracks were edited in another window", fix="look at them anew"
+                )
+            name = record.get("edit") if isinstance(record, dict) else None
+            if name in (UNDO, REDO):
+                patch = self._history.step({"edit": name})
+                line: object = name
+            else:
+                edit = parse(record)
+                if isinstance(edit, SetBox) and edit.frame >= self.num_frames:
+                    raise EditError(
+                        f"frame {edit.frame} is past the last, {self.num_frames - 1}",
+                        fix="draw within the video",
+                    )
+                before = list(self._history.undone)
+                patch = self._history.do(edit)
+                line = edit
+            try:
+                self._writer.append(line)  # type: ignore[arg-type]
+            except MasaError:
+                if name == UNDO:
+                    self._history.redo()
+                else:
+                    self._history.undo()
+                    if name != REDO:
+                        self._history.undone[:] = before
+                raise
+            self._revision += 1
+            return Change(patch, self._revision, self.summary())
+
+    def summary(self) -> dict[str, object]:
+        """What the page shows of the history."""
+        history = self._history
+        return {
+            "revision": self._revision,
+            "edits": [edit.text() for edit, _, _ in history.done[-_NUM_SHOWN:]],
+            "done": len(history.done),
+            "undone": len(history.undone),
+            "classes": list(history.tracks.classes),
+            "free": history.tracks.free_id,
+        }
+
+    def __enter__(self) -> Review:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+
+def packed(tracks: TracksById) -> bytes:
+    """All tracks as the page reads them.
+
+    The length of a JSON header (uint32), the header with `ids`, `labels` and `counts` of tracks and
+    blanks up to a multiple of 4; then, of all boxes, one track after the other: frames int32,
+    boxes float32 (4 each), scores float32, labels uint16, flags uint8 (1 interpolated, 2 with a
+    mask). Little-endian.
+    """
+    kept = list(tracks.sorted_by_id())
+    frames, rows = tracks.columns()
+    header = orjson.dumps(
+        {
+            "ids": [track.id for track in kept],
+            "labels": [track.label for track in kept],
+            "counts": [len(track) for track in kept],
+        }
+    )
+    header += b" " * (-len(header) % 4)
+    return b"".join(
+        [
+            np.uint32(len(header)).tobytes(),
+            header,
+            frames.astype("<i4").tobytes(),
+            np.ascontiguousarray(rows.boxes, "<f4").tobytes(),
+            np.ascontiguousarray(rows.scores, "<f4").tobytes(),
+            rows.labels.astype("<u2").tobytes(),
+            _flags(rows).tobytes(),
+        ]
+    )
+
+
+def unpacked_track(track: Track | None) -> dict[str, object] | None:
+    """One track for the page, as JSON; None stays None."""
+    if track is None:
+        return None
+    return {
+        "label": track.label,
+        "frames": track.frames.tolist(),
+        "boxes": np.round(track.rows.boxes.astype(np.float64), 3).ravel().tolist(),
+        "scores": np.round(track.rows.scores.astype(np.float64), 4).tolist(),
+        "labels": track.rows.labels.tolist(),
+        "flags": _flags(track.rows).tolist(),
+    }
+
+
+def masks_of(tracks: TracksById, first: int, count: int) -> dict[str, object]:
+    """The masks of some frames for the page: by frame and identity, COCO's run lengths."""
+    found: dict[str, dict[str, str]] = {}
+    size: Sequence[int] = (0, 0)
+    for track in tracks.tracks.values():
+        start, stop = np.searchsorted(track.frames, [first, first + count])
+        for row in range(int(start), int(stop)):
+            mask = track.rows.masks[row]
+            if mask is not None:
+                size = mask.size
+                found.setdefault(str(track.frames[row]), {})[str(track.id)] = mask.counts
+    return {"size": list(size), "frames": found}
+
+
+def timed(path: Path, table: TrackTable, video: NDArray[np.float64]) -> TrackTable:
+    """The table with a time for every frame, and as long as the video at least.
+
+    Those that the tracks tell stay; else they are those of the video.
+
+    Args:
+        path: the file of tracks, for messages.
+        table: the tracks.
+        video: (N,) seconds of the frames of the video, at least one.
+    """
+    step = float(np.median(np.diff(video))) if len(video) > 1 else float(1 / DEFAULT_FRAME_RATE)
+    if table.times is not None:
+        # A run of every second frame has half as many frames as its video.
+        last = int(np.searchsorted(table.times.at(np.arange(len(video))), video[-1] + step / 2))
+        num_frames, times = min(len(video), last), table.times
+    else:
+        num_frames, times = len(video), FrameTimes(np.arange(len(video)), video)
+    if table.num_frames > num_frames:
+        logger.warning(
+            "%s has boxes up to frame %d, but frame %d is the last of the video",
+            path,
+            table.num_frames - 1,
+            num_frames - 1,
+        )
+    return replace(table, times=times, num_frames=max(num_frames, table.num_frames))
+
+
+def _flags(rows: Tracks) -> NDArray[np.uint8]:
+    flags = rows.interpolated * _INTERPOLATED + rows.has_mask * _HAS_MASK
+    return flags.astype(np.uint8)
