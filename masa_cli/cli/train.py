@@ -133,6 +133,17 @@ Videos = Annotated[
         show_default=False,
     ),
 ]
+TeacherFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        exists=True,
+        dir_okay=False,
+        help="ONNX file of a detector to imitate on every view, beside the labels: PicoDet as "
+        "PaddleDetection exports it without post-processing. Its classes are COCO's.",
+        show_default=False,
+    ),
+]
 Cutouts = Annotated[
     Path | None,
     typer.Option(
@@ -254,6 +265,7 @@ def run(
     changes: Changes = [],  # noqa: B006 - Typer copies it
     seed: Seed = 0,
     cutouts: Cutouts = None,
+    teacher: TeacherFile = None,
     videos: Videos = None,
     start: Start = None,
     weights_dir: options.WeightsDir = None,
@@ -288,6 +300,7 @@ def run(
         workers=workers,
         start=start,
         cutouts=cutouts,
+        teacher=teacher,
         weights_dir=weights_dir,
         videos=videos,
         resume=resume,

@@ -46,6 +46,11 @@ class AugmentationSettings:
     min_resize: float = 0.1  # of the size that fits a view
     max_resize: float = 2.0
     flip_chance: float = 0.5  # for a mirror image
+    blur_chance: float = 0.0  # that a view is blurred as by motion
+    max_blur: int = 9  # pixels
+    jpeg_chance: float = 0.0  # that a view is compressed as JPEG
+    min_quality: int = 25  # of 100
+    repeat_below: float = 0.0  # share of images below which those of a class are drawn more often
     min_side: float = 1.0  # boxes of at most that width or height are dropped, pixels
     clips: bool = False  # whether boxes end at the border of the view
     min_visible: float = 0.0  # share of a box inside the view below which it is dropped
@@ -199,6 +204,23 @@ def recoloured(image: Image, settings: AugmentationSettings, random: np.random.G
     table = np.stack(tables, axis=-1).astype(np.uint8)[None]  # (1, 256, 3)
     hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]
+
+
+def degraded(image: Image, settings: AugmentationSettings, random: np.random.Generator) -> Image:
+    """Blurred along a line, compressed, both, or neither, as frames of a video are."""
+    if random.random() < settings.blur_chance:
+        length = int(random.integers(2, settings.max_blur + 1))
+        kernel = np.zeros((length, length), np.float32)
+        angle = random.uniform(0, np.pi)
+        reach = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+        ends = np.round([length / 2 - reach, length / 2 + reach]).astype(int)
+        cv2.line(kernel, ends[0].tolist(), ends[1].tolist(), 1.0)
+        image = cv2.filter2D(image, -1, kernel / kernel.sum())  # type: ignore[assignment]
+    if random.random() < settings.jpeg_chance:
+        quality = int(random.integers(settings.min_quality, 96))
+        _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = cv2.imdecode(packed, cv2.IMREAD_COLOR)  # type: ignore[assignment]
+    return image
 
 
 def _draw_affine(

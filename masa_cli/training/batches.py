@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 
 import cv2
@@ -40,6 +40,8 @@ class Instances:
         labels: (N,) int64, classes.
         ignored_boxes: (K, 4) float32 xyxy, where there may be more.
         ignored_labels: (K,) int64, of that class.
+        lesson_scores: (C, K) float16, a teacher's at the first C cells; C is 0 without one.
+        lesson_boxes: (C, 4) float16 xyxy, pixels of the view.
     """
 
     boxes: Tensor
@@ -47,16 +49,21 @@ class Instances:
     labels: Tensor
     ignored_boxes: Tensor
     ignored_labels: Tensor
+    lesson_scores: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    lesson_boxes: Tensor = field(default_factory=lambda: torch.empty(0, 4))
 
     @staticmethod
     def of(view: View) -> Instances:
         """Those of a view, as tensors."""
-        columns = (view.boxes, view.ids, view.labels, view.ignored_boxes, view.ignored_labels)
+        columns = (
+            *(view.boxes, view.ids, view.labels, view.ignored_boxes, view.ignored_labels),
+            *(view.lesson.scores, view.lesson.boxes),
+        )
         return Instances(*map(torch.from_numpy, columns))
 
     def to(self, device: torch.device) -> Instances:
         """The same, there."""
-        return Instances(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Instances(*(getattr(self, each.name).to(device) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

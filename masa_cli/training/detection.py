@@ -13,6 +13,8 @@ from masa_cli.models.lite_heads import OneStage
 from masa_cli.training.batches import Instances
 from masa_cli.training.object_prior import BACKGROUND, BatchFeatures, ViewFeatures, mean_of_images
 
+_SEES = 0.05  # score of a teacher's surest class above which it says that there is something
+
 
 @dataclass(frozen=True, slots=True)
 class AlignmentSettings:
@@ -32,6 +34,7 @@ class DetectionSettings:
     score_weight: float = 1.0
     place_weight: float = 2.0
     background: float = 0.75  # weight of cells that stand for nothing
+    lesson_weight: float = 1.0  # of what a teacher says, beside labels
     focus: float = 2.0  # power of their scores in that weight: the surer they err, the more
 
 
@@ -138,9 +141,44 @@ def _losses(
         total = quality.sum().clamp(min=1)
     score = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
     box = generalized_box_iou_loss(boxes[stands], instances.boxes[own])
-    return {
+    losses = {
         "detection score": settings.score_weight * score / total,
         "detection place": settings.place_weight * (box * quality[stands]).sum() / total,
+    }
+    if not len(instances.lesson_scores):
+        return losses
+    return losses | lesson_losses(logits, boxes, instances, settings)
+
+
+def lesson_losses(
+    logits: Tensor, boxes: Tensor, instances: Instances, settings: DetectionSettings
+) -> dict[str, Tensor]:
+    """How far a view's cells are from what a teacher says there.
+
+    Scores by quality focal loss (arXiv 2006.04388), boxes by their overlap, as much as the teacher
+    is sure of any. That there is any object is learned where the teacher sees one: where it sees
+    none, there may be one of a class that it does not know.
+
+    Args:
+        logits: (N, K + 1).
+        boxes: (N, 4) xyxy, pixels of the view.
+        instances: with a lesson of the first C cells.
+        settings: of the losses.
+    """
+    wanted = instances.lesson_scores.float()
+    count, weight = len(wanted), settings.lesson_weight
+    told, surest = logits[:count], wanted.amax(dim=1)
+    sees = surest > _SEES
+    any_wanted = torch.where(sees, surest, 0)[:, None]
+    target = torch.cat([wanted, any_wanted], dim=1)
+    focus = (target - told.detach().sigmoid()).abs() ** settings.focus
+    focus[:, -1] *= sees
+    total = surest.sum().clamp(min=1)
+    score = F.binary_cross_entropy_with_logits(told, target, focus, reduction="sum")
+    place = generalized_box_iou_loss(boxes[:count][sees], instances.lesson_boxes.float()[sees])
+    return {
+        "lesson score": weight * settings.score_weight * score / total,
+        "lesson place": weight * settings.place_weight * (place * surest[sees]).sum() / total,
     }
 
 

@@ -7,11 +7,12 @@ of a seed is always the same, whoever makes it and whenever: runs can be repeate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from masa_cli.boxes import area, intersection
 from masa_cli.errors import SourceError
@@ -22,6 +23,7 @@ from masa_cli.training.augmentations import (
     Canvas,
     Matrix,
     boxes_in_view,
+    degraded,
     draw_canvas,
     draw_mixed,
     framed,
@@ -29,6 +31,7 @@ from masa_cli.training.augmentations import (
     render,
 )
 from masa_cli.training.regions import Regions, RegionSet, box_outline
+from masa_cli.training.teacher import Lesson, Teacher
 
 _OPAQUE = 128  # of 255; what is less so belongs to no box
 _BESIDE = 0.5  # chance that an object comes beside the one before, at about its size
@@ -51,6 +54,7 @@ class View:
         labels: (N,) int64, its class.
         ignored_boxes: (K, 4) float32 xyxy, where there may be more.
         ignored_labels: (K,) int64, of that class.
+        lesson: what a teacher says of it, where there is one.
     """
 
     image: Image
@@ -59,6 +63,7 @@ class View:
     labels: IntArray
     ignored_boxes: FloatArray
     ignored_labels: IntArray
+    lesson: Lesson = field(default_factory=Lesson.nothing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +91,7 @@ class PairMaker:
         settings: of the views.
         seed: another one gives other pairs.
         cutouts: objects to paste into them.
+        teacher: is asked about each view.
     """
 
     MAX_ATTEMPTS = 15
@@ -96,9 +102,11 @@ class PairMaker:
         settings: AugmentationSettings,
         seed: int,
         cutouts: Cutouts | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self._regions, self._settings, self._seed = regions, settings, seed
-        self._cutouts = cutouts
+        self._cutouts, self._teacher = cutouts, teacher
+        self._sums = np.cumsum(repeat_factors(regions, settings.repeat_below))
 
     def make(self, number: int, *, index: int | None = None) -> Pair:
         """The pair of that number.
@@ -116,7 +124,7 @@ class PairMaker:
         broken: list[str] = []
         for attempt in range(self.MAX_ATTEMPTS):
             random = np.random.default_rng((self._seed, number, attempt))
-            first = int(random.integers(len(self._regions))) if index is None else index
+            first = self._drawn(random) if index is None else index
             try:
                 is_mosaic = random.random() < self._settings.mosaic_chance
                 layers = self._layers(first, random, 3 if is_mosaic else self._mixed(random))
@@ -125,7 +133,8 @@ class PairMaker:
                 continue
             make = make_mosaic if is_mosaic else make_view
             key, reference = (make(layers, self._settings, random) for _ in range(2))
-            if len(key.boxes) and len(reference.boxes):
+            if self._teacher or (len(key.boxes) and len(reference.boxes)):
+                key, reference = (self._finished(view, random) for view in (key, reference))
                 return Pair(key, reference, int(random.integers(2**31)), tuple(broken))
         raise SourceError(
             f"no two views with instances in {self.MAX_ATTEMPTS} attempts"
@@ -133,13 +142,22 @@ class PairMaker:
             fix="prepare images with larger regions, or make views less extreme with --set views.…",
         )
 
+    def _drawn(self, random: np.random.Generator) -> int:
+        """The index of an image, each as likely as its factor says."""
+        return int(np.searchsorted(self._sums, random.random() * self._sums[-1], side="right"))
+
+    def _finished(self, view: View, random: np.random.Generator) -> View:
+        """With what the teacher says of it, and then perhaps spoiled as video is."""
+        lesson = self._teacher(view.image) if self._teacher else view.lesson
+        return replace(view, lesson=lesson, image=degraded(view.image, self._settings, random))
+
     def _mixed(self, random: np.random.Generator) -> int:
         """How many images are mixed into the first."""
         return int(random.random() < self._settings.mix_chance)
 
     def _layers(self, first: int, random: np.random.Generator, others: int) -> list[_Layer]:
         """The image, and so many others at random."""
-        indices = [first, *random.integers(len(self._regions), size=others).tolist()]
+        indices = [first, *(self._drawn(random) for _ in range(others))]
         layers: list[_Layer] = []
         for index in indices:
             regions = self._regions[index]
@@ -149,6 +167,24 @@ class PairMaker:
                 pixels, regions = copy_paste(pixels, regions, self._cutouts, self._settings, random)
             layers.append(_Layer(pixels, regions, first_id))
         return layers
+
+
+def repeat_factors(regions: RegionSet, below: float) -> NDArray[np.float64]:
+    """(I,) how many times as often as others each image is drawn, from 1 (arXiv 1908.03195).
+
+    Args:
+        regions: of I images.
+        below: an image whose rarest class is in fewer than this share of all has a factor above 1:
+            the root of how many times rarer it is.
+    """
+    owners = np.repeat(np.arange(len(regions)), np.diff(regions.starts))
+    known = regions.labels >= 0
+    pairs = np.unique(np.stack([owners[known], regions.labels[known]]), axis=1)
+    shares = np.bincount(pairs[1], minlength=len(regions.classes)) / max(len(regions), 1)
+    factors = np.ones(len(regions))
+    own = np.sqrt(below / np.maximum(shares, 1e-9))
+    np.maximum.at(factors, pairs[0], own[pairs[1]])
+    return factors
 
 
 def make_view(

@@ -20,10 +20,9 @@ from masa_cli.progress import RunProgress
 from masa_cli.sources.image_folder import SUFFIXES, read_image
 from masa_cli.structures import BoolArray, FloatArray, Image, IntArray
 from masa_cli.threads import limited
-from masa_cli.training.regions import REGIONS_FILE
+from masa_cli.training.regions import OBJECT, REGIONS_FILE
 
 logger = logging.getLogger(__name__)
-OBJECT = "object"  # the class of what has no class
 _SPOOL = "images.jsonl"  # one line for each image, until all are done
 
 

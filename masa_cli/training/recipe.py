@@ -164,13 +164,27 @@ _LITE = Recipe(
     identity_init=True,
 )
 
-# The detector of `lite`, from boxes with classes. No view is turned or sheared: the box around a
-# turned box is larger than the object, and the detector would learn to draw loose ones.
+# The detector of `lite`, from boxes with classes and a teacher, whose input has this size. No view
+# is turned or sheared: the box around a turned box is larger than the object, and the detector
+# would learn to draw loose ones.
 _LITE_DETECTOR = replace(
     _LITE,
     variant="lite",
     objectives=MappingProxyType({"detection": DetectionSettings()}),
-    views=replace(_LITE.views, mosaic_chance=0.3, max_resize=2.5, max_rotation=0.0, max_shear=0.0),
+    views=replace(
+        _LITE.views,
+        size=416,
+        mosaic_chance=0.4,
+        mix_chance=0.1,
+        mix_share=0.35,
+        max_resize=2.0,
+        max_rotation=0.0,
+        max_shear=0.0,
+        blur_chance=0.1,
+        jpeg_chance=0.2,
+        repeat_below=0.02,
+        min_side=4.0,
+    ),
     optimiser=OptimiserSettings(
         adam=True,
         lr=1e-3,
@@ -258,6 +272,7 @@ class TrainJob:
         start: a file of weights to go on from.
         weights_dir: folder of weights, where the user named one.
         cutouts: folder of objects to paste into images, `<class>/*.png`.
+        teacher: ONNX file of a detector to imitate.
         videos: folder of sequences with known boxes, to validate with.
         resume: go on from the last checkpoint.
         overwrite: begin anew where there are results.
@@ -274,6 +289,7 @@ class TrainJob:
     start: Path | None = None
     weights_dir: Path | None = None
     cutouts: Path | None = None
+    teacher: Path | None = None
     videos: Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -330,6 +346,7 @@ class TrainJob:
             "precision": self.precision,
             "start": str(self.start) if self.start else None,
             "cutouts": str(self.cutouts) if self.cutouts else None,
+            "teacher": str(self.teacher) if self.teacher else None,
             **settings,
             "run": run,
         }

@@ -27,7 +27,8 @@ from masa_cli.models.device import choose_device
 from masa_cli.models.sam import build_sam_features, build_sam_masks
 from masa_cli.models.variants import SAM_SIDE
 from masa_cli.structures import FloatArray, Image, IntArray
-from masa_cli.training.prepare import OBJECT, FoundRegion, RegionSource, hull_of, of_labels
+from masa_cli.training.prepare import FoundRegion, RegionSource, hull_of, of_labels
+from masa_cli.training.regions import OBJECT
 from masa_cli.weights.manifest import find_weights
 
 _FIX = "give COCO json with images and annotations, or a folder of SA-1B's json files"

@@ -20,6 +20,7 @@ from masa_cli.errors import SourceError
 from masa_cli.structures import FloatArray, IntArray
 
 REGIONS_FILE = "regions.json"
+OBJECT = "object"  # the class of what has no class; always the last of a set
 _FIX = "make it with masa train prepare"
 
 
@@ -111,6 +112,7 @@ class RegionSet:
     def joined(sets: Sequence[RegionSet]) -> RegionSet:
         """All images of several sets; classes of one name are one."""
         classes = list(dict.fromkeys(name for each in sets for name in each.classes))
+        classes.sort(key=lambda name: name == OBJECT)
         images = []
         for each in sets:
             numbers = np.array([classes.index(name) for name in each.classes], np.int64)

@@ -26,7 +26,8 @@ from masa_cli.training.recorder import (
     TrainSummary,
     refuse_other_settings,
 )
-from masa_cli.training.regions import RegionSet, read_regions
+from masa_cli.training.regions import OBJECT, RegionSet, read_regions
+from masa_cli.training.teacher import Teacher
 from masa_cli.training.validation import Validation, find_videos, split
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ def train(job: TrainJob, progress: RunProgress, listener: Listener) -> TrainSumm
     learned, held_out = split(regions, job.recipe.run)
     cutouts = find_cutouts(job.cutouts, regions) if job.cutouts else None
     videos = find_videos(job.videos) if job.videos else []
+    size = job.recipe.views.size
+    teacher = Teacher(job.teacher, _classes(regions), size) if job.teacher else None
     with limited(job.threads), processes(job.device, job.precision) as own:
         _check(job, own)
         trainer = Trainer(_trainee(job, regions, own, progress), job.recipe, own, progress)
@@ -73,7 +76,7 @@ def train(job: TrainJob, progress: RunProgress, listener: Listener) -> TrainSumm
             views, results = job.recipe.views, job.folder / "videos"
             validation = Validation(held_out, views, videos, job.videos, results)
             recorder = RunRecorder(job, trainer, checkpoints, validation, listener, state)
-        maker = PairMaker(learned, job.recipe.views, job.seed, cutouts)
+        maker = PairMaker(learned, job.recipe.views, job.seed, cutouts, teacher)
         return _run(job, trainer, maker, recorder, own)
 
 
@@ -104,7 +107,7 @@ def _trainee(job: TrainJob, regions: RegionSet, own: Processes, progress: RunPro
     parts = initial_weights(
         job.variant,
         objectives,
-        regions.classes,
+        _classes(regions),
         start=job.start,
         weights_dir=job.weights_dir,
         seed=job.seed,
@@ -113,6 +116,11 @@ def _trainee(job: TrainJob, regions: RegionSet, own: Processes, progress: RunPro
     pairs = list(zip(objectives, settings, strict=True))
     trainee = Trainee(find_variant(job.variant), parts, pairs, progress)
     return trainee.train().to(own.device)
+
+
+def _classes(regions: RegionSet) -> tuple[str, ...]:
+    """The classes that a detector tells apart; "any object" it knows anyway, as its last score."""
+    return tuple(name for name in regions.classes if name != OBJECT) or regions.classes
 
 
 def _settings(job: TrainJob) -> tuple[Any, ...]:

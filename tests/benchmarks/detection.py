@@ -1,7 +1,14 @@
-"""How well weights of `lite` detect: AP50 on a video with known boxes, and on labelled images.
+"""How well weights of `lite` detect: COCO's AP on labelled photographs, AP50 on a video.
 
-    python tests/benchmarks/detection.py WEIGHTS [--video VIDEO BOXES ...] [--images REGIONS.json]
+    python tests/benchmarks/detection.py WEIGHTS [--coco SET] [--fold 10]
+        [--video VIDEO BOXES ...] [--images REGIONS.json]
         [--every 4] [--classes person car dog] [--teachers DETECTORS] [--threads 2]
+
+SET is a folder with COCO's `annotations.json`, or such a file; --fold N takes only the images whose
+id is a multiple of N (those that weights/photographs.py --hold-out left out). Classes that the set,
+or an image, does not name in `complete_for` are not scored there. Of the same images: how many
+pairs of persons that overlap are told apart. --objects SET NAME scores the boxes of any object by
+average recall, on the boxes of the category of that name ("object": what has no class of COCO).
 
 BOXES is MOTChallenge truth of persons, or detections of another detector to compare with truth:
 each --video takes VIDEO TRUTH; --against FILE scores those detections on the same frames. REGIONS
@@ -13,7 +20,9 @@ Prints AP50 in percent and, with its own spread, milliseconds per frame of the n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +32,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from masa_cli.boxes import iou, xywh_to_xyxy
+from masa_cli.boxes import area, intersection, iou, xywh_to_xyxy
 from masa_cli.detectors.lite import ClassDetector, build_class_detector
 from masa_cli.detectors.prompt import load_vocabulary, parse_prompt
-from masa_cli.detectors.request import request_prompt
+from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models import SharedNetworks
@@ -36,6 +47,7 @@ from masa_cli.structures import Detections, Frame
 from masa_cli.training.validation import average_precisions, coco_rows
 
 ALL = load_vocabulary().classes
+MIN_PAIR_SCORE, MIN_PAIR_IOU, MIN_PAIR_HEIGHT = 0.3, 0.1, 40  # of persons that overlap; pixels
 
 
 def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
@@ -173,6 +185,125 @@ def score_images(weights: Path, regions: str, classes: list[str], teachers: Path
             print(f"    from score {least}: precision {precision:.1f}, recall {recall:.1f}")
 
 
+def score_coco(weights: Path, labels: Path, fold: int, teachers: Path | None) -> None:
+    """AP, AP50, AP of small, medium and large objects, and of persons, of all models in turn."""
+    labels = labels if labels.is_file() else labels / "annotations.json"
+    content = json.loads(labels.read_text())
+    images = [image for image in content["images"] if image["id"] % fold == 0]
+    names = {row["id"]: row["name"] for row in content["categories"] if row["name"] in ALL}
+    everywhere = content.get("info", {}).get("complete_for", "all")
+    complete = {image["id"]: image.get("complete_for", everywhere) for image in images}
+
+    def is_scored(row: dict) -> bool:
+        known = complete.get(row["image_id"], ())
+        name = names.get(row["category_id"])
+        return name is not None and (known == "all" or name in known)
+
+    truth = [row for row in content["annotations"] if is_scored(row)]
+    truth = [row | {"id": n, "iscrowd": row.get("iscrowd", 0)} for n, row in enumerate(truth, 1)]
+    present = sorted({row["category_id"] for row in truth if not row["iscrowd"]})
+    numbers = {names[number]: number for number in present}
+    print(f"{labels.parent.name}: {len(images)} images, {len(truth)} boxes, {len(present)} classes")
+    titles = f"{'AP':>5} {'AP50':>5} {'small':>5} {'med.':>5} {'large':>5}  persons: AP, AP50"
+    print(f"{'':24} {titles}")
+    for name, find in finders(weights, list(ALL), teachers).items():
+        found = []
+        for image in images:
+            picture = cv2.imread(str(labels.parent / image["file_name"]))
+            boxes, scores, classes = find(picture)
+            rows = coco_rows(image["id"], boxes, [numbers.get(each, 0) for each in classes])
+            scored = (row | {"score": score} for row, score in zip(rows, scores, strict=True))
+            found += [row for row in scored if row["category_id"] and is_scored(row)]
+        ids = [image["id"] for image in images]
+        whole = coco_scores(truth, found, ids, present)
+        person = coco_scores(truth, found, ids, [numbers["person"]]) if "person" in numbers else []
+        one = " ".join(f"{100 * value:5.1f}" for value in whole)
+        print(f"{Path(name).name[:24]:24} {one}  {' '.join(f'{100 * v:6.1f}' for v in person[:2])}")
+        if "person" in numbers:
+            print(f"{'':24} {separated(truth, found, numbers['person'])}")
+
+
+def separated(truth: list[dict], found: list[dict], person: int) -> str:
+    """How many pairs of persons that overlap have a box each, among those above MIN_PAIR_SCORE."""
+    sure = [row for row in found if row["score"] >= MIN_PAIR_SCORE]
+    counts = np.zeros(2, int)
+    for image in sorted({row["image_id"] for row in truth}):
+        true, own = (
+            xywh_to_xyxy(
+                np.array(
+                    [
+                        row["bbox"]
+                        for row in rows
+                        if row["image_id"] == image
+                        and row["category_id"] == person
+                        and not row["iscrowd"]
+                    ]
+                ).reshape(-1, 4)
+            )
+            for rows in (truth, sure)
+        )
+        overlaps, hits = iou(true, true), iou(true, own) >= 0.5
+        smaller = np.minimum.outer(area(true), area(true))
+        hidden = intersection(true, true) / np.maximum(smaller, 1)
+        tall = (true[:, 3] - true[:, 1]) >= MIN_PAIR_HEIGHT
+        rows = (overlaps > MIN_PAIR_IOU) & (hidden < 0.5) & tall & tall[:, None]
+        for one, other in np.argwhere(np.triu(rows, 1)):
+            both = hits[[one, other]]
+            counts += (1, int(both.any(1).all() and both.any(0).sum() >= 2))
+    share = 100 * counts[1] / max(counts[0], 1)
+    return f"{counts[1]} of {counts[0]} pairs of persons told apart ({share:.0f} %)"
+
+
+def score_objects(weights: Path, labels: Path, name: str) -> None:
+    """Average recall over IoU 0.5 to 0.95 of 10 and of 100 boxes of any object."""
+    labels = labels if labels.is_file() else labels / "annotations.json"
+    content = json.loads(labels.read_text())
+    wanted = {row["id"] for row in content["categories"] if row["name"] == name}
+    truth = [
+        row | {"id": n, "category_id": 1, "iscrowd": 0}
+        for n, row in enumerate(content["annotations"], 1)
+        if row["category_id"] in wanted and not row.get("iscrowd")
+    ]
+    ids = sorted({row["image_id"] for row in truth})
+    files = {image["id"]: labels.parent / image["file_name"] for image in content["images"]}
+    request = request_objects(str(weights), {"min_score": 0.001, "max_boxes": 100})
+    detector = request.build(SharedNetworks(device="cpu"))
+    found = []
+    for number in ids:
+        picture = np.ascontiguousarray(cv2.imread(str(files[number]))[:, :, ::-1])
+        (each,) = detector.detect([Frame(number, 0, picture)])
+        found += results_of(each, number, [1])
+    at_10, at_100 = (100 * value for value in coco_scores(truth, found, ids, [1], stats=(7, 8)))
+    print(
+        f'{labels.parent.name}, "{name}": {len(truth)} boxes in {len(ids)} images, '
+        f"average recall of 10 boxes {at_10:.1f}, of 100 {at_100:.1f}"
+    )
+
+
+def coco_scores(
+    truth: list[dict],
+    found: list[dict],
+    images: list[int],
+    categories: list[int],
+    stats: tuple[int, ...] = (0, 1, 3, 4, 5),
+) -> list[float]:
+    """AP, AP50, AP of small, medium and large objects, or others of COCO's statistics, 0 to 1."""
+    data = COCO()
+    data.dataset = {
+        "images": [{"id": number} for number in images],
+        "annotations": truth,
+        "categories": [{"id": number} for number in categories],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        data.createIndex()
+        evaluation = COCOeval(data, data.loadRes([dict(row) for row in found]), "bbox")
+        evaluation.params.catIds = categories
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(evaluation.stats[index]) for index in stats]
+
+
 def print_score(
     title: str, truth: list[dict], found: list[dict], names: dict, content: dict
 ) -> None:
@@ -193,6 +324,9 @@ def main() -> None:
     parser.add_argument("--video", nargs=2, action="append", default=[], metavar="FILE")
     parser.add_argument("--against", nargs="+", default=[], help="detections to score as well")
     parser.add_argument("--images", nargs="+", default=[])
+    parser.add_argument("--coco", nargs="+", type=Path, default=[])
+    parser.add_argument("--fold", type=int, default=1)
+    parser.add_argument("--objects", nargs=2, action="append", default=[], metavar=("SET", "NAME"))
     parser.add_argument("--teachers", type=Path, help="folder of detectors to score as well")
     parser.add_argument("--classes", nargs="+", default=list(ALL))
     parser.add_argument("--every", type=int, default=4)
@@ -201,6 +335,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for video, truth in options.video:
         score_video(options.weights, video, truth, options.every, options.against)
+    for labels in options.coco:
+        score_coco(options.weights, labels, options.fold, options.teachers)
+    for folder, name in options.objects:
+        score_objects(options.weights, Path(folder), name)
     for regions in options.images:
         score_images(options.weights, regions, options.classes, options.teachers)
 
