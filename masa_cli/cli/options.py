@@ -38,7 +38,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PreprocessingName = Literal["demo", "tao", "bdd"]
 
 
-_DETECTORS = {row.name: row for row in detectors_taking(*WORDS)}
+_DETECTORS = {row.written: row for row in detectors_taking(*WORDS)}
 
 
 # Input.
@@ -225,8 +225,9 @@ DetectorName = Annotated[
         DETECTOR,
         "--detector",
         metavar="NAME|FILE",
-        help=f"What detects the objects of a prompt:\n{listed(_DETECTORS)}\nFILE: of weights that "
-        "masa train run --recipe lite-detector wrote\nauto: gdino where its weights are and an "
+        help="What detects the objects; one with classes of its own finds all of them without a "
+        f"prompt:\n{listed(_DETECTORS)}\nFILE: of weights that masa train run --recipe "
+        "lite-detector wrote\nauto: gdino where its weights are and an "
         "accelerator is, or where lite lacks a word; else lite",
     ),
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli.command import OUTPUTS, further
+from masa_cli.cli.command import DETECTOR, OUTPUTS, further
 from masa_cli.cli.many import EngineOption, JobsOption, detections_of, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
 
@@ -31,6 +31,28 @@ JsonlOut = Annotated[
         "tracked; identities are then those of a live run.",
     ),
 ]
+ClassNames = Annotated[
+    Path | None,
+    further(
+        DETECTOR,
+        "--names",
+        metavar="FILE",
+        help="The names of a detector's classes, a line each, where its file does not have them; "
+        "or a YAML or JSON file with names.",
+    ),
+]
+OnnxLayout = Annotated[
+    str | None,
+    further(
+        DETECTOR,
+        "--onnx-layout",
+        metavar="NAME",
+        help="What the outputs of an ONNX file mean, if it is not recognised, or wrongly; a wrong "
+        "name lists all.",
+        show_default="as names and shapes of the outputs tell",
+    ),
+]
+NoNames = Annotated[bool, further(OUTPUTS, "--no-names", help="Do not draw the names of classes.")]
 NoJsonl = Annotated[bool, further(OUTPUTS, "--no-jsonl", help="Do not write tracks.jsonl.")]
 SaveEmbeddings = Annotated[
     bool,
@@ -60,6 +82,8 @@ def track(
     dets_format: options.DetsFormat = "auto",
     dets_images: options.DetsImages = None,
     detector: options.DetectorName = "auto",
+    names: ClassNames = None,
+    onnx_layout: OnnxLayout = None,
     min_score: options.MinScore = None,
     max_overlap: options.MaxOverlap = None,
     classes: options.Classes = "",
@@ -89,7 +113,7 @@ def track(
     mot_classes: options.MotClasses = False,
     also: options.Also = "",
     trails: options.Trails = 0,
-    names: options.Names = True,
+    no_names: NoNames = False,
     scores: options.Scores = True,
     fps: options.FrameRate = None,
     stream: options.StreamNumber = None,
@@ -126,7 +150,7 @@ def track(
 
     if jsonl and json:
         raise UsageError("--json and --jsonl - both write to standard output", fix="choose one")
-    check_one_given(dets, prompt, prompt_file)
+    check_one_given(dets, prompt, prompt_file, detector)
     locations = expanded(sources or [])
     if len(locations) > 1:
         if trace:
@@ -152,7 +176,14 @@ def track(
     with messages(quiet=quiet or json):
         source = locations[0] if locations else None
         asked["dets"] = dets = detections_of(source, dets)
-        job = plan_job(Options.of(asked, source=source, jsonl=not no_jsonl, command=sys.argv))
+        job = plan_job(
+            Options.of(
+                asked | {"names": not no_names, "class_names": names},
+                source=source,
+                jsonl=not no_jsonl,
+                command=sys.argv,
+            )
+        )
         work = work_for(
             job,
             overwrite=overwrite,

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from masa_cli.models import SharedNetworks
     from masa_cli.structures import Detections, Frame
 
-# Any words; those of a fixed vocabulary; none, for it is class-agnostic; boxes that are there.
-Takes = Literal["words", "vocabulary", "nothing", "boxes"]
-WORDS: tuple[Takes, ...] = ("words", "vocabulary")
+# Any words; those of a fixed vocabulary; those of its own classes, all of which it finds where
+# nothing is said; none, for it is class-agnostic; boxes that are there.
+Takes = Literal["words", "vocabulary", "classes", "nothing", "boxes"]
+WORDS: tuple[Takes, ...] = ("words", "vocabulary", "classes")
 # Where the boxes of a class-agnostic detector come from: its network, or masks at a grid of points.
 Proposals = Literal["adapter", "grid"]
 DEFAULT_PROPOSALS: Proposals = "adapter"
@@ -83,6 +84,8 @@ class DetectorRow:
         packaged: whether its weights come with masa.
         suffix: of the user's files that may be its weights; empty: files are told by what is
             inside.
+        prefix: of what names one of its models, as in "hf:MODEL"; empty: there is only one.
+        form: how users write it, where that is not its name.
         files: further rows of the manifest that it reads.
         adapter: the default one; `OWN_WEIGHTS`: that in the file of its weights.
         settings: the default post-processing.
@@ -104,6 +107,8 @@ class DetectorRow:
     weights: str = ""
     packaged: bool = False
     suffix: str = ""
+    prefix: str = ""
+    form: str = ""
     files: tuple[str, ...] = ()
     adapter: str = "raw"
     settings: BoxSettings = BoxSettings()
@@ -114,6 +119,11 @@ class DetectorRow:
     needs_accelerator: bool = False
     automatic: bool = True
     packages: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> str:
+        """How users ask for it."""
+        return self.form or self.name
 
 
 def _text_detector(name: str, summary: str, *, automatic: bool = False) -> DetectorRow:
@@ -216,6 +226,17 @@ _ROWS = (
         has_masks=True,
         packages=("safetensors",),
     ),
+    DetectorRow(
+        "onnx",
+        "a detector exported to ONNX (YOLO, YOLOX, RT-DETR, SSD, ...), computed by OpenVINO",
+        takes=("classes",),
+        build="masa_cli.detectors.onnx:build_onnx_detector",
+        prepare="masa_cli.detectors.onnx_graph:with_graph",
+        suffix=".onnx",
+        form="FILE.onnx",
+        automatic=False,
+        packages=("openvino",),
+    ),
     GIVEN,
 )
 DETECTORS: Mapping[str, DetectorRow] = MappingProxyType({row.name: row for row in _ROWS})
@@ -224,6 +245,19 @@ DETECTORS: Mapping[str, DetectorRow] = MappingProxyType({row.name: row for row i
 def detectors_taking(*takes: Takes) -> tuple[DetectorRow, ...]:
     """The rows of those that can be told one of these, in the order of the table."""
     return tuple(row for row in DETECTORS.values() if set(takes) & set(row.takes))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What the user says of a model that does not tell it itself.
+
+    Attributes:
+        names: file with the names of its classes.
+        layout: of an ONNX file's outputs, a name in `onnx_layouts.LAYOUTS`; None: as recognised.
+    """
+
+    names: Path | None = None
+    layout: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +275,9 @@ class DetectorRequest:
         changes: to the default settings of associations, before the user's own.
         has_masks: whether its boxes come with masks, or masks are to be found for them.
         queries: the phrases as this detector reads them; or the boxes that are there.
+        model: what follows the prefix of the row, where it has one.
+        options: what the user says of the model.
+        asked: of the settings those that the user gave, by name.
     """
 
     row: DetectorRow
@@ -253,17 +290,27 @@ class DetectorRequest:
     changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     has_masks: bool = False
     queries: tuple[Any, ...] = ()
+    model: str = ""
+    options: ModelOptions = ModelOptions()
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def min_scores(self) -> tuple[float, ...]:
         """For each class the score below which its boxes are left out."""
         least = self.settings.min_score
-        return tuple(self.prompt.min_scores(least)) if self.prompt else (least,)
+        if self.prompt:
+            return tuple(self.prompt.min_scores(least))
+        return (least,) * len(self.classes)
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What the boxes depend on beside the files, by name."""
-        facts = (("--detector", self.row.name), ("boxes", str(self.settings)))
+        facts: tuple[tuple[str, str], ...] = (
+            ("--detector", f"{self.row.name} {self.model}".strip()),
+            ("boxes", str(self.settings)),
+        )
+        if self.options != ModelOptions():
+            facts = (*facts, ("model", str(self.options)))
         return (("--prompt", str(self.prompt)), *facts) if self.prompt else facts
 
     def build(self, networks: SharedNetworks) -> Detector:

@@ -159,7 +159,7 @@ class Vocabulary:
 
     def meaning(self, phrase: str) -> tuple[str, ...]:
         """The classes that a phrase in lower case stands for; none, if it is not known."""
-        for form in _forms(phrase):
+        for form in word_forms(phrase):
             if form in self.meanings:
                 return self.meanings[form]
         return ()
@@ -189,7 +189,7 @@ def load_vocabulary() -> Vocabulary:
     return Vocabulary(tuple(table["classes"]), MappingProxyType(meanings))
 
 
-def _forms(phrase: str) -> list[str]:
+def word_forms(phrase: str) -> list[str]:
     """A phrase as it is, without its article, and in the singular."""
     plain = next((phrase.removeprefix(a) for a in _ARTICLES if phrase.startswith(a)), phrase)
     endings = [plain.removesuffix(end) for end in ("s", "es") if plain.endswith(end)]

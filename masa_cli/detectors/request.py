@@ -16,55 +16,106 @@ from masa_cli.detectors import (
     BoxSettings,
     DetectorRequest,
     DetectorRow,
+    ModelOptions,
     Proposals,
     detectors_taking,
 )
-from masa_cli.detectors.prompt import Prompt, load_vocabulary
-from masa_cli.errors import SettingsError, WeightsError
+from masa_cli.detectors.prompt import PROMPT_RULES, Prompt, load_vocabulary
+from masa_cli.errors import SettingsError, UsageError, WeightsError
 from masa_cli.tracking import DEFAULT, find_tracker
 from masa_cli.weights.manifest import find_row, find_weights, look_for, look_for_packaged
 
 AUTO = "auto"
 OBJECT = "object"  # the one class of what is class-agnostic
 _PACKAGED_SUFFIX = ".safetensors"
+_NO_OPTIONS = ModelOptions()
 
 logger = logging.getLogger(__name__)
 
 
 def request_prompt(
-    prompt: Prompt,
+    prompt: Prompt | None,
     wanted: str = AUTO,
     settings: Mapping[str, Any] | None = None,
     *,
     folder: Path | None = None,
     association: str = DEFAULT,
+    options: ModelOptions = _NO_OPTIONS,
 ) -> DetectorRequest:
     """The request for a detector of what a prompt says.
 
     Args:
-        prompt: what to look for.
-        wanted: name of a detector, file of a trained one, or "auto".
+        prompt: what to look for; None: all that a detector with classes of its own finds.
+        wanted: name of a detector, file of one, "prefix:model", or "auto".
         settings: of the post-processing that the user gave, by name.
         folder: of weights, where the user named one.
         association: name of a tracker; some take the boxes unfiltered.
+        options: what the user says of the model.
 
     Raises:
         MasaError: there is no such detector, it does not know the words, or a file is missing.
     """
+    if prompt is None and wanted == AUTO:
+        raise nothing_wanted()
     rows = detectors_taking(*WORDS)
-    weights = None
-    if wanted == AUTO:
-        row = _suitable(prompt, rows, folder)
-    elif by_suffix := [row for row in rows if row.suffix and wanted.endswith(row.suffix)]:
-        row, weights = by_suffix[0], Path(wanted)
-    elif known := [row for row in rows if row.name == wanted]:
-        row = known[0]
-    else:
-        names = ", ".join(row.name for row in rows)
-        raise SettingsError(f'unknown detector "{wanted}"', fix=f"use one of: {names}")
+    row, model, weights = _named_by(wanted, rows, prompt, folder)
+    if prompt is None and "classes" not in row.takes:
+        raise nothing_wanted()
+    _check_options(row, options)
+    asked = dict(settings or {})
     return _request(
-        row, prompt, weights, replace(settings_for(row, association), **settings or {}), folder
+        row,
+        prompt,
+        weights,
+        replace(settings_for(row, association), **asked),
+        folder,
+        model=model,
+        options=options,
+        asked=asked,
     )
+
+
+def nothing_wanted() -> UsageError:
+    """The error for a run that nothing says what to track in."""
+    return UsageError(
+        "nothing says which objects to track",
+        fix=f"give boxes with --dets FILE, or name them with --prompt: {PROMPT_RULES}",
+    )
+
+
+def _named_by(
+    wanted: str, rows: Sequence[DetectorRow], prompt: Prompt | None, folder: Path | None
+) -> tuple[DetectorRow, str, Path | None]:
+    """The row that is wanted, which of its models, and the file of its weights."""
+    if wanted == AUTO:
+        return _suitable(prompt, rows, folder) if prompt else rows[0], "", None
+    for row in rows:
+        if row.prefix and wanted.startswith(row.prefix):
+            return row, wanted.removeprefix(row.prefix), None
+        if row.suffix and wanted.lower().endswith(row.suffix):
+            return row, "", Path(wanted)
+        if row.name == wanted and not row.form:
+            return row, "", None
+    known = ", ".join(row.written for row in rows)
+    if wanted.lower().endswith((".pt", ".pth")):
+        raise SettingsError(
+            f"{wanted} can be read only by the program that wrote it",
+            fix="export it to ONNX with that program, and give the .onnx file: --detector",
+        )
+    raise SettingsError(f'unknown detector "{wanted}"', fix=f"use one of: {known}")
+
+
+def _check_options(row: DetectorRow, options: ModelOptions) -> None:
+    """Raise SettingsError for what the model of this row is not asked."""
+    unfit = {
+        "--names": options.names is not None and "classes" not in row.takes,
+        "--onnx-layout": options.layout is not None and row.suffix != ".onnx",
+    }
+    for option in [option for option, is_given in unfit.items() if is_given]:
+        raise SettingsError(
+            f"{option} tells of an exported detector, but {row.written} is none",
+            fix=f"leave out {option}, or give the file: --detector FILE.onnx",
+        )
 
 
 def request_objects(
@@ -153,6 +204,10 @@ def _request(
     weights: Path | None,
     settings: BoxSettings,
     folder: Path | None,
+    *,
+    model: str = "",
+    options: ModelOptions = _NO_OPTIONS,
+    asked: Mapping[str, Any] | None = None,
 ) -> DetectorRequest:
     if row.weights and weights is None:
         weights = _find(row, folder)
@@ -167,6 +222,9 @@ def _request(
         adapter=str(weights) if row.adapter == OWN_WEIGHTS else row.adapter,
         changes=row.changes,
         has_masks=row.has_masks and prompt is None,
+        model=model,
+        options=options,
+        asked=asked or {},
     )
     prepared: DetectorRequest = resolve_name(row.prepare)(request) if row.prepare else request
     return prepared

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from masa_cli.detectors import DetectorRequest, given
+from masa_cli.detectors import DetectorRequest, ModelOptions, given
 from masa_cli.detectors.filter import FromFile, OfExcerpt
-from masa_cli.detectors.prompt import PROMPT_RULES, parse_prompt, read_prompt
-from masa_cli.detectors.request import request_prompt
+from masa_cli.detectors.prompt import parse_prompt, read_prompt
+from masa_cli.detectors.request import AUTO, nothing_wanted, request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
@@ -251,6 +251,7 @@ def _timeline(
 
 
 _USUAL_OPENING = Opening()
+_NO_OPTIONS = ModelOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,14 +275,16 @@ class BoxSource:
     table: DetectionTable | None = None
 
 
-def check_one_given(dets: object, prompt: str | None, prompt_file: Path | None) -> None:
-    """Raise UsageError unless exactly one says where boxes come from."""
+def check_one_given(
+    dets: object, prompt: str | None, prompt_file: Path | None, detector: str = AUTO
+) -> None:
+    """Raise UsageError unless exactly one says where boxes come from.
+
+    A detector that is named may do with none: it finds all classes of its own.
+    """
     given = [option for option in (dets, prompt, prompt_file) if option is not None]
-    if not given:
-        raise UsageError(
-            "nothing says which objects to track",
-            fix=f"give boxes with --dets FILE, or name them with --prompt: {PROMPT_RULES}",
-        )
+    if not given and detector == AUTO:
+        raise nothing_wanted()
     if len(given) > 1:
         raise UsageError(
             "--dets, --prompt and --prompt-file exclude each other", fix="give one of them"
@@ -340,6 +343,7 @@ def from_prompt(
     max_overlap: float | None,
     weights_dir: Path | None,
     association: str,
+    options: ModelOptions = _NO_OPTIONS,
     opening: Opening = _USUAL_OPENING,
     part: Callable[[Source], Source] = lambda whole: whole,
 ) -> BoxSource:
@@ -349,22 +353,23 @@ def from_prompt(
         UsageError: the prompt is empty or malformed, or there is no video.
         MasaError: the video, a file of weights or the prompt's file cannot be read.
     """
-    wanted = read_prompt(prompt_file) if prompt_file else parse_prompt(prompt or "")
+    text = None if prompt is None else parse_prompt(prompt)
+    wanted = read_prompt(prompt_file) if prompt_file else text
     if source is None:
         raise UsageError(
-            "a prompt is looked for in pictures, but no video is given",
+            "objects are looked for in pictures, but no video is given",
             fix="give a video or a folder of frames: masa track VIDEO --prompt ...",
         )
     frames = part(opening.open(source))
-    options = {"min_score": min_score, "max_overlap": max_overlap}
-    settings = {name: value for name, value in options.items() if value is not None}
+    filters = {"min_score": min_score, "max_overlap": max_overlap}
+    settings = {name: value for name, value in filters.items() if value is not None}
     detector = request_prompt(
-        wanted, model, settings, folder=weights_dir, association=association
+        wanted, model, settings, folder=weights_dir, association=association, options=options
     )  # says what it takes
     return BoxSource(
         frames=frames,
         origin=None if is_live(frames) else Path(source),
         detector=detector,
-        inputs=tuple(path for path in (*detector.files, prompt_file) if path),
+        inputs=tuple(path for path in (*detector.files, prompt_file, options.names) if path),
         facts=(*detector.facts, defaults_as_fact(detector.changes)),
     )

@@ -19,6 +19,7 @@ from masa_cli.detectors import (
     GIVEN,
     Detector,
     DetectorRequest,
+    ModelOptions,
     Proposals,
     given,
 )
@@ -91,6 +92,8 @@ class Options:
     region_by: Placement = "centre"
     # Detector; of a class-agnostic one `model`, `proposals`, `max_objects`
     detector: str = "auto"
+    class_names: Path | None = None
+    onnx_layout: str | None = None
     model: str | None = None
     proposals: Proposals = DEFAULT_PROPOSALS
     max_objects: int | None = None
@@ -148,7 +151,7 @@ class Options:
 
 # What commands are told that is no matter of the job: how it is run, and where it is told.
 _OF_COMMANDS = frozenset(
-    {"ctx", "sources", "no_jsonl", "preview", "jobs", "engine"}
+    {"ctx", "sources", "no_jsonl", "no_names", "preview", "jobs", "engine"}
     | {"overwrite", "resume", "trace", "quiet", "json"}
 )
 
@@ -282,8 +285,8 @@ def _boxes(options: Options) -> BoxSource:
     if options.class_agnostic:
         return _objects(options, part(_opened(opening, source)))
     dets, prompt_file = options.dets, options.prompt_file
-    check_one_given(dets, options.prompt, prompt_file)
-    if options.prompt is not None or prompt_file is not None:
+    check_one_given(dets, options.prompt, prompt_file, options.detector)
+    if dets is None:
         return from_prompt(
             source,
             options.prompt,
@@ -293,6 +296,7 @@ def _boxes(options: Options) -> BoxSource:
             max_overlap=options.max_overlap,
             weights_dir=options.weights_dir,
             association=options.association or DEFAULT,
+            options=ModelOptions(options.class_names, options.onnx_layout),
             opening=opening,
             part=part,
         )
@@ -306,8 +310,6 @@ def _boxes(options: Options) -> BoxSource:
             opening=opening,
             part=part,
         )
-    if dets is None:
-        raise ValueError("check_one_given lets nothing through")
     frames = part(_opened(opening, source))
     return BoxSource(frames, _origin(frames, source), given(dets))
 

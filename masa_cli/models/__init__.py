@@ -40,7 +40,7 @@ class SharedNetworks:
         runtime: str = "torch",
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._preparing = preparing
+        self.preparing = preparing
         self._threads: int | None = None  # of torch, when the first network was built
         self.device, self.precision, self.runtime = device, precision, runtime
         self.preprocessing, self.side = preprocessing, side
@@ -91,7 +91,7 @@ class SharedNetworks:
             part,
             example,
             precision or self.precision,
-            preparing=self._preparing,
+            preparing=self.preparing,
             threads=self._threads,
             **gives,
         )

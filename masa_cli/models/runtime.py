@@ -228,23 +228,34 @@ def _request(
     threads: int,
 ) -> Any:  # noqa: ANN401
     """A compiled graph, for inputs of some sizes or of any."""
-    ov = openvino()
     if sizes is not None:
         graph = graph.clone()
         graph.reshape({index: list(size) for index, size in enumerate(sizes)})
-    compiled = _core().compile_model(
+    return compiled(graph, precision, threads)
+
+
+def compiled(graph: Any, precision: str, threads: int) -> Any:  # noqa: ANN401 - of OpenVINO
+    """What computes an openvino.Model on the CPU.
+
+    Args:
+        graph: the model.
+        precision: bfloat16, or else float32.
+        threads: that compute it.
+    """
+    hint = openvino().properties.hint
+    program = _core().compile_model(
         graph,
         "CPU",
         {
-            ov.properties.hint.inference_precision(): _HINTS[precision],
-            ov.properties.hint.performance_mode(): ov.properties.hint.PerformanceMode.LATENCY,
-            ov.properties.num_streams(): 1,
-            ov.properties.inference_num_threads(): threads,
+            hint.inference_precision(): _HINTS.get(precision, "f32"),
+            hint.performance_mode(): hint.PerformanceMode.LATENCY,
+            openvino().properties.num_streams(): 1,
+            openvino().properties.inference_num_threads(): threads,
             # Pinned to their cores, threads would wait for whoever else works there.
-            ov.properties.hint.enable_cpu_pinning(): False,
+            hint.enable_cpu_pinning(): False,
         },
     )
-    return compiled.create_infer_request()
+    return program.create_infer_request()
 
 
 def _infer(request: Any, inputs: Sequence[Tensor], *, is_fixed: bool) -> list[Tensor]:  # noqa: ANN401

@@ -1,0 +1,92 @@
+"""Detectors of one's own, from a file to MOT results, as a user would run them."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from masa_cli.cli.app import app
+from masa_cli.render.video import VideoWriter
+from masa_cli.structures import Frame, VideoInfo
+from tests.onnx_files import ULTRALYTICS, yolov8
+
+NUM_FRAMES, WIDTH, HEIGHT, RATE = 8, 200, 120, Fraction(25)
+
+
+def box_at(index):
+    return 40 + 4 * index, 30, 100 + 4 * index, 90
+
+
+def write_video(file):
+    """A bright rectangle moves to the right."""
+    info = VideoInfo("bright", WIDTH, HEIGHT, RATE, 1 / RATE, NUM_FRAMES)
+    with VideoWriter(file, info) as writer:
+        for index in range(NUM_FRAMES):
+            image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            x1, y1, x2, y2 = box_at(index)
+            image[y1:y2, x1:x2] = 255
+            writer.write(Frame(index, index / RATE, image))
+    return file
+
+
+@pytest.fixture
+def video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_video(tmp_path / "bright.mp4")
+
+
+def masa(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def track(video, *arguments):
+    """Rows of the MOT file: frame, id, box xyxy."""
+    result = masa("track", video, "--association", "motion", "--no-video", *arguments)
+    assert result.exit_code == 0, result.output
+    rows = np.loadtxt("bright/bright.txt", delimiter=",", ndmin=2)
+    rows[:, 4:6] += rows[:, 2:4]
+    return rows[:, :6]
+
+
+def check_rows(rows):
+    assert rows[:, 0].tolist() == list(range(1, NUM_FRAMES + 1))
+    assert set(rows[:, 1]) == {1}
+    expected = np.array([box_at(index) for index in range(NUM_FRAMES)])
+    assert np.abs(rows[:, 2:] - expected).max() < 2  # a video's edges are soft
+
+
+def test_an_exported_detector_tracks_all_its_classes_without_a_prompt(video, tmp_path):
+    file = yolov8(tmp_path / "net.onnx", metadata=ULTRALYTICS)
+    check_rows(track(video, "--detector", file))
+
+
+def test_an_exported_detector_tracks_what_a_prompt_names(video, tmp_path):
+    (tmp_path / "data.yaml").write_text("names:\n  0: cat\n  1: person\n  2: van\n")
+    file = yolov8(tmp_path / "net.onnx")
+    named = ("--detector", file, "--names", tmp_path / "data.yaml", "--batch-size", 3)
+    check_rows(track(video, *named, "--prompt", "people"))
+    result = masa("track", video, *named, "--prompt", "cat", "-o", "cats", "--no-video")
+    assert result.exit_code == 0
+    assert "nothing was tracked" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--detector", "other.onnx"), "other.onnx is not a file"),
+        (("--detector", "net.onnx", "--prompt", "unicorn"), 'net.onnx does not know "unicorn"'),
+        (("--detector", "net.onnx", "--onnx-layout", "x"), '--onnx-layout: unknown layout "x"'),
+        (("--detector", "net.onnx", "--names", "none.txt"), "--names: none.txt cannot be read"),
+        (("--detector", "lite"), "nothing says which objects to track"),
+        (("--prompt", "car", "--names", "none.txt", "--detector", "lite"), "but lite is none"),
+    ],
+)
+def test_what_cannot_work_is_told_in_a_sentence_before_anything_is_written(
+    video, tmp_path, arguments, error
+):
+    yolov8(tmp_path / "net.onnx", metadata=ULTRALYTICS)
+    result = masa("track", video, *arguments)
+    assert result.exit_code in (1, 2)
+    assert error in " ".join(result.stderr.split())
+    assert not (tmp_path / "bright").exists()
