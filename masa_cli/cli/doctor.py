@@ -283,8 +283,12 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
             yield command, (*_NETWORK, *row.packages, *_MASKS), _files_of(row)
     for name, segmenter in SEGMENTERS.items():
         files = [find_row(name)] if segmenter.has_weights and not segmenter.packaged else []
-        needed = _NETWORK if segmenter.has_weights else _PICTURES
-        yield f"masa track --masks --segmenter {name}", (*needed, *segmenter.packages), files
+        needed = _NETWORK if segmenter.has_weights or segmenter.form else _PICTURES
+        yield (
+            f"masa track --masks --segmenter {segmenter.written}",
+            (*needed, *segmenter.packages),
+            files,
+        )
     for row in detectors_taking(*WORDS):
         yield f"masa track --prompt, with {row.name}", (*_NETWORK, *row.packages), _files_of(row)
 

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.prompt import Prompt, Vocabulary, load_vocabulary
 from masa_cli.errors import SettingsError
-from masa_cli.weights.manifest import folders
+from masa_cli.weights.manifest import look_for_model
 
 ALL = "lvis"  # in a prompt, stands for all classes
 # A class of LVIS by the names it stands for, as numbers, of which the best counts; or a text.
@@ -91,14 +91,8 @@ def find_text_encoder(beside: Path) -> Path | None:
         beside: a folder of weights, which comes before those that all weights are looked for in,
             and the cache of the hub.
     """
-    for folder in (beside, *folders()):
-        if len(_files_of(folder / _TEXT_FOLDER)) == len(_NEEDED):
-            return folder / _TEXT_FOLDER
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(TEXT_ENCODER, "config.json")
-    cached = Path(found).parent if isinstance(found, str) else None
-    return cached if cached and len(_files_of(cached)) == len(_NEEDED) else None
+    found = look_for_model(TEXT_ENCODER, beside)
+    return found if found and len(_files_of(found)) == len(_NEEDED) else None
 
 
 def text_encoder_of(request: DetectorRequest) -> Path | None:

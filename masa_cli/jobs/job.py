@@ -328,9 +328,10 @@ class TrackJob:
     def weights(self) -> tuple[Path, ...]:
         """All files of weights that are loaded, each once."""
         seen = self.perception
-        detector, segmenter = seen.detector.files, seen.segmenter and seen.segmenter.weights
+        detector, masks = seen.detector.files, seen.segmenter
+        segmenter = (masks.weights, *masks.further) if masks else ()
         adapter = seen.find_adapter()[1] if self.uses_adapter else None
-        return tuple(dict.fromkeys(path for path in (*detector, adapter, segmenter) if path))
+        return tuple(dict.fromkeys(path for path in (*detector, adapter, *segmenter) if path))
 
     @property
     def conditions(self) -> dict[str, str]:

@@ -73,7 +73,9 @@ def describe_run(job: TrackJob, progress: RunProgress, summary: Summary) -> dict
             "selection": seen.selection,
         },
         "adapter": seen.adapter if association.needs_embeddings else None,
-        "segmenter": None if seen.segmenter is None else seen.segmenter.name,
+        "segmenter": None
+        if seen.segmenter is None
+        else str(seen.segmenter.written or seen.segmenter.name),
         "networks": {
             name: getattr(seen, name)
             for name in (

@@ -46,6 +46,9 @@ class SegmenterRow:
         has_weights: whether it is loaded from a file: of the manifest, by its name, unless that
             comes with masa.
         packaged: whether its weights come with masa.
+        form: how users write it, where that is not its name; its request is made of that.
+        request: "module:function" that makes the request of what they wrote and the folder of
+            weights that they named.
         part: of a file of weights that it is in; files without that part are not its own.
         packages: that it needs beside those of every network, for `masa doctor`.
     """
@@ -55,8 +58,15 @@ class SegmenterRow:
     build: str
     has_weights: bool = False
     packaged: bool = False
+    form: str = ""
+    request: str = ""
     part: str = ""
     packages: tuple[str, ...] = ("pycocotools",)
+
+    @property
+    def written(self) -> str:
+        """How users ask for it."""
+        return self.form or self.name
 
 
 _NETWORKS = "masa_cli.segmenters.networks"
@@ -91,6 +101,14 @@ _ROWS = (
         packages=("groundingdino-py", "segment-anything", "pycocotools"),
     ),
     SegmenterRow(
+        "hf",
+        "Segment Anything 1, HQ, 2 or 2.1, or EdgeTAM: a model of the Hugging Face hub or a folder",
+        build="masa_cli.segmenters.hub:build_hub_segmenter",
+        form="hf:MODEL",
+        request="masa_cli.segmenters.hub:request_hub_model",
+        packages=("transformers", "timm", "pycocotools"),
+    ),
+    SegmenterRow(
         "grabcut",
         "OpenCV's GrabCut, by colours alone; no weights",
         build="masa_cli.segmenters.grabcut:build_grabcut",
@@ -106,12 +124,18 @@ class SegmenterRequest:
     Attributes:
         name: of its row.
         weights: its file, if it has one.
+        further: files that it reads, too.
+        written: how the user asked for it, where that says more than its name.
     """
 
     name: str
     weights: Path | None = None
+    further: tuple[Path, ...] = ()
+    written: str = ""
 
     def __str__(self) -> str:
+        if self.written:
+            return self.written
         row = SEGMENTERS[self.name]
         return f"{row.summary} ({self.weights})" if self.weights and not row.packaged else row.name
 
@@ -151,8 +175,11 @@ def request_segmenter(
         request = _best(own, folder)
         logger.info("masks by %s", request)
         return request
+    if formed := [row for row in SEGMENTERS.values() if _is_of_form(wanted, row)]:
+        made: SegmenterRequest = resolve_name(formed[0].request)(wanted, folder)
+        return made
     row = SEGMENTERS.get(wanted)
-    if row is None:
+    if row is None or row.form:
         return _of_file(wanted)
     if not row.packaged:
         return SegmenterRequest(wanted, find_weights(wanted, folder) if row.has_weights else None)
@@ -175,7 +202,20 @@ def segmenter_in(variant: str, file: Path | None) -> SegmenterRequest | None:
 
 def without_weights() -> SegmenterRequest:
     """The one that is always there."""
-    return next(SegmenterRequest(row.name) for row in SEGMENTERS.values() if not row.has_weights)
+    return next(
+        SegmenterRequest(row.name)
+        for row in SEGMENTERS.values()
+        if not (row.has_weights or row.form)
+    )
+
+
+def _is_of_form(wanted: str, row: SegmenterRow) -> bool:
+    """Whether that is written as the row is: the same prefix, or the same endings."""
+    if ":" in row.form:
+        return wanted.startswith(row.form.partition(":")[0] + ":")
+    return bool(row.form) and all(
+        Path(file.strip()).suffix == Path(row.form).suffix for file in wanted.split(",")
+    )
 
 
 def _has_part(row: SegmenterRow, file: Path) -> bool:
@@ -197,6 +237,8 @@ def _best(own: SegmenterRequest | None, folder: Path | None) -> SegmenterRequest
     for row in SEGMENTERS.values():
         if own and row.name == own.name:
             return own
+        if row.form:
+            continue
         if row.packaged:
             if found := _packaged(row):
                 return found
@@ -210,9 +252,10 @@ def _best(own: SegmenterRequest | None, folder: Path | None) -> SegmenterRequest
 def _of_file(wanted: str) -> SegmenterRequest:
     file = Path(wanted)
     if not file.suffix and len(file.parts) == 1:
+        names = ", ".join((AUTO, *(row.written for row in SEGMENTERS.values())))
         raise SettingsError(
             f'unknown segmenter "{wanted}"',
-            fix=f"use one of: {', '.join((AUTO, *SEGMENTERS))}; or a file with one of these inside",
+            fix=f"use one of: {names}; or a file with one of these inside",
         )
     from masa_cli.models.published_weights import recognise_file
 

@@ -134,6 +134,7 @@ def _row_of(columns: Mapping[str, Any]) -> WeightsFile:
     return WeightsFile(**values)
 
 
+_CONFIGURATION = "config.json"  # that every model of transformers has
 FOLDER_VARIABLE = "MASA_WEIGHTS"
 
 
@@ -164,6 +165,32 @@ def look_for(row: WeightsFile, folder: Path | None = None) -> Path | None:
         if (each / row.file).is_file():
             return each / row.file
     return _in_cache_of_hub(row)
+
+
+def look_for_model(name: str, folder: Path | None = None) -> Path | None:
+    """The folder of a whole model of the Hugging Face hub; None if it is not on this machine.
+
+    Args:
+        name: a folder; or the name on the hub, whose last part is looked for in the folders of
+            weights, and then all of it in the hub's cache. A revision may follow: "owner/name@v1".
+        folder: the user's --weights-dir.
+    """
+    if name and Path(name).is_dir():
+        return Path(name)
+    repository, _, revision = name.partition("@")
+    own = repository.rpartition("/")[2]
+    if own:
+        for each in folders(folder):
+            if (each / own / _CONFIGURATION).is_file():
+                return each / own
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, _CONFIGURATION, revision=revision or None)
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def by_hand(row: WeightsFile, folder: Path | None = None) -> str:

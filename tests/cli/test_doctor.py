@@ -85,7 +85,7 @@ def test_every_adapter_and_detector_has_its_line():
     assert {n for n in names if "--adapter" in n} == {f"masa track --adapter {n}" for n in complete}
     told = {row.name for row in detectors_taking(*WORDS)}
     assert {n for n in names if "--prompt" in n} == {f"masa track --prompt, with {n}" for n in told}
-    assert {f"masa track --masks --segmenter {name}" for name in SEGMENTERS} <= names
+    assert {f"masa track --masks --segmenter {row.written}" for row in SEGMENTERS.values()} <= names
     models = {row.weights for row in detectors_taking("nothing")}
     assert {f"masa segment-track --model {name}" for name in models} <= names
 

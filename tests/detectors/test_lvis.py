@@ -115,6 +115,8 @@ def test_the_text_encoder_is_found_in_the_cache_of_the_hub(folder, monkeypatch):
     encoder = text_encoder(folder / "hub")
     monkeypatch.setattr(
         "huggingface_hub.try_to_load_from_cache",
-        lambda name, file: str(encoder / file) if name == "openai/clip-vit-base-patch32" else None,
+        lambda name, file, revision: (
+            str(encoder / file) if name == "openai/clip-vit-base-patch32" else None
+        ),
     )
     assert find_text_encoder(folder) == encoder

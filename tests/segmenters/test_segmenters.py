@@ -132,10 +132,12 @@ def test_named_weights_that_are_missing_say_how_to_get_them(folder):
 
 
 def test_an_unknown_name_lists_the_known_ones(folder):
-    with pytest.raises(SettingsError) as error:
-        request_segmenter("sam", folder=folder)
-    assert error.value.problem == 'unknown segmenter "sam"'
+    for name in ("hf", "sam"):
+        with pytest.raises(SettingsError) as error:
+            request_segmenter(name, folder=folder)
+        assert error.value.problem == f'unknown segmenter "{name}"'
     assert "auto, sam-vit-b, sam-b" in error.value.fix
+    assert "hf:MODEL" in error.value.fix
 
 
 def test_a_file_is_recognised_by_what_it_holds(folder):
