@@ -100,7 +100,9 @@ def further(heading: str, *names: str, **settings: Any) -> Any:  # noqa: ANN401 
 
 def listed(rows: Mapping[str, Any]) -> str:
     """Names and summaries of a table's rows, a line each, for help texts."""
-    return "\n".join(f"{name}: {row.summary}" for name, row in rows.items())
+    return "\n".join(
+        f"{getattr(row, 'written', name)}: {row.summary}" for name, row in rows.items()
+    )
 
 
 def choice(

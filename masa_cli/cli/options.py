@@ -324,14 +324,13 @@ Masks = Annotated[
         help="Segment each object, too: masks in the video and in tracks.jsonl.",
     ),
 ]
-_SEGMENTERS = {row.written: row for row in SEGMENTERS.values()}
 SegmenterName = Annotated[
     str | None,
     further(
         MASKS,
         "--segmenter",
         metavar="NAME|FILE",
-        help=f"What segments, prompted with the boxes:\n{listed(_SEGMENTERS)}\nFILE: of weights",
+        help=f"What segments, prompted with the boxes:\n{listed(SEGMENTERS)}\nFILE: of weights",
         show_default="auto: Segment Anything where its weights are here, else lite",
     ),
 ]
