@@ -90,6 +90,9 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
         "tune": CommandRow(
             "tune", "tune", "Search settings of an association on your own videos and their truth."
         ),
+        "gallery": CommandRow(
+            "gallery", "gallery", "Identities of several videos: see, name, merge and remove them."
+        ),
         "render": CommandRow("render", "render", "Draw tracks into their video, without models."),
         "convert": CommandRow(
             "convert",

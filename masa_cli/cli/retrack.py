@@ -10,6 +10,7 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, choice, listed, option
+from masa_cli.cli.gallery import GalleryFile, MaxFalseMatches, SameTime
 from masa_cli.tracking import DEFAULT, PRESET_ENDING, TRACKERS
 
 EmbeddingsFile = Annotated[
@@ -57,6 +58,9 @@ def retrack(
     output: Output = None,
     association: Association = DEFAULT,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    gallery: GalleryFile = None,
+    max_false_matches: MaxFalseMatches = None,
+    same_time: SameTime = None,
     refine: options.Refine = True,
     clean_up: options.CleanUp = False,
     min_track_length: options.MinTrackLength = 1,

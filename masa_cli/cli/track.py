@@ -14,6 +14,7 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.command import DETECTOR, OUTPUTS, further
+from masa_cli.cli.gallery import GalleryFile, MaxFalseMatches, SameTime
 from masa_cli.cli.many import EngineOption, JobsOption, detections_of, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
 
@@ -98,6 +99,9 @@ def track(
     weights_dir: options.WeightsDir = None,
     association: options.Association = None,
     changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    gallery: GalleryFile = None,
+    max_false_matches: MaxFalseMatches = None,
+    same_time: SameTime = None,
     masks: options.Masks = False,
     segmenter: options.SegmenterName = None,
     fit_boxes: options.FitBoxes = False,

@@ -130,6 +130,14 @@ class PartFolder:
             raise unwritable(self.path, failure.strerror) from failure
 
 
+def fingerprint(path: Path) -> str:
+    """Changes when a file does; of a folder, `source.info` tells how many images it has."""
+    if path.is_dir():
+        return "folder"
+    status = path.stat()
+    return f"{status.st_size} bytes, changed at {status.st_mtime_ns}"
+
+
 def part_of(path: Path) -> Path:
     """Where a result is written until it is complete."""
     return path.with_name(path.name + ".part")

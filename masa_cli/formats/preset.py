@@ -5,6 +5,7 @@ The file is TOML, to be read and edited by people. `masa tune` writes such files
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,10 @@ else:
 
 KIND = "masa preset 1"
 OF_LINKING = "linking."  # how the names of settings of the offline refinement begin
+_FORMER = "relink."  # how they began in 0.1
 _TABLES = {"kind", "association", "settings", "provenance"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,13 @@ class Preset:
     def tracker_changes(self) -> tuple[str, ...]:
         """Those of the tracker alone."""
         return tuple(each for each in self.changes if not each.startswith(OF_LINKING))
+
+
+def is_of_linking(change: str) -> bool:
+    """Whether a change is to the settings of the offline refinement."""
+    if change.startswith(_FORMER):
+        logger.warning("--set %s... is now %s...; the old name goes in 0.3", _FORMER, OF_LINKING)
+    return change.startswith((OF_LINKING, _FORMER))
 
 
 def change_of(name: str, value: bool | int | float) -> str:

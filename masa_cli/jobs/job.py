@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +14,15 @@ from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.filter import Selection
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.embeddings import EmbeddingsReader
-from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs, refuse_long_names
-from masa_cli.formats.preset import OF_LINKING
+from masa_cli.formats.files import (
+    fingerprint,
+    make_folder,
+    refuse_existing,
+    refuse_inputs,
+    refuse_long_names,
+)
+from masa_cli.formats.gallery_records import GalleryUse
+from masa_cli.formats.preset import OF_LINKING, is_of_linking
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.models.variants import find_variant
 from masa_cli.pipeline import Refinement
@@ -26,8 +32,6 @@ from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, Tracker, build_tracker, find_tracker
 from masa_cli.tracking.linking import LinkingSettings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Outputs:
         mot_classes: whether column 8 of the MOT file tells the class.
         drawing: what the annotated video shows.
         command: as the user gave it, for `run.json`.
+        gallery: whose identities the tracks get; None: they are numbered by themselves.
     """
 
     folder: Path
@@ -59,6 +64,7 @@ class Outputs:
     mot_classes: bool = False
     drawing: DrawingSettings = field(default_factory=DrawingSettings)
     command: tuple[str, ...] = ()
+    gallery: GalleryUse | None = None
 
     @property
     def video(self) -> Path:
@@ -90,6 +96,16 @@ class Outputs:
         return self.folder / f"{self.stem}.masks"
 
     @property
+    def identities(self) -> Path:
+        """What was decided on each identity, with a gallery."""
+        return self.folder / "identities.json"
+
+    @property
+    def keeps_embeddings(self) -> bool:
+        """Whether observations are kept, at least until the run is over."""
+        return self.wants_embeddings or self.gallery is not None
+
+    @property
     def record(self) -> Path:
         """What the run was; beside results of whatever kind."""
         return self.folder / "run.json"
@@ -117,6 +133,7 @@ class Outputs:
             (self.tracks, self.wants_tracks),
             (self.embeddings, self.wants_embeddings),
             (self.id_maps, self.wants_id_maps),
+            (self.identities, self.gallery is not None),
         )
         own = [path for path, is_wanted in choices if is_wanted]
         return own + [self.in_format(name) for name in self.also]
@@ -153,9 +170,6 @@ class Outputs:
         make_folder(self.folder)
         if not resume:
             self.resume_state.unlink(missing_ok=True)  # of a spool that is about to be replaced
-
-
-_FORMER = "relink."  # how the names of changes to the offline refinement began in 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +288,12 @@ class Association:
     @property
     def tracker_changes(self) -> tuple[str, ...]:
         """Changes to the settings of the tracker."""
-        return tuple(change for change in self.changes if not _of_linking(change))
+        return tuple(change for change in self.changes if not is_of_linking(change))
 
     @property
     def linking_settings(self) -> LinkingSettings:
         """Of the offline refinement; SettingsError for changes that cannot be made."""
-        changes = [change.partition(".")[2] for change in self.changes if _of_linking(change)]
+        changes = [change.partition(".")[2] for change in self.changes if is_of_linking(change)]
         return with_changes(LinkingSettings(), changes)
 
     def build_tracker(self, temperature: float = 1.0) -> Tracker:
@@ -352,8 +366,9 @@ class TrackJob:
             "refine": association.refinement,
             "--save-embeddings": self.outputs.wants_embeddings,
             "wanted boxes": seen.selection,
+            "gallery": self.outputs.gallery,
         }
-        files = {str(path): _fingerprint(path) for path in self.input.files}
+        files = {str(path): fingerprint(path) for path in self.input.files}
         video = {f"video: {name}": each for name, each in asdict(self.input.source.info).items()}
         every = {"masa": __version__, **files, **video, **dict(self.input.facts), **own}
         return {name: str(each) for name, each in every.items()}
@@ -389,6 +404,7 @@ class TrackJob:
             "--clean-up": self.association.clean_up,
             "--min-track-length": self.association.min_track_length > 1,
             "--save-embeddings": self.outputs.wants_embeddings,
+            "--gallery": self.outputs.gallery is not None,
         }
         for option in [option for option, is_wanted in unfit.items() if is_wanted]:
             raise SettingsError(
@@ -405,9 +421,9 @@ class TrackJob:
 
     def _check_kept(self) -> None:
         """Embeddings can be kept only where there are some, and masks are not kept with them."""
-        if not self.outputs.wants_embeddings:
+        if not self.outputs.keeps_embeddings:
             return
-        if self.perception.has_masks:
+        if self.perception.has_masks and self.outputs.wants_embeddings:
             raise SettingsError(
                 "masks are not kept with embeddings, and would be missing after masa retrack",
                 fix="leave out --save-embeddings, or the masks",
@@ -415,7 +431,7 @@ class TrackJob:
         if not self.association.needs_embeddings:
             raise SettingsError(
                 f"association {self.association.name} makes no embeddings that could be kept",
-                fix="leave out --save-embeddings, or use another --association",
+                fix="leave out --save-embeddings and --gallery, or use another --association",
             )
 
     def _check_masks(self) -> None:
@@ -430,18 +446,3 @@ class TrackJob:
             )
         if self.perception.segmenter or outputs.wants_id_maps:
             self._check_images("masks need images", "--masks and --masks-png")
-
-
-def _of_linking(change: str) -> bool:
-    """Whether a change is to the settings of the offline refinement."""
-    if change.startswith(_FORMER):
-        logger.warning("--set %s... is now %s...; the old name goes in 0.3", _FORMER, OF_LINKING)
-    return change.startswith((OF_LINKING, _FORMER))
-
-
-def _fingerprint(path: Path) -> str:
-    """Changes when a file does; of a folder, `source.info` tells how many images it has."""
-    if path.is_dir():
-        return "folder"
-    status = path.stat()
-    return f"{status.st_size} bytes, changed at {status.st_mtime_ns}"

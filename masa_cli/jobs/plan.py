@@ -39,6 +39,7 @@ from masa_cli.jobs.inputs import (
     parse_opening,
 )
 from masa_cli.jobs.job import Association, Outputs, Perception, TrackInput, TrackJob
+from masa_cli.jobs.with_gallery import gallery_use
 from masa_cli.render.annotator import DrawingSettings
 from masa_cli.segmenters import (
     SEGMENTERS,
@@ -126,6 +127,10 @@ class Options:
     trails: int = 0
     names: bool = True
     scores: bool = True
+    # Identities of a gallery
+    gallery: Path | None = None
+    max_false_matches: float | None = None
+    same_time: str | None = None
     # Running, and how it was asked for
     command: tuple[str, ...] = ()
     batch_size: int = 1
@@ -267,6 +272,7 @@ def _outputs(options: Options, folder: Path, info: VideoInfo) -> Outputs:
             names=options.names, scores=options.scores, trail_frames=options.trails
         ),
         command=options.command,
+        gallery=gallery_use(options.gallery, options.max_false_matches, options.same_time),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -13,12 +14,15 @@ import numpy as np
 
 from masa_cli.errors import Interrupted, OutputError
 from masa_cli.formats.embeddings import EmbeddingsReader, EmbeddingsWriter, Kept, finish_embeddings
+from masa_cli.formats.files import part_of
 from masa_cli.formats.jsonl import TracksReader
 from masa_cli.formats.spool import RecordReader, ResumeState, Spool
 from masa_cli.jobs.build import Networks, build_networks
 from masa_cli.jobs.job import TrackJob
+from masa_cli.jobs.recognise import CropCollector, renamed
 from masa_cli.jobs.record import write_record
 from masa_cli.jobs.sinks import open_sinks
+from masa_cli.jobs.with_gallery import adapter_facts, check_gallery, recognise_run
 from masa_cli.pipeline import (
     FRAMES_AHEAD,
     Observations,
@@ -61,6 +65,7 @@ def run(
     """
     with progress.stage("load"):
         job.check()
+        check_gallery(job)
     outputs = job.outputs
     outputs.prepare(inputs=job.input.files, overwrite=overwrite, resume=resume)
     earlier = _earlier_run(job) if resume else None
@@ -173,6 +178,7 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
     progress.num_frames = job.input.source.info.num_frames
     outputs, classes = job.outputs, job.classes
     refines = job.association.refinement.linking is not None
+    run_state = states.get("run") or {"token": np.frombuffer(uuid.uuid4().bytes, np.uint8)}
     with ExitStack() as files:
         spool = files.enter_context(
             Spool(outputs.tracks, outputs.resume_state, classes, job.conditions, earlier)
@@ -189,6 +195,7 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
                     "camera": camera.state() if camera else {},
                     "embeddings": {"offset": np.array(kept.offset)} if kept else {},
                     "open tracklets": _as_state(tracker.finish()) if complete else {},
+                    "run": run_state,
                 },
                 complete=complete,
             )
@@ -288,10 +295,11 @@ def _camera(
 def _embeddings_writer(
     job: TrackJob, temperature: float, state: State | None
 ) -> EmbeddingsWriter | None:
-    if not job.outputs.wants_embeddings:
+    if not job.outputs.keeps_embeddings:
         return None
     given, found_by = job.input, job.perception.detector.row.name
-    kept = Kept(given.source.info, job.classes, temperature, found_by, dict(given.facts))
+    facts = {**dict(given.facts), **adapter_facts(job)}
+    kept = Kept(given.source.info, job.classes, temperature, found_by, facts)
     offset = int(state["offset"]) if state else None
     return EmbeddingsWriter(job.outputs.embeddings, kept, resume_at=offset)
 
@@ -306,19 +314,46 @@ def _as_state(ended: EndedTracklets) -> State:
 def _write(job: TrackJob, progress: RunProgress) -> Summary:
     outputs, tally = job.outputs, Tally()
     with progress.stage("refine"):
-        tracks = progress.timed("refine", _refined(job))
+        tracks, crops = _identified(job, progress)
     # Beside the spool, which a resumed run needs as it is.
-    changed = outputs.wants_tracks and job.association.refinement.changes_tracks
+    finished = outputs.finished if outputs.wants_tracks and _changes_tracks(job) else None
+    looks = outputs.wants_video or (crops.is_asked and job.input.has_images)
     progress.on_pass("writing", 0)
     with ExitStack() as files:
-        sinks = open_sinks(job, progress, files, outputs.finished if changed else None)
+        sinks = open_sinks(job, progress, files, finished)
         frames = (
             with_images(job.input.source, tracks, progress=progress)
-            if outputs.wants_video
+            if looks
             else without_images(tracks)
         )
-        write(frames, [tally, *sinks], progress=progress)
+        write(frames, [tally, crops, *sinks], progress=progress)
+    if outputs.gallery:
+        crops.keep(outputs.gallery.path)
     return tally.summary(outputs.wanted())
+
+
+def _identified(
+    job: TrackJob, progress: RunProgress
+) -> tuple[Iterable[FrameTracks], CropCollector]:
+    """The final tracks, and what cuts out those that a gallery has not seen yet."""
+    tracks = _refined(job)
+    if job.outputs.gallery is None:
+        return progress.timed("refine", tracks), CropCollector({})
+    with progress.stage("recognise"):
+        recognised = recognise_run(job, _refined(job), _token(job))
+    named = renamed(tracks, recognised.ids)
+    return progress.timed("refine", named), CropCollector(recognised.wanted)
+
+
+def _changes_tracks(job: TrackJob) -> bool:
+    """Whether the tracks of the first pass are not the final ones."""
+    return job.association.refinement.changes_tracks or job.outputs.gallery is not None
+
+
+def _token(job: TrackJob) -> str:
+    """Of this run, the same when it is resumed."""
+    state = ResumeState.read(job.outputs.resume_state).states["run"]
+    return bytes(state["token"]).hex()
 
 
 def _refined(job: TrackJob) -> Iterable[FrameTracks]:
@@ -336,12 +371,14 @@ def _refined(job: TrackJob) -> Iterable[FrameTracks]:
 def _conclude(job: TrackJob) -> None:
     """Give the tracks their name, and end what --resume needs: from here on all is done."""
     outputs = job.outputs
-    if outputs.wants_embeddings:
+    if outputs.keeps_embeddings and not outputs.wants_embeddings:
+        part_of(outputs.embeddings).unlink(missing_ok=True)
+    elif outputs.wants_embeddings:
         state = ResumeState.read(outputs.resume_state)
         offset = int(state.states["embeddings"]["offset"])
         finish_embeddings(outputs.embeddings, offset, state.next_frame)
     if outputs.wants_tracks:
-        is_new = job.association.refinement.changes_tracks
+        is_new = _changes_tracks(job)
         os.replace(outputs.finished if is_new else outputs.spool, outputs.tracks)
     outputs.spool.unlink(missing_ok=True)
     outputs.resume_state.unlink()

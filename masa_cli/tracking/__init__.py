@@ -199,6 +199,7 @@ TRACKERS: dict[str, TrackerRow] = {
 }
 # What is taken with images, and what without.
 DEFAULT, DEFAULT_WITHOUT_IMAGES = "hybrid", "motion"
+DEFAULT_FALSE_MATCHES = 0.02  # share of objects that are taken for known ones, and are not
 
 # A file of a preset (formats.preset) may be named where one of TRACKERS may; it is known by this.
 PRESET_ENDING = ".toml"

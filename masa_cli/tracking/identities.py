@@ -1,0 +1,264 @@
+"""Which templates are one object, decided for all at once, and how sure that is.
+
+Templates are joined best first, as long as what they have in common is more than impostors reach
+(average linkage), and no two of them were seen at the same time in different places. Identities
+that are known beforehand, those of a gallery, take part, and are never joined to each other.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from masa_cli.structures import FloatArray
+from masa_cli.tracking.recognition import (
+    Calibration,
+    Company,
+    Floats,
+    RecognitionSettings,
+    Rows,
+    compared,
+    merged_spans,
+    overlap,
+    pairs_above,
+    scores,
+)
+
+Verdict: TypeAlias = Literal["known", "new", "unsure"]
+_SHORTLIST = 20  # known identities that a template is compared with exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided on some templates.
+
+    Attributes:
+        members: rows of the templates that are one object.
+        verdict: whether it is one that was known.
+        known: number of the identity it is, or may be; -1: none comes into question.
+        false_matches: how often an object that is not known would look so much like it.
+        rival: another identity that it may be as well; -1: none.
+    """
+
+    members: tuple[int, ...]
+    verdict: Verdict
+    known: int = -1
+    false_matches: float = 1.0
+    rival: int = -1
+
+
+@dataclass(slots=True, eq=False)
+class _Cluster:
+    members: list[int]
+    anchor: int  # the known identity it stands for; -1: none
+    times: dict[int, Floats]  # by clock, spans in order
+    sums: dict[int, float] = field(default_factory=dict)  # of scores, by the number of another
+
+    @property
+    def size(self) -> int:
+        return len(self.members) + (self.anchor >= 0)
+
+
+class Clusters:
+    """Average-linkage clustering of templates, of which no two that were seen together are one.
+
+    Args:
+        times: of each template: the clock, and spans on it.
+        num_known: identities that are known, and different; templates may be joined to them.
+    """
+
+    def __init__(self, times: Sequence[tuple[int, Floats]], num_known: int = 0) -> None:
+        self._clusters = {
+            number: _Cluster([number], -1, {clock: spans})
+            for number, (clock, spans) in enumerate(times)
+        }
+        self._num_templates = len(times)
+        for known in range(num_known):
+            self._clusters[len(times) + known] = _Cluster([], known, {})
+        self._known: dict[int, dict[int, float]] = {}  # scores by template and known identity
+
+    def occupy(self, known: int, clock: int, spans: Floats) -> None:
+        """A known identity was somewhere else at these times."""
+        times = self._clusters[self._num_templates + known].times
+        times[clock] = _together(times.get(clock), spans)
+
+    def add(self, first: int, second: int, score: float) -> None:
+        """The score of two templates."""
+        self._clusters[first].sums[second] = score
+        self._clusters[second].sums[first] = score
+
+    def add_known(self, template: int, known: int, score: float) -> None:
+        """The score of a template and a known identity."""
+        self._known.setdefault(template, {})[known] = score
+        self.add(template, self._num_templates + known, score)
+
+    def join(self, threshold: float) -> None:
+        """Join the best two, again and again, while their mean score reaches the threshold.
+
+        Pairs that have no score count as 0, that of an average impostor.
+        """
+        heap = [
+            (-score, first, second)
+            for first, cluster in self._clusters.items()
+            for second, score in cluster.sums.items()
+            if first < second and score >= threshold
+        ]
+        heapq.heapify(heap)
+        fresh = len(self._clusters)
+        while heap:
+            _, first, second = heapq.heappop(heap)
+            one, other = self._clusters.get(first), self._clusters.get(second)
+            if one is None or other is None or not _may_join(one, other):
+                continue
+            del self._clusters[first], self._clusters[second]
+            joined = self._clusters[fresh] = _joined(one, other, first, second)
+            for number, total in joined.sums.items():
+                neighbour = self._clusters[number]
+                for gone in (first, second):
+                    neighbour.sums.pop(gone, None)
+                neighbour.sums[fresh] = total
+                if (mean := total / joined.size / neighbour.size) >= threshold:
+                    heapq.heappush(heap, (-mean, number, fresh))
+            fresh += 1
+
+    def groups(self) -> list[tuple[list[int], int, list[tuple[float, int]]]]:
+        """Templates that are one object, the known identity it is or -1, and all it could be.
+
+        The latter are mean scores and known identities, best first; those that were somewhere else
+        meanwhile are left out.
+        """
+        clusters = list(self._clusters.values())
+        anchors = {each.anchor: each for each in clusters if each.anchor >= 0}
+        found = []
+        for cluster in (each for each in clusters if each.members):
+            totals: dict[int, float] = {}
+            for member in cluster.members:
+                for known, score in self._known.get(member, {}).items():
+                    totals[known] = totals.get(known, 0.0) + score
+            could_be = [
+                (total / len(cluster.members), known)
+                for known, total in totals.items()
+                if known == cluster.anchor or not _meet(cluster, anchors[known])
+            ]
+            could_be.sort(key=lambda row: (-row[0], row[1]))
+            found.append((sorted(cluster.members), cluster.anchor, could_be))
+        return sorted(found, key=lambda group: group[0])
+
+
+def decide(
+    probes: Sequence[Company],
+    gallery: Sequence[tuple[Company, Sequence[int]]],
+    projection: FloatArray,
+    settings: RecognitionSettings,
+    occupied: Mapping[int, Sequence[tuple[int, Floats]]] | None = None,
+) -> list[Decision]:
+    """Which templates are one object, and which of the known ones each is.
+
+    Args:
+        probes: the templates to decide on, of one class, by video.
+        gallery: templates of known identities, by video, with the number of the identity of each
+            (from 0, without gaps).
+        projection: (D, D), of the whitening.
+        settings: thresholds.
+        occupied: where known identities were meanwhile: clocks and spans.
+
+    Returns:
+        Decisions on all templates, which are numbered through all probes.
+    """
+    rows, calibration = compared([*probes, *(company for company, _ in gallery)], projection)
+    own = Rows.joined(rows[: len(probes)])
+    owners = np.array([known for _, each in gallery for known in each], np.int64)
+    num_known = int(owners.max(initial=-1)) + 1
+    clusters = Clusters(list(_times(probes)), num_known)
+    for known, times in (occupied or {}).items():
+        for clock, spans in times:
+            clusters.occupy(known, clock, spans)
+    num_others = len(own) - 1 + len(owners)
+    low = calibration.threshold(settings.max_unsure, num_others)
+    for first, second, found in pairs_above(own, own, min(low, 0.0) if len(own) < 500 else low / 2):
+        for row, column, score in zip(first.tolist(), second.tolist(), found.tolist(), strict=True):
+            if row < column:
+                clusters.add(row, column, score)
+    if num_known:
+        for row, known, score in _best(own, Rows.joined(rows[len(probes) :]), owners):
+            clusters.add_known(row, known, score)
+    clusters.join(calibration.threshold(settings.max_false_matches, num_others))
+    return [
+        _decision(members, anchor, could_be, calibration, num_others, settings)
+        for members, anchor, could_be in clusters.groups()
+    ]
+
+
+def _times(companies: Sequence[Company]) -> Iterator[tuple[int, Floats]]:
+    """Clock and spans of each template."""
+    for company in companies:
+        for template in company.templates:
+            yield company.clock, template.spans + company.offset
+
+
+def _best(own: Rows, known: Rows, owners: np.ndarray) -> Iterator[tuple[int, int, float]]:
+    """Template, identity and score, for the best identities of each template."""
+    for row in range(len(own)):
+        found = scores(own.block(row, row + 1), known)[0]
+        best: dict[int, float] = {}
+        for column in np.argsort(-found, kind="stable").tolist():
+            best.setdefault(int(owners[column]), float(found[column]))
+            if len(best) == _SHORTLIST:
+                break
+        yield from ((row, identity, score) for identity, score in best.items())
+
+
+def _decision(
+    members: Sequence[int],
+    anchor: int,
+    could_be: Sequence[tuple[float, int]],
+    calibration: Calibration,
+    num_others: int,
+    settings: RecognitionSettings,
+) -> Decision:
+    if not could_be:
+        return Decision(tuple(members), "new")
+    score, best = could_be[0]
+    if anchor >= 0:
+        score, best = next(row for row in could_be if row[1] == anchor)
+    rate = calibration.false_matches(score, num_others)
+    others = [row for row in could_be if row[1] != best]
+    close = others and score - others[0][0] < settings.min_margin * calibration.spread
+    rival = others[0][1] if close else -1
+    if anchor >= 0:
+        return Decision(tuple(members), "unsure" if close else "known", best, rate, rival)
+    verdict: Verdict = "unsure" if rate <= settings.max_unsure else "new"
+    return Decision(tuple(members), verdict, best, rate, rival)
+
+
+def _may_join(one: _Cluster, other: _Cluster) -> bool:
+    return not (one.anchor >= 0 and other.anchor >= 0) and not _meet(one, other)
+
+
+def _meet(one: _Cluster, other: _Cluster) -> bool:
+    """Whether both were seen at one time of one clock."""
+    return any(
+        overlap(spans, other.times[clock])
+        for clock, spans in one.times.items()
+        if clock in other.times
+    )
+
+
+def _joined(one: _Cluster, other: _Cluster, first: int, second: int) -> _Cluster:
+    times = dict(one.times)
+    for clock, spans in other.times.items():
+        times[clock] = _together(times.get(clock), spans)
+    sums = dict(one.sums)
+    for number, score in other.sums.items():
+        sums[number] = sums.get(number, 0.0) + score
+    for gone in (first, second):
+        sums.pop(gone, None)
+    return _Cluster([*one.members, *other.members], max(one.anchor, other.anchor), times, sums)
+
+
+def _together(spans: Floats | None, more: Floats) -> Floats:
+    return more if spans is None else merged_spans(np.concatenate([spans, more]), 0.0)

@@ -1,0 +1,397 @@
+"""Open-set re-identification: which tracks of one or several videos are the same object.
+
+What is compared are templates, a few embeddings for each track. How similar two of them are means
+something else in each video, so all is measured against impostors: templates that were seen at the
+same time in one place are surely different objects. Embeddings are whitened by what changes
+while an object stays the same, centred in each video, and similarities are normalised by those of
+impostors on both sides (symmetric score normalisation). What impostors still reach gives each match
+a false-match rate: how often an object that is not in the gallery would be taken for one that is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.stats import t as student_t
+
+from masa_cli.structures import BoolArray, FloatArray, IntArray
+from masa_cli.tracking import DEFAULT_FALSE_MATCHES
+from masa_cli.tracking.appearance import normalised
+
+MAX_VIEWS = 4  # of a template: the mean, and the views that differ most
+_MIN_SHARE = 0.15  # of the boxes, that make up a view
+_CENTRING_ROWS = 5.0  # the mean of a video is believed like so many templates less
+_PRIOR_PAIRS = 200.0  # of equal variation in all directions, before the whitening
+_PRIOR_COHORT = 3.0  # impostors of the whole video, in the statistics of each template
+_USUAL_IMPOSTOR, _USUAL_SPREAD = 0.3, 0.15  # where no impostors were seen at all
+_MIN_SPREAD = 0.02
+_PRIOR_FREEDOM = 20.0  # templates whose scores would be as those of most videos are
+_BLOCK = 1024  # templates that are compared at a time
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionSettings:
+    """When a track is taken for an identity that is known."""
+
+    # Of objects that are not known, the share that is taken for one that is; and the share that is
+    # listed for review.
+    max_false_matches: float = DEFAULT_FALSE_MATCHES
+    max_unsure: float = 0.2
+    min_margin: float = 0.15  # of the best identity to the next, standard deviations of impostors
+    min_boxes: int = 5  # of a track that is learned
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """How one object looked in one video, and when it was there.
+
+    Attributes:
+        label: name of its class.
+        views: (V, D) embeddings, rows of length 1; the first is the mean of all.
+        spans: (K, 2) seconds from and to which it was seen, in order.
+        num_boxes: that it was learned from.
+    """
+
+    label: str
+    views: FloatArray
+    spans: Floats
+    num_boxes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.views.ndim != 2 or not len(self.views):
+            raise ValueError(f"views must be (V, D), at least one, got {self.views.shape}")
+        if self.spans.ndim != 2 or self.spans.shape[1] != 2:
+            raise ValueError(f"spans must be (K, 2), got {self.spans.shape}")
+
+    @staticmethod
+    def joined(parts: Sequence[Template]) -> Template:
+        """The template of one object, of which there are several, of one video."""
+        if len(parts) == 1:
+            return parts[0]
+        counts = np.array([part.num_boxes for part in parts], np.float32)
+        views = np.concatenate(
+            [part.views[1:] if len(part.views) > 1 else part.views for part in parts]
+        )
+        shares = np.concatenate(
+            [
+                np.full(max(len(part.views) - 1, 1), count / max(len(part.views) - 1, 1))
+                for part, count in zip(parts, counts, strict=True)
+            ]
+        ).astype(np.float32)
+        means = np.stack([part.views[0] for part in parts])
+        mean = normalised((counts[:, None] * means).sum(axis=0, keepdims=True))
+        label = max(parts, key=lambda part: part.num_boxes).label
+        spans = merged_spans(np.concatenate([part.spans for part in parts]), 0.0)
+        return Template(
+            label, np.concatenate([mean, typical_views(views, shares)]), spans, int(counts.sum())
+        )
+
+
+def typical_views(embeddings: FloatArray, weights: FloatArray) -> FloatArray:
+    """(V, D) what an object looks like from its most different sides, MAX_VIEWS - 1 at most.
+
+    Args:
+        embeddings: (N, D) rows of length 1.
+        weights: (N,) how good each is.
+    """
+    most = MAX_VIEWS - 1
+    if len(embeddings) <= most:
+        return embeddings
+    tree = linkage(embeddings.astype(np.float64), "average", metric="cosine")
+    clusters = fcluster(tree, most, "maxclust")
+    chosen = [clusters == number for number in np.unique(clusters)]
+    large = [rows for rows in chosen if rows.mean() >= _MIN_SHARE] or [np.ones_like(clusters, bool)]
+    means = [((weights[rows, None] + 1e-6) * embeddings[rows]).sum(axis=0) for rows in large]
+    return normalised(np.stack(means))
+
+
+def merged_spans(spans: Floats, gap: float) -> Floats:
+    """(K, 2) the same times in order; those that overlap, or nearly, are one."""
+    merged: list[list[float]] = []
+    for start, stop in sorted(spans.tolist()):
+        if merged and start <= merged[-1][1] + gap:
+            merged[-1][1] = max(merged[-1][1], stop)
+        else:
+            merged.append([start, stop])
+    return np.array(merged, np.float64).reshape(-1, 2)
+
+
+def overlap(first: Floats, second: Floats) -> bool:
+    """Whether two rows of spans, each in order, have a moment in common."""
+    position = np.searchsorted(second[:, 1], first[:, 0])  # the first that is not over
+    there = position < len(second)
+    return bool(np.any(second[position[there], 0] <= first[there, 1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Company:
+    """The templates of one video and class.
+
+    Attributes:
+        templates: of it.
+        clock: videos of one clock were filmed at the same time, and an object is in one at most.
+        offset: seconds of that clock, at which the video begins.
+        are_distinct: whether all are surely different objects; else, those seen together.
+    """
+
+    templates: Sequence[Template]
+    clock: int = 0
+    offset: float = 0.0
+    are_distinct: bool = False
+
+    def impostors(self) -> BoolArray:
+        """(N, N) which two are surely different objects."""
+        count = len(self.templates)
+        if self.are_distinct:
+            return ~np.eye(count, dtype=np.bool_)
+        together = np.zeros((count, count), np.bool_)
+        first = np.array([each.spans[0, 0] for each in self.templates])
+        last = np.array([each.spans[-1, 1] for each in self.templates])
+        maybe = np.triu((first[:, None] <= last) & (first <= last[:, None]), 1)
+        for row, column in np.argwhere(maybe).tolist():
+            own, other = self.templates[row].spans, self.templates[column].spans
+            together[row, column] = together[column, row] = overlap(own, other)
+        return together
+
+
+class Whitening:
+    """What changes while objects stay the same counts for less.
+
+    Args:
+        dim: numbers per embedding.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._scatter = np.zeros((dim, dim))
+        self._num_pairs = 0
+
+    def learn(self, differences: FloatArray) -> None:
+        """Take in (N, D) embeddings less the mean of their object."""
+        exact = differences.astype(np.float64)
+        self._scatter += exact.T @ exact
+        self._num_pairs += len(exact)
+
+    def learn_scatter(self, scatter: Floats, num_pairs: int) -> None:
+        """Take in so many differences, of which (D, D) is the sum of outer products."""
+        self._scatter += scatter
+        self._num_pairs += num_pairs
+
+    def projection(self) -> FloatArray:
+        """(D, D) symmetric; the identity where nothing was learned."""
+        dim, total = len(self._scatter), float(np.trace(self._scatter))
+        if not total > 0:
+            return np.eye(dim, dtype=np.float32)
+        even = total / dim / self._num_pairs * np.eye(dim)
+        mean = (self._scatter + _PRIOR_PAIRS * even) / (self._num_pairs + _PRIOR_PAIRS)
+        variances, directions = np.linalg.eigh(mean)
+        projection = (directions / np.sqrt(variances)) @ directions.T
+        scaled: FloatArray = (projection / np.sqrt((projection**2).sum() / dim)).astype(np.float32)
+        return scaled
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Templates as they are compared.
+
+    Attributes:
+        means: (N, D) projected and centred, rows of length 1.
+        views: (M, D) the same of all views, those of a template behind one another.
+        starts: (N,) of the views of each template.
+        centres: (N,) mean similarity to impostors.
+        spreads: (N,) its standard deviation.
+    """
+
+    means: FloatArray
+    views: FloatArray
+    starts: IntArray
+    centres: FloatArray
+    spreads: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def block(self, start: int, stop: int) -> Rows:
+        """Some of them."""
+        ends = np.append(self.starts, len(self.views))
+        views = slice(int(ends[start]), int(ends[min(stop, len(self))]))
+        return Rows(
+            self.means[start:stop],
+            self.views[views],
+            self.starts[start:stop] - ends[start],
+            self.centres[start:stop],
+            self.spreads[start:stop],
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Rows]) -> Rows:
+        """All of several, at least one."""
+        shifts = np.cumsum([0, *(len(part.views) for part in parts)])
+        starts = [part.starts + shift for part, shift in zip(parts, shifts[:-1], strict=True)]
+        return Rows(
+            np.concatenate([part.means for part in parts]),
+            np.concatenate([part.views for part in parts]),
+            np.concatenate(starts),
+            np.concatenate([part.centres for part in parts]),
+            np.concatenate([part.spreads for part in parts]),
+        )
+
+
+def similarities(first: Rows, second: Rows) -> FloatArray:
+    """(N, M) of templates: of the mean of either to the most similar view of the other."""
+    to_views = np.maximum.reduceat(first.means @ second.views.T, second.starts, axis=1)
+    of_views = np.maximum.reduceat(first.views @ second.means.T, first.starts, axis=0)
+    both: FloatArray = np.maximum(to_views, of_views)
+    return both
+
+
+def scores(first: Rows, second: Rows) -> FloatArray:
+    """(N, M) similarities in standard deviations above those of impostors, of both sides."""
+    found = similarities(first, second)
+    own = (found - first.centres[:, None]) / first.spreads[:, None]
+    other = (found - second.centres) / second.spreads
+    return ((own + other) / 2).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What scores impostors reach.
+
+    Attributes:
+        mean: of their scores.
+        spread: standard deviation.
+        num_templates: that they were measured on.
+    """
+
+    mean: float = 0.0
+    spread: float = 1.0
+    num_templates: int = 0
+
+    def false_matches(self, score: float, num_candidates: int) -> float:
+        """How often the best of so many impostors would have such a score, 0 to 1."""
+        single = float(student_t.sf((score - self.mean) / self.spread, self._freedom))
+        return float(-np.expm1(max(num_candidates, 1) * np.log1p(-min(single, 1 - 1e-12))))
+
+    def threshold(self, rate: float, num_candidates: int) -> float:
+        """The score that the best of so many impostors reaches that often."""
+        single = -math.expm1(math.log1p(-rate) / max(num_candidates, 1))
+        return self.mean + float(student_t.isf(single, self._freedom)) * self.spread
+
+    @property
+    def _freedom(self) -> float:
+        """Degrees of freedom of Student's t: with few templates, high scores are less rare."""
+        return self.num_templates + _PRIOR_FREEDOM
+
+
+def compared(
+    companies: Sequence[Company], projection: FloatArray
+) -> tuple[list[Rows], Calibration]:
+    """The templates of each company as they are compared, and what impostors reach.
+
+    Args:
+        companies: of one class, none of them empty.
+        projection: (D, D), of the whitening.
+    """
+    bare = [_centred(company.templates, projection) for company in companies]
+    known = [company.impostors() for company in companies]
+    inside = [similarities(rows, rows) for rows in bare]
+    seen = np.concatenate([each[mask] for each, mask in zip(inside, known, strict=True)])
+    centre, spread = _fitted(seen, _USUAL_IMPOSTOR, _USUAL_SPREAD)
+    rows, reached, num_templates = [], [], 0
+    for own, mask, found in zip(bare, known, inside, strict=True):
+        cohort = _Cohort.of(found, mask, centre, spread)
+        centres, spreads = cohort.statistics()
+        rows.append(Rows(own.means, own.views, own.starts, centres, spreads))
+        if mask.any():
+            reached.append(cohort.scores()[np.triu(mask, 1)])
+            num_templates += int(mask.any(axis=1).sum())
+    if not reached:
+        return rows, Calibration()
+    together = np.concatenate(reached)
+    mean, deviation = _fitted(together, 0.0, 1.0)
+    return rows, Calibration(mean, deviation, num_templates)
+
+
+def _fitted(values: FloatArray, mean: float, spread: float) -> tuple[float, float]:
+    """Mean and standard deviation, with a prior like a few values."""
+    number = len(values) + _PRIOR_COHORT
+    centre = (float(values.sum()) + _PRIOR_COHORT * mean) / number
+    squares = float(((values - centre) ** 2).sum()) + _PRIOR_COHORT * spread**2
+    return centre, max(math.sqrt(squares / number), _MIN_SPREAD)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cohort:
+    """Of each template, its similarities to impostors of its own video, and a prior."""
+
+    found: FloatArray  # (N, N)
+    mask: BoolArray  # (N, N)
+    counts: FloatArray  # (N,)
+    sums: FloatArray  # (N,)
+    squares: FloatArray  # (N,)
+
+    @staticmethod
+    def of(found: FloatArray, mask: BoolArray, centre: float, spread: float) -> _Cohort:
+        values = np.where(mask, found, np.float32(0))
+        return _Cohort(
+            found,
+            mask,
+            mask.sum(axis=1).astype(np.float32) + np.float32(_PRIOR_COHORT),
+            (values.sum(axis=1) + _PRIOR_COHORT * centre).astype(np.float32),
+            ((values**2).sum(axis=1) + _PRIOR_COHORT * (centre**2 + spread**2)).astype(np.float32),
+        )
+
+    def statistics(self) -> tuple[FloatArray, FloatArray]:
+        """(N,) means and standard deviations."""
+        return _statistics(self.counts, self.sums, self.squares)
+
+    def scores(self) -> FloatArray:
+        """(N, N) of impostors, each measured against the others only."""
+        without = np.where(self.mask, self.found, np.float32(0))
+        centres, spreads = _statistics(
+            (self.counts[:, None] - self.mask).astype(np.float32),
+            (self.sums[:, None] - without).astype(np.float32),
+            (self.squares[:, None] - without**2).astype(np.float32),
+        )
+        own = (self.found - centres) / spreads
+        result: FloatArray = (own + own.T) / 2
+        return result
+
+
+def _statistics(
+    counts: FloatArray, sums: FloatArray, squares: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    means = sums / counts
+    spreads = np.sqrt(np.maximum(squares / counts - means**2, _MIN_SPREAD**2))
+    return means.astype(np.float32, copy=False), spreads.astype(np.float32, copy=False)
+
+
+def _centred(templates: Sequence[Template], projection: FloatArray) -> Rows:
+    """As they are compared, less the mean of all: what they have in common is the camera."""
+    views = normalised(np.concatenate([each.views for each in templates]) @ projection)
+    counts = np.array([len(each.views) for each in templates])
+    starts = np.cumsum(counts) - counts
+    centre = views[starts].mean(axis=0) * np.float32(
+        len(templates) / (len(templates) + _CENTRING_ROWS)
+    )
+    centred = normalised(views - centre)
+    nothing = np.zeros(len(templates), np.float32)
+    return Rows(centred[starts], centred, starts.astype(np.int64), nothing, nothing + 1)
+
+
+def pairs_above(
+    rows: Rows, others: Rows, min_score: float
+) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    """Rows, others and scores of all pairs that reach a score, block by block."""
+    for start in range(0, len(rows), _BLOCK):
+        own = rows.block(start, start + _BLOCK)
+        for begin in range(0, len(others), _BLOCK):
+            found = scores(own, others.block(begin, begin + _BLOCK))
+            first, second = np.nonzero(found >= min_score)
+            yield first + start, second + begin, found[first, second]

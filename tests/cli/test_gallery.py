@@ -1,0 +1,217 @@
+"""The same objects have the same ids in several videos, and people see and change what is known."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from masa_cli.cli.app import app
+from masa_cli.formats.gallery import changing, reading
+from masa_cli.formats.gallery_records import AdapterKey
+from masa_cli.render.video import VideoWriter
+from masa_cli.structures import Frame, VideoInfo
+from tests.clips import write_clip
+
+RATE, SIZE = Fraction(10), (160, 96)
+NUM_FRAMES = 16
+
+
+def masa(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def write_scene(folder, name, objects, seed):
+    """Objects of their own colours that walk side by side over a place of its own."""
+    video, dets = folder / f"{name}.mp4", folder / f"{name}.txt"
+    if video.exists():
+        return video, dets
+    rng = np.random.default_rng(seed)
+    width, height = SIZE
+    background = np.full((height, width, 3), rng.integers(60, 150, 3), np.uint8)
+    lines = []
+    with VideoWriter(video, VideoInfo(name, width, height, RATE, 1 / RATE, NUM_FRAMES)) as writer:
+        for index in range(NUM_FRAMES):
+            image = background.copy()
+            for place, number in enumerate(objects):
+                own = np.random.default_rng(1000 + number)
+                colours = own.integers(0, 255, (7, 3))
+                left, top = 8 + 24 * place + index // 2, 20 + 10 * (place % 3)
+                for stripe in range(7):
+                    rows = slice(top + 6 * stripe, top + 6 * stripe + 6)
+                    image[rows, left : left + 18] = colours[stripe]
+                lines.append(f"{index + 1},-1,{left},{top},18,42,0.9\n")
+            noise = rng.normal(0, 4, image.shape)
+            noisy = np.clip(image + noise, 0, 255).astype(np.uint8)
+            writer.write(Frame(index, index / RATE, noisy))
+    dets.write_text("".join(lines))
+    return video, dets
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def track(folder, name, objects, seed, *options):
+    video, dets = write_scene(folder, name, objects, seed)
+    return masa(
+        "track", video, "--dets", dets, "--gallery", "shop.gallery", "-o", f"out-{name}",
+        "--no-video", *options,
+    )  # fmt: skip
+
+
+def report(name):
+    return json.loads(Path(f"out-{name}/identities.json").read_text())["identities"]
+
+
+def ids_by_place(name):
+    """Identity of each object, from left to right."""
+    line = json.loads(Path(f"out-{name}/tracks.jsonl").read_text().splitlines()[8])
+    order = np.argsort([box[0] for box in line["boxes"]])
+    return [line["ids"][place] for place in order]
+
+
+def test_the_same_objects_have_the_same_ids_in_another_video(folder):
+    first = track(folder, "one", [0, 1, 2, 3, 4], 1)
+    assert first.exit_code == 0, first.output
+    assert "0 known, 5 new" in first.stderr
+    second = track(folder, "two", [3, 1, 7, 0, 4], 2)
+    assert second.exit_code == 0, second.output
+    before, after = ids_by_place("one"), ids_by_place("two")
+    assert sorted(before) == [1, 2, 3, 4, 5]
+    assert after[2] > 5  # it was never seen before
+    known = [after[0] == before[3], after[1] == before[1], after[3] == before[0]]
+    assert sum([*known, after[4] == before[4]]) >= 3
+    for each in report("two"):
+        assert each["verdict"] in ("known", "new", "unsure")
+    assert not Path("out-two/embeddings.masa").exists()
+    assert not Path("out-two/embeddings.masa.part").exists()
+    crops = [each.crop for each in identities()]
+    assert all(crop.startswith(b"\xff\xd8") for crop in crops)
+
+
+def identities():
+    with reading(Path("shop.gallery")) as gallery:
+        return gallery.identities()
+
+
+def test_ids_that_were_given_are_never_given_again(folder):
+    track(folder, "one", [0, 1], 1)
+    highest = max(ids_by_place("one"))
+    assert masa("gallery", "remove", "shop.gallery", *sorted(ids_by_place("one"))).exit_code == 0
+    track(folder, "two", [0, 1], 2)
+    assert min(ids_by_place("two")) > highest
+
+
+def test_a_run_that_is_resumed_after_the_gallery_was_written_gets_the_same_ids(folder, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_args, **_options):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("masa_cli.jobs.run.open_sinks", kill)
+        with pytest.raises(Killed):
+            track(folder, "one", [0, 1, 2], 1)
+    first = [each["id"] for each in report("one")]
+    assert len(identities()) == 3
+    again = track(folder, "one", [0, 1, 2], 1, "--resume")
+    assert again.exit_code == 0, again.output
+    assert len(identities()) == 3
+    assert sorted(ids_by_place("one")) == sorted(first)
+
+
+def test_a_gallery_of_another_adapter_is_refused_before_anything_is_loaded(folder, monkeypatch):
+    with changing(Path("shop.gallery"), AdapterKey("lite", "ab" * 32), 8):
+        pass
+    monkeypatch.setattr("masa_cli.jobs.run.build_networks", None)
+    result = track(folder, "one", [0, 1], 1)
+    assert result.exit_code == 1
+    assert "holds embeddings of the adapter lite" in result.stderr
+    assert "--adapter lite" in result.stderr
+    assert not Path("out-one").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--association", "motion"], "makes no embeddings"),
+        (["--max-false-matches", "2"], "a share between 0 and 1"),
+        (["--jsonl", "-"], "--gallery needs the whole video"),
+        (["--same-time", "soon"], "expects a time"),
+    ],
+)
+def test_what_cannot_work_is_told_at_once(folder, options, words):
+    result = track(folder, "one", [0], 1, *options)
+    assert result.exit_code in (1, 2)
+    assert words in " ".join(result.stderr.split())
+    assert not Path("shop.gallery").exists()
+
+
+def test_options_of_a_gallery_need_one(folder):
+    video, dets = write_clip(folder, 4)
+    result = masa("track", video, "--dets", dets, "--same-time", "0")
+    assert result.exit_code == 2
+    assert "--gallery FILE" in result.stderr
+
+
+def test_cameras_that_film_at_the_same_time_have_nothing_in_common(folder):
+    assert track(folder, "one", [0, 1, 2, 3, 4], 1, "--same-time", "0").exit_code == 0
+    assert track(folder, "two", [0, 1, 2, 3, 4], 2, "--same-time", "0.5").exit_code == 0
+    assert not set(ids_by_place("one")) & set(ids_by_place("two"))
+    assert track(folder, "three", [0, 1, 2, 3, 4], 3, "--same-time", "60").exit_code == 0
+    seen_before = {*ids_by_place("one"), *ids_by_place("two")}
+    assert set(ids_by_place("three")) & seen_before
+
+
+def test_retrack_recognises_as_well(folder):
+    video, dets = write_scene(folder, "one", [0, 1, 2], 1)
+    kept = masa("track", video, "--dets", dets, "--save-embeddings", "-o", "kept", "--no-video")
+    assert kept.exit_code == 0, kept.output
+    again = masa("retrack", "kept/embeddings.masa", "--gallery", "shop.gallery", "-o", "out-one")
+    assert again.exit_code == 0, again.output
+    assert sorted(ids_by_place("one")) == [1, 2, 3]
+
+
+def test_identities_are_listed_named_merged_removed_and_exported(folder):
+    track(folder, "one", [0, 1, 2], 1)
+    track(folder, "two", [5, 6, 7], 2)
+    assert masa("gallery", "rename", "shop.gallery", 2, "Anna").exit_code == 0
+    listed = masa("gallery", "list", "shop.gallery")
+    assert "by the adapter raw" in listed.output
+    assert "Anna" in listed.output
+    rows = json.loads(masa("gallery", "list", "shop.gallery", "--json").stdout)["identities"]
+    others = [row["id"] for row in rows if row["seen"][0]["video"] == "two"]
+    assert masa("gallery", "merge", "shop.gallery", 2, others[0]).exit_code == 0
+    shown = masa("gallery", "show", "shop.gallery", 2)
+    assert "2 (Anna): object" in shown.stdout
+    assert "two" in shown.stdout
+    assert masa("gallery", "remove", "shop.gallery", 1).exit_code == 0
+    assert masa("gallery", "export", "shop.gallery", "exported").exit_code == 0
+    exported = json.loads(Path("exported/identities.json").read_text())
+    assert [each["id"] for each in exported["identities"]] == [2, 3, *others[1:]]
+    assert Path("exported/crops/2.jpg").read_bytes().startswith(b"\xff\xd8")
+    arrays = np.load("exported/embeddings.npz")
+    assert set(arrays["identities"].tolist()) == {2, 3, *others[1:]}
+    assert len(arrays["embeddings"]) == len(arrays["identities"])
+
+
+def test_an_identity_that_is_not_there_is_told(folder):
+    track(folder, "one", [0], 1)
+    for command in (("show", 9), ("remove", 9), ("merge", 1, 9), ("rename", 9, "x")):
+        name, *rest = command
+        result = masa("gallery", name, "shop.gallery", *rest)
+        assert result.exit_code == 1
+        assert "has no identity 9" in result.stderr
+
+
+def test_no_gallery_is_told(folder):
+    result = masa("gallery", "list", "no.gallery")
+    assert result.exit_code == 1
+    assert "no.gallery does not exist" in result.stderr
+    assert not Path("no.gallery").exists()
