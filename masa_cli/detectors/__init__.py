@@ -237,6 +237,17 @@ _ROWS = (
         automatic=False,
         packages=("openvino",),
     ),
+    DetectorRow(
+        "plug-in",
+        "a class of yours with classes and detect(frames)",
+        takes=("classes",),
+        build="masa_cli.detectors.plug_in:build_plug_in",
+        prepare="masa_cli.detectors.plug_in:with_plug_in",
+        form="package.module:Class",
+        # Its boxes are as its author wants them, unless the user says otherwise.
+        settings=BoxSettings(min_score=0.0, max_overlap=1.0),
+        automatic=False,
+    ),
     GIVEN,
 )
 DETECTORS: Mapping[str, DetectorRow] = MappingProxyType({row.name: row for row in _ROWS})

@@ -22,7 +22,7 @@ from masa_cli.boxes import area, wholly_outside
 from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.prompt import load_vocabulary, word_forms
 from masa_cli.errors import SettingsError, WeightsError, shortened
-from masa_cli.structures import BoolArray, Detections, FloatArray, IntArray
+from masa_cli.structures import BoolArray, Detections, IntArray
 
 # Numbers up to 90 that COCO gave to no class it kept; its 80 classes have the others.
 _COCO_GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
@@ -125,19 +125,11 @@ def _plain(name: str) -> str:
 # Which boxes stay.
 
 
-def select(
-    boxes: FloatArray,
-    scores: FloatArray,
-    labels: IntArray,
-    request: DetectorRequest,
-    size: tuple[int, int],
-) -> Detections:
-    """The boxes that a request wants, the best first.
+def select(found: Detections, request: DetectorRequest, size: tuple[int, int]) -> Detections:
+    """The boxes that a request wants, under its own labels, the best first.
 
     Args:
-        boxes: (N, 4) xyxy in source pixels.
-        scores: (N,).
-        labels: (N,) of the network's own classes.
+        found: boxes of one frame, with labels of the network's own classes.
         request: with its own classes.
         size: width and height of the frame; boxes outside of it are left out.
     """
@@ -145,26 +137,29 @@ def select(
     from torchvision.ops import nms
 
     settings, min_scores = request.settings, np.array(request.min_scores, np.float32)
-    fits: BoolArray = np.isfinite(boxes).all(1) & (scores >= min_scores.min(initial=1.0))
-    fits &= ~wholly_outside(boxes, *size)
-    boxes, scores, labels = boxes[fits], scores[fits], labels[fits]
+    fits: BoolArray = np.all(np.isfinite(found.boxes), axis=1)
+    fits &= found.scores >= min_scores.min(initial=1.0)
+    fits &= ~wholly_outside(found.boxes, *size)
+    found = found[fits]
     chosen, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for number, meaning in enumerate(own_classes(request).meanings):
-        (rows,) = (np.isin(labels, meaning) & (scores >= min_scores[number])).nonzero()
+        is_own = np.isin(found.labels, meaning) & (found.scores >= min_scores[number])
+        (rows,) = is_own.nonzero()
         if len(rows) > 1 and settings.max_overlap < 1:
+            of_class = found[rows]
             kept = nms(
-                torch.from_numpy(boxes[rows]),
-                torch.from_numpy(scores[rows]),
+                torch.from_numpy(of_class.boxes),
+                torch.from_numpy(of_class.scores),
                 settings.max_overlap,
             )
             rows = rows[kept.numpy()]
         chosen.append(rows)
         numbers.append(np.full(len(rows), number, np.int64))
     rows, wanted = np.concatenate(chosen), np.concatenate(numbers)
-    order = np.argsort(-scores[rows], kind="stable")
-    found = Detections(boxes[rows][order], scores[rows][order], wanted[order])
-    areas = area(found.boxes)
-    return found[(areas > 0) & (areas >= settings.min_area)][: settings.max_boxes]
+    order = np.argsort(-found.scores[rows], kind="stable")
+    best = replace(found[rows[order]], labels=wanted[order])
+    areas = area(best.boxes)
+    return best[(areas > 0) & (areas >= settings.min_area)][: settings.max_boxes]
 
 
 # Names.

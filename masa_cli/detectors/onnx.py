@@ -207,13 +207,12 @@ class OnnxDetector:
             boxes = placement.to_source(boxes)
         if layout.clips:
             boxes = np.clip(boxes, 0, np.tile([width, height], 2))
-        return select(
+        found = Detections(
             np.ascontiguousarray(boxes, np.float32),
             np.ascontiguousarray(scores, np.float32),
             numbers,
-            self._request,
-            (width, height),
         )
+        return select(found, self._request, (width, height))
 
     def _checked(self, scores: FloatArray, labels: FloatArray) -> NDArray[np.int64]:
         """Labels as whole numbers; WeightsError if these cannot be scores and labels."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from masa_cli.detectors import (
     DEFAULT_PROPOSALS,
+    DETECTORS,
     OWN_WEIGHTS,
     WORDS,
     BoxSettings,
@@ -20,6 +21,7 @@ from masa_cli.detectors import (
     Proposals,
     detectors_taking,
 )
+from masa_cli.detectors.plug_in import installed_plug_ins
 from masa_cli.detectors.prompt import PROMPT_RULES, Prompt, load_vocabulary
 from masa_cli.errors import SettingsError, UsageError, WeightsError
 from masa_cli.tracking import DEFAULT, find_tracker
@@ -96,6 +98,8 @@ def _named_by(
             return row, "", Path(wanted)
         if row.name == wanted and not row.form:
             return row, "", None
+    if ":" in wanted or wanted in installed_plug_ins():
+        return DETECTORS["plug-in"], wanted, None
     known = ", ".join(row.written for row in rows)
     if wanted.lower().endswith((".pt", ".pth")):
         raise SettingsError(
@@ -107,11 +111,9 @@ def _named_by(
 
 def _check_options(row: DetectorRow, options: ModelOptions) -> None:
     """Raise SettingsError for what the model of this row is not asked."""
-    unfit = {
-        "--names": options.names is not None and "classes" not in row.takes,
-        "--onnx-layout": options.layout is not None and row.suffix != ".onnx",
-    }
-    for option in [option for option, is_given in unfit.items() if is_given]:
+    given = {"--names": options.names, "--onnx-layout": options.layout}
+    unfit = [option for option, each in given.items() if each is not None]
+    for option in unfit if row.suffix != ".onnx" else ():
         raise SettingsError(
             f"{option} tells of an exported detector, but {row.written} is none",
             fix=f"leave out {option}, or give the file: --detector FILE.onnx",

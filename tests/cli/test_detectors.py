@@ -1,12 +1,16 @@
 """Detectors of one's own, from a file to MOT results, as a user would run them."""
 
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
+from masa_cli.detectors.request import request_prompt
+from masa_cli.models import SharedNetworks
 from masa_cli.render.video import VideoWriter
 from masa_cli.structures import Frame, VideoInfo
 from tests.onnx_files import ULTRALYTICS, yolov8
@@ -71,6 +75,40 @@ def test_an_exported_detector_tracks_what_a_prompt_names(video, tmp_path):
     assert "nothing was tracked" in result.output
 
 
+def test_the_class_in_the_documents_runs(video, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/detectors.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "moving.py").write_text(code)
+    things = resolve_plug_in("moving:Things")
+    black = Frame(0, Fraction(0), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    white = black.image.copy()
+    white[30:90, 40:100] = 255
+    *_, found = things.detect([black] * 5 + [Frame(5, Fraction(1, 5), white)])
+    assert found.boxes.tolist() == [[40, 30, 100, 90]]
+    result = masa("track", video, "--detector", "moving:Things", "--min-score", 0.3, "--no-video")
+    assert result.exit_code == 0, result.output
+
+
+def resolve_plug_in(name):
+    return request_prompt(None, name).build(SharedNetworks())
+
+
+def test_a_class_of_the_current_folder_tracks(video, tmp_path):
+    (tmp_path / "bright_parts.py").write_text(
+        "import numpy as np\n"
+        "from masa_cli.structures import Detections\n"
+        "class Bright:\n"
+        "    classes = ('thing',)\n"
+        "    def detect(self, frames):\n"
+        "        return [self.one(frame.image[..., 0] > 127) for frame in frames]\n"
+        "    def one(self, bright):\n"
+        "        y, x = bright.nonzero()\n"
+        "        box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]])\n"
+        "        return Detections(box, np.ones(1), np.zeros(1, int))\n"
+    )
+    check_rows(track(video, "--detector", "bright_parts:Bright"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -78,6 +116,7 @@ def test_an_exported_detector_tracks_what_a_prompt_names(video, tmp_path):
         (("--detector", "net.onnx", "--prompt", "unicorn"), 'net.onnx does not know "unicorn"'),
         (("--detector", "net.onnx", "--onnx-layout", "x"), '--onnx-layout: unknown layout "x"'),
         (("--detector", "net.onnx", "--names", "none.txt"), "--names: none.txt cannot be read"),
+        (("--detector", "some.where:Net"), "--detector some.where:Net cannot be imported"),
         (("--detector", "lite"), "nothing says which objects to track"),
         (("--prompt", "car", "--names", "none.txt", "--detector", "lite"), "but lite is none"),
     ],

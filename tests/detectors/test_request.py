@@ -46,7 +46,7 @@ def test_missing_weights_are_named_with_the_way_to_get_them(folder, model):
 def test_an_unknown_model_is_refused(folder):
     with pytest.raises(SettingsError, match='unknown detector "yolo"') as caught:
         request_prompt(parse_prompt("car"), "yolo", folder=folder)
-    assert caught.value.fix == "use one of: gdino, gdino-swinb, gdino-swint, detic, lite, FILE.onnx"
+    assert caught.value.fix.startswith("use one of: gdino, gdino-swinb, gdino-swint, detic, lite, ")
 
 
 @pytest.mark.parametrize(("score", "overlap"), [(-0.1, 0.5), (1.5, 0.5), (0.5, 2)])
