@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from masa_cli.cli import options
-from masa_cli.cli.command import DETECTOR, OUTPUTS, further
+from masa_cli.cli.command import DETECTOR, OUTPUTS, WANTED, further, option
 from masa_cli.cli.gallery import GalleryFile, MaxFalseMatches, SameTime
 from masa_cli.cli.many import EngineOption, JobsOption, detections_of, expanded, track_many
 from masa_cli.errors import SettingsError, UsageError
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from masa_cli.pipeline import Sink
     from masa_cli.progress import RunProgress, Summary
 
+FollowOption = Annotated[
+    list[str],
+    option(
+        WANTED,
+        "--follow",
+        metavar="[NAME=]X1,Y1,X2,Y2@TIME",
+        help="Track only what is in this box, in pixels, in the frame at this time of the video "
+        "(seconds or 1:30): forwards and backwards from there. X,Y@TIME: what is at a point. May "
+        "be repeated; one name several times is one thing, shown again. FILE.json: a list of "
+        "boxes, points, polygons or masks. Candidates are the boxes of --dets or of the prompt, or "
+        "without these, objects of any class.",
+    ),
+]
 JsonlOut = Annotated[
     Literal["-"] | None,
     further(
@@ -79,6 +92,7 @@ def track(
     dets: options.Dets = None,
     prompt: options.Prompt = None,
     prompt_file: options.PromptFile = None,
+    follow: FollowOption = [],  # noqa: B006 - Typer copies it
     output: options.Output = None,
     dets_format: options.DetsFormat = "auto",
     dets_images: options.DetsImages = None,
@@ -140,7 +154,7 @@ def track(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Track the objects of a video, given their boxes or their names.
+    """Track the objects of a video, given their boxes or their names, or what is pointed at.
 
     Writes into the output folder: <name>.mp4 (annotated video), <name>.txt (MOTChallenge results)
     and tracks.jsonl (everything). Ctrl-C finishes the frame in hand and keeps what was tracked for
@@ -154,9 +168,12 @@ def track(
 
     if jsonl and json:
         raise UsageError("--json and --jsonl - both write to standard output", fix="choose one")
-    check_one_given(dets, prompt, prompt_file, detector)
+    if not (follow and (dets, prompt, prompt_file) == (None, None, None)):
+        check_one_given(dets, prompt, prompt_file, detector)
     locations = expanded(sources or [])
     if len(locations) > 1:
+        if follow:
+            raise UsageError("--follow points into one video", fix="track one of them alone")
         if trace:
             raise UsageError("--trace is of one video", fix="track one of them alone with it")
         parse_opening(  # here only to be checked
@@ -198,7 +215,8 @@ def track(
         )
         num_frames = job.input.source.info.num_frames
         summary = run_and_report(work, num_frames, quiet=quiet or bool(jsonl), json=json)
-        warn_of_losses(dets, job, summary)
+        if not follow:
+            warn_of_losses(dets, job, summary)
 
 
 def work_for(

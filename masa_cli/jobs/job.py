@@ -32,6 +32,7 @@ from masa_cli.settings import with_changes
 from masa_cli.sources import Source
 from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, Tracker, build_tracker, find_tracker
 from masa_cli.tracking.linking import LinkingSettings
+from masa_cli.tracking.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class TrackInput:
         recording: observations that an earlier run kept, to associate them anew; then no network is
             asked, and `source` is for the annotated video.
         table: the boxes, where all of those of a file are tracked.
+        targets: what was pointed at, and is all that is tracked; none: everything is.
     """
 
     source: Source
@@ -192,6 +194,7 @@ class TrackInput:
     facts: tuple[tuple[str, str], ...] = ()
     recording: EmbeddingsReader | None = None
     table: DetectionTable | None = None
+    targets: tuple[Target, ...] = ()
 
     @property
     def has_images(self) -> bool:
@@ -206,8 +209,7 @@ class Perception:
     Attributes:
         detector: what finds the boxes; it is loaded when all is checked.
         selection: which of the boxes are tracked at all.
-        adapter: name of the embeddings' variant, or a file of published weights; trackers that need
-            no embeddings do not use it.
+        adapter: of embeddings, a variant's name or a file; not used by trackers that need none.
         weights_dir: folder of weights, where the user named one.
         segmenter: what finds masks, for boxes that have none; None: nothing does.
         fits_boxes: whether boxes are fitted to their masks.
@@ -330,8 +332,8 @@ class TrackJob:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names that labels index."""
-        return self.perception.detector.classes
+        """Names that labels index: those of what is detected, then of what was pointed at."""
+        return (*self.perception.detector.classes, *(each.name for each in self.input.targets))
 
     @property
     def uses_adapter(self) -> bool:
@@ -378,7 +380,7 @@ class TrackJob:
         seen = self.perception
         self.association.check()
         formats.check_formats(self.outputs.also, self.input.source.info)
-        seen.selection.check(self.classes)
+        seen.selection.check(seen.detector.classes)
         if self.association.clean_up:
             self._check_images(
                 "clean-up measures boxes against the size of the image", "--clean-up"

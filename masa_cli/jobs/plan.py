@@ -24,11 +24,13 @@ from masa_cli.detectors import (
     given,
 )
 from masa_cli.detectors.filter import Placement, Selection, parse_classes, read_polygons
+from masa_cli.detectors.request import AUTO as ANY_DETECTOR
 from masa_cli.detectors.request import request_objects, settings_for
 from masa_cli.errors import SettingsError, UsageError
 from masa_cli.formats import AUTO, parse_formats
 from masa_cli.formats.embeddings import EmbeddingsReader, Kept, defaults_as_fact, defaults_in
 from masa_cli.formats.preset import preset_for
+from masa_cli.jobs.follow import check_following, find_targets, parse_follow
 from masa_cli.jobs.inputs import (
     BoxSource,
     Opening,
@@ -54,6 +56,7 @@ from masa_cli.structures import VideoInfo
 from masa_cli.tracking import (
     DEFAULT,
     DEFAULT_WITHOUT_IMAGES,
+    FOLLOW,
     PRESET_ENDING,
     SettingsChanges,
 )
@@ -87,6 +90,7 @@ class Options:
     prompt_file: Path | None = None
     embeddings: Path | None = None
     class_agnostic: bool = False
+    follow: tuple[str, ...] = ()
     classes: str = ""
     roi: Path | None = None
     ignore: Path | None = None
@@ -170,9 +174,14 @@ def plan_job(options: Options) -> TrackJob:
     if options.embeddings is not None:
         return _plan_retrack(options, options.embeddings)
     options = _with_preset(options)
+    wishes = parse_follow(options.follow)
+    if wishes:
+        check_following(options.association, options.batch_size, keeps=options.save_embeddings)
     boxes = _boxes(options)
+    targets = find_targets(wishes, boxes.frames) if wishes else ()
     info, origin = boxes.frames.info, boxes.origin
     association = options.association or (DEFAULT if info.width else DEFAULT_WITHOUT_IMAGES)
+    association = FOLLOW if wishes else association
     adapter = options.adapter or boxes.detector.adapter
     weights = Path(adapter) if Path(adapter).is_file() else None
     part = f"{options.start} to {options.end}, every {options.every}"
@@ -184,8 +193,9 @@ def plan_job(options: Options) -> TrackJob:
             boxes.frames,
             origin,
             files=tuple(path for path in files if path),
-            facts=(*boxes.facts, ("part", part)),
+            facts=(*boxes.facts, ("part", part), ("--follow", str(targets))),
             table=boxes.table,
+            targets=targets,
         ),
         Perception(
             boxes.detector,
@@ -288,10 +298,14 @@ def _boxes(options: Options) -> BoxSource:
         stream=options.stream,
     )
     part = partial(excerpt_of, start=options.start, end=options.end, every=options.every)
+    dets, prompt_file = options.dets, options.prompt_file
     if options.class_agnostic:
         return _objects(options, part(_opened(opening, source)))
-    dets, prompt_file = options.dets, options.prompt_file
-    check_one_given(dets, options.prompt, prompt_file, options.detector)
+    said = (dets, options.prompt, prompt_file)
+    if options.follow and said == (None, None, None) and options.detector == ANY_DETECTOR:
+        objects = _objects(options, part(_opened(opening, source)))
+        return replace(objects, detector=replace(objects.detector, has_masks=False))
+    check_one_given(*said, options.detector)
     if dets is None:
         return from_prompt(
             source,

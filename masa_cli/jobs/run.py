@@ -18,6 +18,7 @@ from masa_cli.formats.files import part_of
 from masa_cli.formats.jsonl import TracksReader
 from masa_cli.formats.spool import RecordReader, ResumeState, Spool
 from masa_cli.jobs.build import Networks, build_networks
+from masa_cli.jobs.follow import Following
 from masa_cli.jobs.job import TrackJob
 from masa_cli.jobs.recognise import CropCollector, renamed
 from masa_cli.jobs.record import write_record
@@ -38,12 +39,14 @@ from masa_cli.pipeline import (
 )
 from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.segmenters import TrackSegmenter
+from masa_cli.settings import with_changes
 from masa_cli.sources import is_live
 from masa_cli.sources.prefetch import live, prefetch
 from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
 from masa_cli.threads import limited
 from masa_cli.tracking import Tracker
 from masa_cli.tracking.camera import CameraMotionEstimator
+from masa_cli.tracking.follow import FollowSettings, FollowTracker
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +135,7 @@ def live_frames(
     with progress.stage("load"):
         networks = build_networks(job, preparing=partial(progress.stage, "load"))
     tracker = _build_tracker(job, networks.embedder.temperature)
+    networks = Following(job, networks, tracker).in_one_direction() or networks
     frames = _live_frames(job, progress)
     observations = observe(
         frames, networks.detector, networks.embedder, _camera(job, tracker), progress=progress
@@ -175,6 +179,7 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
     temperature = _temperature(job, networks)
     tracker = _build_tracker(job, temperature, states.get("tracker"))
     camera = _camera(job, tracker, states.get("camera"))
+    following = Following(job, networks, tracker, states)
     progress.num_frames = job.input.source.info.num_frames
     outputs, classes = job.outputs, job.classes
     refines = job.association.refinement.linking is not None
@@ -196,6 +201,7 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
                     "embeddings": {"offset": np.array(kept.offset)} if kept else {},
                     "open tracklets": _as_state(tracker.finish()) if complete else {},
                     "run": run_state,
+                    **following.states(),
                 },
                 complete=complete,
             )
@@ -206,8 +212,9 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
             if progress.stop_requested:
                 raise Interrupted(f"the tracks of {spool.next_frame} frames are kept")
 
-        progress.on_pass("tracking", spool.next_frame)
         save()  # at once: a run that is killed in its first seconds can be gone on with, too
+        networks = following.prepared(progress)
+        progress.on_pass("tracking", spool.next_frame)
         observations = _observations(job, networks, camera, progress, spool.next_frame, after_batch)
         if kept:
             observations = kept.tee(observations)
@@ -267,6 +274,10 @@ def _temperature(job: TrackJob, networks: Networks | None) -> float:
 
 def _build_tracker(job: TrackJob, temperature: float, state: State | None = None) -> Tracker:
     tracker = job.association.build_tracker(temperature)
+    if job.input.targets:
+        num_classes = len(job.perception.detector.classes)
+        settings = with_changes(FollowSettings(), job.association.tracker_changes)
+        tracker = FollowTracker(settings, job.input.targets, num_classes)
     if state is not None:
         try:
             tracker.restore(state)

@@ -14,6 +14,7 @@ from masa_cli.settings import current_names, with_changes
 
 if TYPE_CHECKING:
     from masa_cli.structures import EndedTracklets, FrameTracks, Observation, State
+    from masa_cli.tracking.follow import FollowSettings
     from masa_cli.tracking.hat import HatSettings
     from masa_cli.tracking.hybrid import HybridSettings
     from masa_cli.tracking.masa import MasaSettings
@@ -163,6 +164,18 @@ def _motion(settings: HybridSettings, temperature: float) -> Tracker:
     return HybridTracker(settings, by_motion_alone=True)
 
 
+def _follow_settings() -> FollowSettings:
+    from masa_cli.tracking.follow import FollowSettings
+
+    return FollowSettings()
+
+
+def _follow(settings: FollowSettings, temperature: float) -> Tracker:
+    from masa_cli.tracking.follow import FollowTracker
+
+    return FollowTracker(settings)  # who runs it says what it follows
+
+
 TRACKERS: dict[str, TrackerRow] = {
     "hybrid": TrackerRow(
         "by motion and appearance together, refined offline",
@@ -201,6 +214,12 @@ TRACKERS: dict[str, TrackerRow] = {
 DEFAULT, DEFAULT_WITHOUT_IMAGES = "hybrid", "motion"
 DEFAULT_FALSE_MATCHES = 0.02  # share of objects that are taken for known ones, and are not
 
+# What is pointed at is followed in this way alone, so nobody chooses it by name.
+FOLLOW = "follow"
+_FOLLOW_ROW = TrackerRow(
+    "what was pointed at, by motion, appearance and correlation", _follow_settings, _follow
+)
+
 # A file of a preset (formats.preset) may be named where one of TRACKERS may; it is known by this.
 PRESET_ENDING = ".toml"
 
@@ -211,6 +230,8 @@ def find_tracker(name: str) -> TrackerRow:
     Raises:
         SettingsError: there is none.
     """
+    if name == FOLLOW:
+        return _FOLLOW_ROW
     if name not in TRACKERS:
         raise SettingsError(
             f'unknown association "{name}"',
