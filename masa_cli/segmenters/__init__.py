@@ -109,6 +109,14 @@ _ROWS = (
         packages=("transformers", "timm", "pycocotools"),
     ),
     SegmenterRow(
+        "onnx",
+        "Segment Anything (its small kinds, too) or SAM 2, exported to ONNX, computed by OpenVINO",
+        build="masa_cli.segmenters.exported:build_exported_segmenter",
+        form="ENCODER.onnx,DECODER.onnx",
+        request="masa_cli.segmenters.exported:request_exported",
+        packages=("openvino", "pycocotools"),
+    ),
+    SegmenterRow(
         "grabcut",
         "OpenCV's GrabCut, by colours alone; no weights",
         build="masa_cli.segmenters.grabcut:build_grabcut",
