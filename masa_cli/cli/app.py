@@ -93,6 +93,9 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
         "gallery": CommandRow(
             "gallery", "gallery", "Identities of several videos: see, name, merge and remove them."
         ),
+        "link": CommandRow(
+            "link", "link", "Give the tracks of several videos common ids, from kept embeddings."
+        ),
         "render": CommandRow("render", "render", "Draw tracks into their video, without models."),
         "convert": CommandRow(
             "convert",

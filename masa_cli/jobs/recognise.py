@@ -199,11 +199,9 @@ def _occupied(
 
 def whitening_of(runs: Sequence[RunTemplates], sightings: Sequence[Sighting] = ()) -> Whitening:
     """Learned from the tracks of these runs, and from identities of a gallery."""
-    dims = [len(run.scatter) for run in runs if len(run.scatter)]
-    whitening = Whitening(dims[0] if dims else 0)
+    whitening = Whitening()
     for run in runs:
-        if len(run.scatter):
-            whitening.learn_scatter(run.scatter, run.num_pairs)
+        whitening.learn_scatter(run.scatter, run.num_pairs)
     for sighting in sightings:
         if len(sighting.views) > 1:
             whitening.learn(sighting.views[1:] - sighting.views[0])

@@ -6,7 +6,7 @@ What is kept meanwhile grows with the number of tracks, not with that of boxes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,14 +92,16 @@ class _Growing:
 
 
 def collect_templates(
-    frames: Iterable[FrameTracks], observations: Iterable[Observation], classes: Sequence[str]
+    frames: Iterable[FrameTracks],
+    observations: Iterable[Observation],
+    classes: Callable[[], Sequence[str]],
 ) -> RunTemplates:
     """What the tracks of a run look like.
 
     Args:
         frames: under their final identities.
         observations: of the same frames.
-        classes: names that the labels of tracks index, complete once all frames are read.
+        classes: gives names that the labels of tracks index, once all frames are read.
     """
     growing: dict[int, _Growing] = {}
     dim, shot = 0, 0
@@ -123,7 +125,7 @@ def collect_templates(
     scatter, num_pairs = np.zeros((dim, dim)), 0
     finished = []
     for id_, track in sorted(growing.items(), key=lambda each: (each[1].spans[0][0], each[0])):
-        finished.append(_finished(id_, track, classes))
+        finished.append(_finished(id_, track, classes()))
         if len(track.samples) > 1:
             rows_ = np.stack([each for _, each in track.samples]).astype(np.float64)
             differences = rows_ - rows_.mean(axis=0)

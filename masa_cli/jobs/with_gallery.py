@@ -109,6 +109,6 @@ def recognise_run(job: TrackJob, frames: Iterable[FrameTracks], token: str) -> R
     if use is None:
         raise ValueError("the job has no gallery")
     observations = job.input.recording or EmbeddingsReader(part_of(outputs.embeddings))
-    templates = collect_templates(frames, observations, job.classes)
+    templates = collect_templates(frames, observations, lambda: job.classes)
     key, name = adapter_key(job), job.input.source.info.name
     return recognise(use, key, token, name, templates, outputs.identities)

@@ -8,7 +8,7 @@ that are known beforehand, those of a gallery, take part, and are never joined t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -19,6 +19,7 @@ from masa_cli.tracking.recognition import (
     Calibration,
     Company,
     Floats,
+    Pairs,
     RecognitionSettings,
     Rows,
     compared,
@@ -29,6 +30,8 @@ from masa_cli.tracking.recognition import (
 )
 
 Verdict: TypeAlias = Literal["known", "new", "unsure"]
+_FEW = 500  # templates, of which all scores are remembered
+_SHARE_KEPT = 0.7  # of the threshold, that scores of more templates must reach to be remembered
 _SHORTLIST = 20  # known identities that a template is compared with exactly
 
 
@@ -125,6 +128,18 @@ class Clusters:
                     heapq.heappush(heap, (-mean, number, fresh))
             fresh += 1
 
+    def near(self, min_mean: float) -> list[tuple[int, int, float]]:
+        """Groups that may be one: the first templates of both, and their mean score, best first."""
+        found = []
+        for number, cluster in self._clusters.items():
+            for other, total in cluster.sums.items():
+                neighbour = self._clusters[other]
+                mean = total / cluster.size / neighbour.size
+                if number < other and mean >= min_mean and not _meet(cluster, neighbour):
+                    first, second = sorted((min(cluster.members), min(neighbour.members)))
+                    found.append((first, second, mean))
+        return sorted(found, key=lambda row: (-row[2], row[0], row[1]))
+
     def groups(self) -> list[tuple[list[int], int, list[tuple[float, int]]]]:
         """Templates that are one object, the known identity it is or -1, and all it could be.
 
@@ -178,19 +193,76 @@ def decide(
         for clock, spans in times:
             clusters.occupy(known, clock, spans)
     num_others = len(own) - 1 + len(owners)
-    low = calibration.threshold(settings.max_unsure, num_others)
-    for first, second, found in pairs_above(own, own, min(low, 0.0) if len(own) < 500 else low / 2):
-        for row, column, score in zip(first.tolist(), second.tolist(), found.tolist(), strict=True):
-            if row < column:
-                clusters.add(row, column, score)
+    threshold = calibration.threshold(settings.max_false_matches, num_others)
+    _add_pairs(clusters, pairs_above(own, _floor(len(own), threshold)))
     if num_known:
         for row, known, score in _best(own, Rows.joined(rows[len(probes) :]), owners):
             clusters.add_known(row, known, score)
-    clusters.join(calibration.threshold(settings.max_false_matches, num_others))
+    clusters.join(threshold)
     return [
         _decision(members, anchor, could_be, calibration, num_others, settings)
         for members, anchor, could_be in clusters.groups()
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What templates of several videos turned out to be.
+
+    Attributes:
+        groups: rows of templates that are one object.
+        doubts: two groups that may be one, and how often two objects look so much alike.
+        threshold: that the mean score of a group reached.
+    """
+
+    groups: Sequence[Sequence[int]]
+    doubts: Sequence[tuple[int, int, float]]
+    threshold: float
+
+
+def link(
+    companies: Sequence[Company],
+    projection: FloatArray,
+    settings: RecognitionSettings,
+    compare: Callable[[Rows, float], Iterable[Pairs]] = pairs_above,
+) -> Linked:
+    """Which templates of several videos are one object.
+
+    Args:
+        companies: the templates, of one class, by video.
+        projection: (D, D), of the whitening.
+        settings: thresholds.
+        compare: gives all pairs of rows that reach a score, in the order of `pairs_above`.
+
+    Returns:
+        Templates are numbered through all companies.
+    """
+    parts, calibration = compared(companies, projection)
+    rows = Rows.joined(parts)
+    num_others = len(rows) - 1
+    threshold = calibration.threshold(settings.max_false_matches, num_others)
+    clusters = Clusters(list(_times(companies)))
+    _add_pairs(clusters, compare(rows, _floor(len(rows), threshold)))
+    clusters.join(threshold)
+    groups = [members for members, _, _ in clusters.groups()]
+    number_of = {members[0]: number for number, members in enumerate(groups)}
+    low = calibration.threshold(settings.max_unsure, num_others)
+    doubts = [
+        (number_of[first], number_of[second], calibration.false_matches(score, num_others))
+        for first, second, score in clusters.near(low)
+    ]
+    return Linked(groups, doubts, threshold)
+
+
+def _floor(count: int, threshold: float) -> float:
+    """The least score that is remembered: of many templates only what may come near the rest."""
+    return 0.0 if count <= _FEW else _SHARE_KEPT * threshold
+
+
+def _add_pairs(clusters: Clusters, pairs: Iterable[Pairs]) -> None:
+    for first, second, found in pairs:
+        for row, column, score in zip(first.tolist(), second.tolist(), found.tolist(), strict=True):
+            clusters.add(row, column, score)
 
 
 def _times(companies: Sequence[Company]) -> Iterator[tuple[int, Floats]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,10 @@ _PRIOR_COHORT = 3.0  # impostors of the whole video, in the statistics of each t
 _USUAL_IMPOSTOR, _USUAL_SPREAD = 0.3, 0.15  # where no impostors were seen at all
 _MIN_SPREAD = 0.02
 _PRIOR_FREEDOM = 20.0  # templates whose scores would be as those of most videos are
-_BLOCK = 1024  # templates that are compared at a time
+BLOCK = 1024  # templates that are compared at a time
 
 Floats = NDArray[np.float64]
+Pairs: TypeAlias = tuple[IntArray, IntArray, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,37 +153,35 @@ class Company:
         count = len(self.templates)
         if self.are_distinct:
             return ~np.eye(count, dtype=np.bool_)
-        together = np.zeros((count, count), np.bool_)
         first = np.array([each.spans[0, 0] for each in self.templates])
         last = np.array([each.spans[-1, 1] for each in self.templates])
-        maybe = np.triu((first[:, None] <= last) & (first <= last[:, None]), 1)
-        for row, column in np.argwhere(maybe).tolist():
+        together: BoolArray = (first[:, None] <= last) & (first <= last[:, None])
+        np.fill_diagonal(together, False)
+        has_gaps = np.array([len(each.spans) > 1 for each in self.templates], np.bool_)
+        unsure = np.triu(together & (has_gaps[:, None] | has_gaps))
+        for row, column in np.argwhere(unsure).tolist():
             own, other = self.templates[row].spans, self.templates[column].spans
             together[row, column] = together[column, row] = overlap(own, other)
         return together
 
 
 class Whitening:
-    """What changes while objects stay the same counts for less.
+    """What changes while objects stay the same counts for less."""
 
-    Args:
-        dim: numbers per embedding.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self._scatter = np.zeros((dim, dim))
+    def __init__(self) -> None:
+        self._scatter: Floats = np.zeros((0, 0))
         self._num_pairs = 0
 
     def learn(self, differences: FloatArray) -> None:
         """Take in (N, D) embeddings less the mean of their object."""
         exact = differences.astype(np.float64)
-        self._scatter += exact.T @ exact
-        self._num_pairs += len(exact)
+        self.learn_scatter(exact.T @ exact, len(exact))
 
     def learn_scatter(self, scatter: Floats, num_pairs: int) -> None:
         """Take in so many differences, of which (D, D) is the sum of outer products."""
-        self._scatter += scatter
-        self._num_pairs += num_pairs
+        if len(scatter):  # a video without embeddings has none
+            self._scatter = self._scatter + scatter if len(self._scatter) else scatter
+            self._num_pairs += num_pairs
 
     def projection(self) -> FloatArray:
         """(D, D) symmetric; the identity where nothing was learned."""
@@ -385,13 +385,22 @@ def _centred(templates: Sequence[Template], projection: FloatArray) -> Rows:
     return Rows(centred[starts], centred, starts.astype(np.int64), nothing, nothing + 1)
 
 
-def pairs_above(
-    rows: Rows, others: Rows, min_score: float
-) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
-    """Rows, others and scores of all pairs that reach a score, block by block."""
-    for start in range(0, len(rows), _BLOCK):
-        own = rows.block(start, start + _BLOCK)
-        for begin in range(0, len(others), _BLOCK):
-            found = scores(own, others.block(begin, begin + _BLOCK))
-            first, second = np.nonzero(found >= min_score)
-            yield first + start, second + begin, found[first, second]
+def block_pairs(count: int) -> list[tuple[int, int]]:
+    """Where blocks of so many templates begin, each with each, none twice."""
+    starts = range(0, count, BLOCK)
+    return [(first, second) for first in starts for second in starts if first <= second]
+
+
+def pairs_of(rows: Rows, first: int, second: int, min_score: float) -> Pairs:
+    """Pairs of two blocks that reach a score: (P,) rows, (P,) later rows, (P,) scores."""
+    found = scores(rows.block(first, first + BLOCK), rows.block(second, second + BLOCK))
+    own, other = np.nonzero(found >= min_score)
+    earlier = own + first < other + second
+    own, other = own[earlier], other[earlier]
+    return own + first, other + second, found[own, other]
+
+
+def pairs_above(rows: Rows, min_score: float) -> Iterator[Pairs]:
+    """All pairs that reach a score, block by block."""
+    for first, second in block_pairs(len(rows)):
+        yield pairs_of(rows, first, second, min_score)

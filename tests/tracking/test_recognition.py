@@ -183,7 +183,8 @@ def test_joined_templates_weigh_by_their_boxes():
 
 
 def test_whitening_weighs_down_what_changes_while_an_object_stays_the_same():
-    whitening = Whitening(4)
+    whitening = Whitening()
+    whitening.learn(np.zeros((3, 4), np.float32))
     assert np.array_equal(whitening.projection(), np.eye(4, dtype=np.float32))
     rng = np.random.default_rng(0)
     whitening.learn((rng.normal(size=(5000, 4)) * (10, 1, 1, 1)).astype(np.float32))
