@@ -120,9 +120,12 @@ class Detections:
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> Detections:
         return Detections(*(getattr(self, each.name)[rows] for each in fields(self)))
 
-    def named(self, ids: IntArray) -> Tracks:
-        """The same boxes with identities."""
-        return Tracks(self.boxes, self.scores, self.labels, ids, masks=self.masks)
+    def named(self, ids: IntArray, margins: FloatArray | None = None) -> Tracks:
+        """The same boxes with identities, and how sure these are; see `Tracks`."""
+        columns = (self.boxes, self.scores, self.labels, ids)
+        if margins is None:
+            return Tracks(*columns, masks=self.masks)
+        return Tracks(*columns, masks=self.masks, margins=margins)
 
     @staticmethod
     def empty() -> Detections:
@@ -144,6 +147,9 @@ class Tracks:
         interpolated: (N,) bool, whether no detector found the box: it was put between others of
             its track afterwards. None are, where it is left out.
         masks: (N,) of Mask or None. All are None, where it is left out.
+        margins: (N,) float32, how much likelier (log-likelihood ratio) the match with this identity
+            was than what else was possible, where the tracker was not sure; else infinite. All are,
+            where it is left out.
     """
 
     boxes: FloatArray
@@ -152,8 +158,11 @@ class Tracks:
     ids: IntArray
     interpolated: BoolArray = None  # type: ignore[assignment] # never None once made
     masks: MaskArray = None  # type: ignore[assignment] # never None once made
+    margins: FloatArray = None  # type: ignore[assignment] # never None once made
 
     def __post_init__(self) -> None:
+        if self.margins is None:
+            object.__setattr__(self, "margins", np.full(len(self.boxes), np.inf, np.float32))
         if self.interpolated is None:
             object.__setattr__(self, "interpolated", np.zeros(len(self.boxes), np.bool_))
         if self.masks is None:
@@ -165,6 +174,7 @@ class Tracks:
             ids=self.ids,
             interpolated=self.interpolated,
             masks=self.masks,
+            margins=self.margins,
         )
 
     def __len__(self) -> int:

@@ -13,6 +13,8 @@ scores  any finite number
 
 interpolated    true for boxes that no detector found but that were put into a gap of their track
         afterwards; left out where there are none
+margins for each box how much likelier, as a log-likelihood ratio, its identity was than the next
+        best assignment, or null where the tracker was sure; left out where it was sure of all
 masks   for each box {"size":[height,width],"counts":"…"}, COCO's compressed run lengths of the
         whole frame, or null; left out where there are none
 
@@ -23,6 +25,7 @@ as many digits as bring the same float32 back.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +53,7 @@ from masa_cli.masks import mask_fields, read_masks
 from masa_cli.structures import (
     BoolArray,
     Detections,
+    FloatArray,
     Frame,
     FrameTracks,
     IntArray,
@@ -221,10 +225,19 @@ def line_of(
     }
     if tracks.interpolated.any():
         record["interpolated"] = tracks.interpolated.tolist()
+    record |= margin_fields(tracks)
     if tracks.has_mask.any():
         record["masks"] = mask_fields(tracks.masks)
     record.update(more)
     return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def margin_fields(tracks: Tracks) -> dict[str, object]:
+    """The key of margins, where the tracker was not sure of all."""
+    if not np.isfinite(tracks.margins).any():
+        return {}
+    told = tracks.margins.tolist()
+    return {"margins": [round(each, 3) if math.isfinite(each) else None for each in told]}
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -276,7 +289,9 @@ class Record:
         ids = self._ids(len(found), first_id)
         if len(np.unique(ids)) < len(ids):
             raise self.wrong("each id once", shortened(str(ids.tolist())))
-        return replace(found.named(ids), interpolated=self._interpolated(len(ids)))
+        named = found.named(ids)
+        marks, margins = self._interpolated(len(ids)), self._margins(len(ids))
+        return replace(named, interpolated=marks, margins=margins)
 
     def _ids(self, count: int, first_id: int) -> IntArray:
         values = self._list("ids")
@@ -291,6 +306,14 @@ class Record:
         if len(marks) != count or not all(isinstance(mark, bool) for mark in marks):
             raise self.wrong(f"{count} times true or false as interpolated", shortened(str(marks)))
         return np.array(marks, np.bool_)
+
+    def _margins(self, count: int) -> FloatArray:
+        if "margins" not in self.fields:
+            return np.full(count, np.inf, np.float32)
+        told = [math.inf if each is None else each for each in self._list("margins")]
+        if len(told) != count or not all(type(each) in {int, float} for each in told):
+            raise self.wrong(f"{count} numbers or null as margins", shortened(str(told)))
+        return np.array(told, np.float32)
 
     def _masks(self, count: int) -> MaskArray:
         try:

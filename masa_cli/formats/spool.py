@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError, SettingsError
-from masa_cli.formats.jsonl import Record, TracksWriter, read_records
+from masa_cli.formats.jsonl import Record, TracksWriter, margin_fields, read_records
 from masa_cli.masks import mask_fields
 from masa_cli.structures import (
     CameraMotion,
@@ -49,6 +49,7 @@ def record_fields(record: TrackletRecord, classes: Sequence[str]) -> dict[str, o
         "embeddings": base64.b64encode(ended.embeddings.astype(_EMBEDDING).tobytes()).decode(),
         "cut": motion.is_cut,
     }
+    fields |= margin_fields(tentative)
     if tentative.has_mask.any():
         fields["masks"] = mask_fields(tentative.masks)
     if motion.moves():

@@ -194,8 +194,11 @@ class HybridTracker:
         ids[belongs] = self._tracks.ids[matches[belongs]]
         numbers[belongs] = self._open.numbers[matches[belongs]]
         ended += self._forget()
-        record = self._record(detections, ids, numbers, ended)
-        found = detections[ids > 0].named(ids[ids > 0])
+        unsure = np.where(margins < _SURE_MARGIN, margins, np.inf).astype(np.float32)
+        shown, waiting = ids > 0, (ids == 0) & (numbers > 0)
+        tentative = detections[waiting].named(numbers[waiting], unsure[waiting])
+        record = TrackletRecord(numbers[shown], tentative, ended, self._moved)
+        found = detections[shown].named(ids[shown], unsure[shown])
         found, record = self._with_coasting(found, record)
         return FrameTracks(observation.index, observation.time, found, record)
 
@@ -397,17 +400,6 @@ class HybridTracker:
         self._open += OpenTracklets(numbers, occluded, found.labels, embeddings * whole[:, None])
         self._appearance += TrackAppearance.start(embeddings, self._whitening, self._time)
         return rows
-
-    def _record(
-        self, detections: Detections, ids: IntArray, numbers: IntArray, ended: EndedTracklets
-    ) -> TrackletRecord:
-        tentative = (ids == 0) & (numbers > 0)
-        return TrackletRecord(
-            tracklets=numbers[ids > 0],
-            tentative=detections[tentative].named(numbers[tentative]),
-            ended=ended,
-            motion=self._moved,
-        )
 
     def _with_coasting(
         self, found: Tracks, record: TrackletRecord

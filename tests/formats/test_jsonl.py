@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -72,6 +73,28 @@ def test_interpolated_boxes_are_marked_and_read_as_such(tmp_path: Path):
     path.write_text(first.replace("false,true,false", "false,true"))
     with pytest.raises(SourceError, match="3 times true or false"):
         list(TracksReader(path, ("cat", "dog")))
+
+
+def test_margins_are_told_where_the_tracker_was_not_sure(tmp_path: Path):
+    path, unsure = tmp_path / "t.jsonl", np.array([np.inf, 0.25], np.float32)
+    with TracksWriter(path, ("cat", "dog")) as writer:
+        writer.write(frame(0), some_tracks(2))
+        writer.write(frame(1), replace(some_tracks(2), margins=unsure))
+    first, second = path.read_text().splitlines()
+    assert "margins" not in json.loads(first)
+    assert json.loads(second)["margins"] == [None, 0.25]
+    sure, read = (line.tracks.margins for line in TracksReader(path))
+    assert np.isinf(sure).all()
+    np.testing.assert_array_equal(read, unsure, strict=True)
+
+
+@pytest.mark.parametrize("margins", ["[1]", "[1,true]", '["x",1]', "3"])
+def test_margins_that_are_none_are_an_error(tmp_path: Path, margins: str):
+    path = tmp_path / "t.jsonl"
+    line = '{"frame":0,"time":0,"boxes":[[0,0,1,1],[0,0,1,1]],"ids":[1,2],"scores":[1,1]'
+    path.write_text(f'{line},"margins":{margins}}}\n')
+    with pytest.raises(SourceError, match="line 1: expected"):
+        list(TracksReader(path))
 
 
 def test_parts_of_arrays_are_written_too(tmp_path: Path):

@@ -159,6 +159,16 @@ def test_a_frame_in_which_nothing_happens():
     assert not any(fields.values())
 
 
+def test_margins_of_those_that_wait_are_kept(tmp_path):
+    waiting = replace(some_tracks(2), margins=np.array([0.5, np.inf], np.float32))
+    record = replace(some_record(), tentative=waiting)
+    with Spool(tmp_path / "t", tmp_path / "checkpoint.part", CLASSES, {}) as spool:
+        found = FrameTracks(0, 0.0, some_tracks(2), record)
+        spool.write(Frame.without_image(0, Fraction(0)), found, with_record=True)
+    (read,) = RecordReader(tmp_path / "t.part", CLASSES)
+    assert read.record.tentative.margins.tolist() == [0.5, np.inf]
+
+
 def test_embeddings_keep_three_digits(tmp_path):
     exact = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     record = replace(some_record(), ended=EndedTracklets(np.arange(3), exact))

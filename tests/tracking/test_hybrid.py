@@ -393,6 +393,22 @@ def test_an_ambiguous_box_waits_and_no_track_begins_on_it(monkeypatch):
     assert ids_of(run(frames, HybridSettings(defer_margin=-1.0)), 3)
 
 
+def test_what_was_not_sure_is_told_where_it_was(monkeypatch):
+    """Twins meet and part again; one who is far off is sure throughout."""
+    monkeypatch.setitem(globals(), "embedding_of", lambda number, noise=0, seed=0: np.ones(DIM))
+    gaps = [*range(100, 8, -4), *[10] * 5, *range(10, 100, 4)]
+    tracker, unsure = HybridTracker(HybridSettings()), {}
+    for index, gap in enumerate(gaps):
+        places = {1: (300, 100), 2: (300 + gap, 100), 3: (900, 700)}
+        tracks = update(tracker, index, index * STEP, *frame_of(places))
+        for id_, margin in zip(tracks.ids.tolist(), tracks.margins.tolist(), strict=True):
+            if margin < np.inf:
+                unsure.setdefault(id_, {})[gap] = margin
+    assert set(unsure) == {1, 2}
+    assert max(unsure[1]) < 50  # pixels; boxes are 20 wide
+    assert max(unsure[1].values()) < 4
+
+
 def test_a_match_that_is_not_sure_teaches_no_appearance():
     """Two boxes as near to one track as to the other, then the same far apart."""
     changes = []
