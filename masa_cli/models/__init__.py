@@ -145,7 +145,6 @@ class SharedNetworks:
 
     def _build(self, name: str, weights: Path | None, *, whole: bool = True) -> FrameFeatures:
         from masa_cli.models.adapter import build_features
-        from masa_cli.models.sam import build_sam_features
 
         if name in VARIANTS:
             return build_features(
@@ -159,6 +158,8 @@ class SharedNetworks:
             )
         if weights is None:
             raise ValueError(f"{name} cannot be built without its weights")
+        from masa_cli.models.sam import build_sam_features
+
         return build_sam_features(
             name, weights=weights, device=self.device, precision=self.precision
         )

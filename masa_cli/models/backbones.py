@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2, resnet50
-from torchvision.models._utils import IntermediateLayerGetter
 
 from masa_cli.errors import SettingsError
 
@@ -74,14 +71,20 @@ def _swin_b_7() -> nn.Module:
 
 
 def _sam_vit_b() -> nn.Module:
+    from masa_cli.models.sam_encoder import sam_vit
+
     return sam_vit(channels=768, depth=12, num_heads=12)
 
 
 def _sam_vit_l() -> nn.Module:
+    from masa_cli.models.sam_encoder import sam_vit
+
     return sam_vit(channels=1024, depth=24, num_heads=16)
 
 
 def _sam_vit_h() -> nn.Module:
+    from masa_cli.models.sam_encoder import sam_vit
+
     return sam_vit(channels=1280, depth=32, num_heads=16)
 
 
@@ -107,15 +110,61 @@ _PACKAGED: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
 STRIDE_8, STRIDE_16, STRIDE_32 = 6, 13, 17
 
 
+# Of each group of blocks: how much wider a block is inside, channels, number, stride of the first.
+_MOBILENET_GROUPS = (
+    *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+    *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
+)
+
+
+class _Inverted(nn.Module):
+    """A block that is narrow outside and wide inside; modules are named as in torchvision."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, factor: int) -> None:
+        super().__init__()
+        inside = inputs * factor
+        wider = [_step(inputs, inside, 1)] if factor > 1 else []
+        self.conv = nn.Sequential(
+            *wider,
+            _step(inside, inside, 3, stride, inside),
+            nn.Conv2d(inside, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self._adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return x + y if self._adds else y
+
+
+def _step(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
+
+
+def _mobilenet_blocks() -> Iterator[nn.Module]:
+    """The first convolution and all blocks, in order."""
+    channels = 32
+    yield _step(3, channels, 3, 2)
+    for factor, outputs, count, stride in _MOBILENET_GROUPS:
+        for number in range(count):
+            yield _Inverted(channels, outputs, 1 if number else stride, factor)
+            channels = outputs
+
+
 class MobileNet(nn.Sequential):
     """The first blocks of MobileNetV2 (arXiv 1801.04381).
+
+    Not torchvision's, whose package takes 250 MB and more than a second to import.
 
     Args:
         taps: blocks whose outputs are given back; the last is the last of the network.
     """
 
     def __init__(self, taps: Sequence[int]) -> None:
-        super().__init__(*mobilenet_v2().features[: taps[-1] + 1])
+        super().__init__(*islice(_mobilenet_blocks(), taps[-1] + 1))
         self.taps = tuple(taps)
 
     def cut(self) -> None:
@@ -190,59 +239,29 @@ def _as_in_torchvision(weights: Mapping[str, Tensor], num_blocks: int) -> dict[s
     return renamed
 
 
-class ResNet50(IntermediateLayerGetter):  # type: ignore[misc] # torchvision has no types
+class ResNet50(nn.ModuleDict):
     """Images in, the outputs of the four stages out."""
 
     def __init__(self) -> None:
+        from torchvision.models import resnet50  # takes 250 MB
+
         network = resnet50()
         for stage in (network.layer2, network.layer3, network.layer4):
             # The stride is on the first 1x1 convolution, not on the 3x3 (spec 3.1).
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-        super().__init__(network, {f"layer{stage}": str(stage) for stage in range(1, 5)})
+        super().__init__(dict(islice(network.named_children(), 8)))  # not its classifier
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to maps at strides 4, 8, 16, 32 with 256, 512, 1024, 2048 channels."""
-        return list(super().forward(x).values())
+        maps = []
+        for name, part in self.items():
+            x = part(x)
+            if name.startswith("layer"):
+                maps.append(x)
+        return maps
 
 
 def resnet_50() -> nn.Module:
     """The network, its weights still to be loaded."""
     with torch.device("meta"):
         return ResNet50()
-
-
-class SamEncoder(ImageEncoderViT):  # type: ignore[misc] # segment-anything has no types
-    """Images in, the outputs of the four blocks with global attention out.
-
-    `neck`, which makes the map that masks are decoded from, is kept for those who want masks.
-    """
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, 1024, 1024) to four maps (B, C, 64, 64)."""
-        x = self.patch_embed(x) + self.pos_embed  # (B, 64, 64, C)
-        maps = []
-        for block in self.blocks:
-            x = block(x)
-            if block.window_size == 0:  # attention over the whole image
-                maps.append(x.permute(0, 3, 1, 2))
-        return maps
-
-
-def sam_vit(channels: int, depth: int, num_heads: int) -> SamEncoder:
-    """A ViT with patches of 16 pixels, its weights still to be loaded.
-
-    Args:
-        channels: 768 for ViT-B, 1024 for ViT-L, 1280 for ViT-H.
-        depth: blocks, every fourth part of which ends with global attention.
-        num_heads: of attention.
-    """
-    with torch.device("meta"):
-        return SamEncoder(
-            depth=depth,
-            embed_dim=channels,
-            num_heads=num_heads,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=14,
-            global_attn_indexes=tuple(depth // 4 * (part + 1) - 1 for part in range(4)),
-        )

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from masa_cli.models.neck import WIDTH, ConvNorm
+from masa_cli.models.operators import roi_align
 from masa_cli.structures import FloatArray, State
 
 GRID = 7  # cells per side
@@ -143,7 +143,9 @@ class WhitenedPartPooling(PartPooling):
         super().__init__(channels)
         # (C, C) the inverse square root of the covariance of such changes, the same for all
         # parts; symmetric.
-        self.white = nn.Parameter(torch.eye(channels), requires_grad=False)
+        self.white = nn.Parameter(
+            torch.zeros(channels, channels).fill_diagonal_(1), requires_grad=False
+        )
 
     def _weighted(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
         white = self.white.detach().float().cpu().numpy().astype(np.float64)
@@ -215,7 +217,7 @@ def box_features(
     for level in sorted(set(levels.tolist())):
         here = levels == level
         x = maps[level].float().contiguous()  # RoIAlign knows float32 on every device
-        cells[here] = roi_align(x, rois[here], grid, 1 / strides[level], points, aligned=True)
+        cells[here] = roi_align(x, rois[here], grid, 1 / strides[level], points)
     return cells
 
 

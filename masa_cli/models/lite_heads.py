@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 
+from masa_cli.models.operators import as_rois, batched_nms, clip_boxes, roi_align
 from masa_cli.models.variants import Variant
 
 _TOWER_STEPS, _KERNEL = 2, 5
@@ -123,7 +123,7 @@ def postprocess(
     found, order = found.sort(descending=True, stable=True)
     order = order[: settings.max_candidates]
     rows, labels, found = rows[order], labels[order], found[: settings.max_candidates]
-    shown = clip_boxes_to_image(boxes[rows], size)
+    shown = clip_boxes(boxes[rows], size)
     kept = batched_nms(shown, found, labels, settings.max_overlap)[: settings.max_boxes]
     return shown[kept], found[kept], labels[kept]
 
@@ -177,7 +177,7 @@ def mask_input(maps: Sequence[Tensor], stride: int, boxes: Tensor, colours: Tens
         colours: (N, 3, 112, 112) the same parts of the frame, -1 to 1.
     """
     read = [
-        roi_align(x.float().contiguous(), [boxes], CELLS, 1 / stride, _POINTS, aligned=True)
+        roi_align(x.float().contiguous(), as_rois([boxes]), CELLS, 1 / stride, _POINTS)
         for x in maps
     ]
     return torch.cat([*read, F.pixel_unshuffle(colours, FINE)], dim=1)

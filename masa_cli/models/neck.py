@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.convnext import LayerNorm2d
-from torchvision.ops import deform_conv2d
 
 WIDTH = 256  # channels of every level in the published networks
 NUM_LEVELS = 5
@@ -82,6 +80,8 @@ class SimpleFPN(FPN):
 
     def __init__(self, channels: Sequence[int], width: int = WIDTH) -> None:
         super().__init__(channels, norm=lambda channels: None, width=width)
+        from torchvision.models.convnext import LayerNorm2d  # takes 250 MB
+
         c = channels[0]
         self.four_times = nn.Sequential(
             nn.ConvTranspose2d(c, c, 2, stride=2),
@@ -126,6 +126,8 @@ def deformable_conv(
     """
     # On a GPU torchvision has an operator of its own, and in exported graphs OpenVINO.
     if x.is_cuda or torch.compiler.is_compiling():
+        from torchvision.ops import deform_conv2d  # takes 250 MB
+
         y: Tensor = deform_conv2d(x, offsets, weight, stride=stride, padding=1, mask=masks)
         return y
     batch, channels, *size = x.shape

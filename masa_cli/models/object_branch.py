@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
 from masa_cli.models.heads import GRID, box_features
 from masa_cli.models.neck import WIDTH, ConvNorm
+from masa_cli.models.operators import batched_nms, clip_boxes, nms
 from masa_cli.models.variants import Variant
 
 BOX_STEPS = (0.1, 0.1, 0.2, 0.2)  # unit of the second step's deltas
@@ -65,7 +65,7 @@ class ObjectFinder(nn.Module):
         proposals, _ = self.propose(maps, size)
         logits, deltas = self.boxes(self._read(maps, proposals))
         boxes = apply_deltas(proposals, deltas * deltas.new_tensor(BOX_STEPS))
-        boxes = clip_boxes_to_image(boxes, size)
+        boxes = clip_boxes(boxes, size)
         scores = logits.float().softmax(1)[:, 0]
         likely = scores > settings.min_score
         boxes, scores = boxes[likely], scores[likely]
@@ -90,7 +90,7 @@ class ObjectFinder(nn.Module):
             boxes.append(apply_deltas(anchors, deltas.reshape(-1, 4)[indices]))
             scores.append(best)
             levels.append(torch.full_like(indices, level))
-        found = clip_boxes_to_image(torch.cat(boxes), size)
+        found = clip_boxes(torch.cat(boxes), size)
         has_area = (found[:, 2:] > found[:, :2]).all(1)
         found, score = found[has_area], torch.cat(scores)[has_area]
         kept = batched_nms(found, score, torch.cat(levels)[has_area], settings.proposal_overlap)

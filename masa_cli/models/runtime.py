@@ -40,6 +40,7 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _MOST_SIZES = 4  # of inputs, each compiled by itself; further ones share a slower, flexible graph
 _TOLERANCE = 1e-3  # share of the largest number; float noise is a hundred times less
 _GRAPH, _DIGESTS = "graph.xml", "digests.json"
+_MAX_BYTES = 4 << 30  # that all graphs may take: those of the five published adapters, twice
 # What a foreign converter stumbles over.
 _REFUSALS = (
     RuntimeError,
@@ -378,6 +379,7 @@ def _read(folder: Path) -> Any | None:  # noqa: ANN401
         if digests != _digests_of(folder):
             raise ValueError("changed since it was written")
         graph = openvino().Core().read_model(folder / _GRAPH)
+        os.utime(folder)  # it was used: others are removed first
     except FileNotFoundError:
         if not folder.exists():
             return None
@@ -399,10 +401,28 @@ def _keep(graph: Any, folder: Path) -> None:  # noqa: ANN401
         openvino().save_model(graph, part / _GRAPH, compress_to_fp16=False)
         (part / _DIGESTS).write_text(json.dumps(_digests_of(part)), encoding="utf-8")
         os.rename(part, folder)  # fails where another process was quicker
+        _make_room(folder)
     except (OSError, RuntimeError) as error:
         logger.debug("%s is not kept: %s", folder, error)
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _make_room(kept: Path) -> None:
+    """Remove the graphs that were not used for longest, until all take no more than they may."""
+    own = [each for each in kept.parent.iterdir() if each.is_dir() and each != kept]
+    used = {each: (each.stat().st_mtime, _size(each)) for each in own}
+    total = _size(kept) + sum(size for _, size in used.values())
+    for folder, (_, size) in sorted(used.items(), key=lambda each: each[1]):
+        if total <= _MAX_BYTES:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        total -= size
+
+
+def _size(folder: Path) -> int:
+    """Of its files, bytes."""
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _digests_of(folder: Path) -> dict[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -43,6 +45,7 @@ _IN_FRAGMENTS = {
     "flush_packets": "1",  # a fragment that waits in a buffer would be lost by a kill
 }
 _FRAGMENT_SECONDS = 2
+_FRAMES_BEHIND = 2  # that are drawn and not yet encoded; more cost memory and gain nothing
 
 _TITLE = "masa (q to stop)"
 _STOP_KEYS = (ord("q"), 27)  # 27: escape
@@ -211,6 +214,9 @@ class VideoWriter:
 class AnnotatedVideo:
     """A sink of tracks; a context manager, as the writer is.
 
+    A frame is encoded in another thread while the next ones are read and drawn; what goes wrong
+    there is raised by one of the next calls, at the latest when it is closed.
+
     Args:
         writer: takes the drawn frames.
         annotator: draws them.
@@ -227,6 +233,8 @@ class AnnotatedVideo:
     ) -> None:
         self._writer, self._annotator = writer, annotator
         self._classes, self._watch = classes, watch
+        self._encoder = ThreadPoolExecutor(1, "encode")
+        self._pending: deque[Future[None]] = deque()
 
     def __enter__(self) -> AnnotatedVideo:
         self._writer.__enter__()
@@ -238,15 +246,34 @@ class AnnotatedVideo:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        failure: BaseException | None = None
+        try:
+            self._wait(0)
+        except BaseException as found:  # noqa: BLE001 - raised below, where nothing else is
+            failure = found
+        self._encoder.shutdown()
         with self._watch.stage("encode"):
-            self._writer.__exit__(kind, error, traceback)
+            if failure is None or kind is not None:
+                self._writer.__exit__(kind, error, traceback)
+            else:
+                self._writer.__exit__(type(failure), failure, failure.__traceback__)
+                raise failure
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Draw and append one frame."""
         with self._watch.stage("draw"):
             drawn = self._annotator.draw(frame, tracks, self._classes())
+        self._pending.append(self._encoder.submit(self._encode, drawn))
+        self._wait(_FRAMES_BEHIND)
+
+    def _encode(self, drawn: Frame) -> None:
         with self._watch.stage("encode"):
             self._writer.write(drawn)
+
+    def _wait(self, most: int) -> None:
+        """Until at most so many frames are still to be encoded."""
+        while len(self._pending) > most:
+            self._pending.popleft().result()
 
 
 class Preview:

@@ -318,6 +318,22 @@ def test_other_weights_and_other_precisions_are_other_graphs(graphs):
     assert len(list(graphs.iterdir())) == 3
 
 
+def test_graphs_that_were_not_used_for_longest_make_room(graphs, monkeypatch):
+    for seed in (0, 1):
+        check(converted(Toy(seed=seed)))
+    first, second = sorted(graphs.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    os.utime(first, (1, 1))
+    os.utime(second, (2, 2))
+    used = graphs / runtime._name_of(Toy(seed=0).eval(), "a toy", "float32", ["any size"])
+    check(converted(Toy(seed=0)))  # is used again
+    size = sum(file.stat().st_size for file in first.iterdir())
+    monkeypatch.setattr(runtime, "_MAX_BYTES", 2.5 * size)
+    check(converted(Toy(seed=2)))
+    assert first.exists() == (first == used)
+    assert second.exists() == (second == used)
+    assert len(list(graphs.iterdir())) == 2
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "no digests", "no graph", "nonsense"])
 def test_a_damaged_graph_is_made_again(graphs, damage):
     check(converted(Toy()))

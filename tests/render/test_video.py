@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -17,7 +18,7 @@ import pytest
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.progress import RunProgress
 from masa_cli.render.annotator import Annotator, DrawingSettings
-from masa_cli.render.video import Preview, VideoWriter, check_display
+from masa_cli.render.video import AnnotatedVideo, Preview, VideoWriter, check_display
 from masa_cli.sources.video_file import VideoFile
 from masa_cli.structures import Frame, Tracks, VideoInfo
 from tests.sources.encoded import numbered, numbers, open_files, times, write_numbered
@@ -282,6 +283,70 @@ def test_mistakes_of_the_caller_are_named(tmp_path: Path):
             writer.write(Frame(0, Fraction(0), numbered(0, width=32)))
         with pytest.raises(ValueError, match="1/7 s is no multiple of 1/25 s"):
             writer.write(Frame(0, Fraction(1, 7), numbered(0)))
+
+
+class SlowWriter:
+    """In place of a video: encodes a frame when it is let, or fails at one."""
+
+    def __init__(self, fails_at=None):
+        self.goes_on, self.written = threading.Event(), []
+        self.fails_at, self.closed_with = fails_at, "open"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.closed_with = error
+
+    def write(self, frame):
+        assert self.goes_on.wait(20)
+        if frame.index == self.fails_at:
+            raise OutputError("disk full", fix="make room")
+        self.written.append(frame.index)
+
+
+def annotated(writer):
+    return AnnotatedVideo(writer, Annotator(DrawingSettings()), tuple, RunProgress())
+
+
+def draw_all(writer, frames, error=None):
+    with annotated(writer) as video:
+        for frame in frames:
+            video.write(frame, Tracks.empty())
+        if error:
+            raise error
+
+
+def test_frames_are_drawn_while_others_are_encoded():
+    writer = SlowWriter()
+    first, second, *rest = counting(6)
+    with annotated(writer) as video:
+        video.write(first, Tracks.empty())
+        video.write(second, Tracks.empty())  # comes back, though nothing is encoded yet
+        assert writer.written == []
+        writer.goes_on.set()
+        for frame in rest:
+            video.write(frame, Tracks.empty())
+    assert writer.written == list(range(6))
+    assert writer.closed_with is None
+
+
+def test_what_fails_while_encoding_is_raised_and_ends_the_video():
+    writer = SlowWriter(fails_at=4)
+    writer.goes_on.set()
+    with pytest.raises(OutputError, match="disk full"):
+        draw_all(writer, counting(5))
+    assert writer.written == [0, 1, 2, 3]
+    assert isinstance(writer.closed_with, OutputError)
+
+
+def test_a_failure_elsewhere_keeps_what_was_drawn():
+    writer = SlowWriter()
+    writer.goes_on.set()
+    with pytest.raises(KeyboardInterrupt):
+        draw_all(writer, counting(3), KeyboardInterrupt())
+    assert writer.written == [0, 1, 2]
+    assert isinstance(writer.closed_with, KeyboardInterrupt)
 
 
 @pytest.fixture
