@@ -46,6 +46,9 @@ class AugmentationSettings:
     min_resize: float = 0.1  # of the size that fits a view
     max_resize: float = 2.0
     flip_chance: float = 0.5  # for a mirror image
+    reduced: int = (
+        1  # a view is made, and a teacher asked, at so many times the side that is learned
+    )
     blur_chance: float = 0.0  # that a view is blurred as by motion
     max_blur: int = 9  # pixels
     jpeg_chance: float = 0.0  # that a view is compressed as JPEG
@@ -60,6 +63,8 @@ class AugmentationSettings:
             raise ValueError("scales must be above 0, the least at most the greatest")
         if not 0 < self.min_pasted <= self.max_pasted <= 1 or self.most_pasted < 1:
             raise ValueError("pasted objects are at least one, and sized within 0..1 of the image")
+        if self.reduced not in (1, 2, 4) or self.size % self.reduced:
+            raise ValueError("reduced must be 1, 2 or 4, and divide the size")
         if self.size < 32:
             raise ValueError(f"a view needs at least 32 pixels per side, got {self.size}")
 

@@ -147,9 +147,10 @@ class PairMaker:
         return int(np.searchsorted(self._sums, random.random() * self._sums[-1], side="right"))
 
     def _finished(self, view: View, random: np.random.Generator) -> View:
-        """With what the teacher says of it, and then perhaps spoiled as video is."""
+        """With what the teacher says of it, then reduced, and perhaps spoiled as video is."""
         lesson = self._teacher(view.image) if self._teacher else view.lesson
-        return replace(view, lesson=lesson, image=degraded(view.image, self._settings, random))
+        view = reduced(replace(view, lesson=lesson), self._settings.reduced)
+        return replace(view, image=degraded(view.image, self._settings, random))
 
     def _mixed(self, random: np.random.Generator) -> int:
         """How many images are mixed into the first."""
@@ -227,6 +228,24 @@ def make_mosaic(
         np.concatenate([each.labels for each in quarters]),
         np.concatenate([each.ignored_boxes + corner for each, corner in pairs]),
         np.concatenate([each.ignored_labels for each in quarters]),
+    )
+
+
+def reduced(view: View, factor: int) -> View:
+    """A view at a smaller size, of a lesson the levels whose cells it has, too.
+
+    Small views train faster, and what is said of a cell of stride 16 holds for stride 8 of half the
+    size.
+    """
+    if factor == 1:
+        return view
+    size = view.image.shape[0] // factor
+    return replace(
+        view,
+        image=cv2.resize(view.image, (size, size), interpolation=cv2.INTER_AREA),
+        boxes=view.boxes / factor,
+        ignored_boxes=view.ignored_boxes / factor,
+        lesson=view.lesson.reduced(factor, view.image.shape[0]),
     )
 
 

@@ -38,6 +38,17 @@ class Lesson:
     scores: FloatArray
     boxes: FloatArray
 
+    def reduced(self, factor: int, size: int) -> Lesson:
+        """That of a view made smaller by a power of 2: without the finest levels.
+
+        Args:
+            factor: how much smaller.
+            size: side of the view before, pixels.
+        """
+        finest = STRIDES[: factor.bit_length() - 1]
+        start = sum((-(-size // stride)) ** 2 for stride in finest) if len(self.scores) else 0
+        return Lesson(self.scores[start:], self.boxes[start:] / np.float16(factor))
+
     @staticmethod
     def nothing(num_classes: int = 0) -> Lesson:
         """Of no cell."""

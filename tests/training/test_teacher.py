@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +22,11 @@ from masa_cli.progress import RunProgress
 from masa_cli.training.augmentations import AugmentationSettings, degraded
 from masa_cli.training.batches import Instances
 from masa_cli.training.detection import DetectionSettings, lesson_losses
-from masa_cli.training.pairs import PairMaker, repeat_factors
+from masa_cli.training.pairs import PairMaker, View, reduced, repeat_factors
 from masa_cli.training.recipe import TrainJob, find_recipe
 from masa_cli.training.recorder import Listener
 from masa_cli.training.regions import Regions, RegionSet, box_outline, read_regions
-from masa_cli.training.teacher import STRIDES, Teacher
+from masa_cli.training.teacher import STRIDES, Lesson, Teacher
 from masa_cli.training.training_run import train
 
 COCO = load_vocabulary().classes
@@ -111,6 +112,26 @@ def test_a_run_learns_from_it_and_keeps_objects_out_of_the_classes(file, tmp_pat
     (first, *_) = csv.DictReader(job.losses.open())
     assert float(first["loss lesson score"]) > 0
     assert classes_of(job.last) == ("cat",)
+
+
+def test_a_reduced_view_is_told_of_the_cells_that_it_has(file):
+    image = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    lesson = Teacher(file, COCO, SIZE)(image)
+    box, label = np.array([[8, 8, 40, 40]], np.float32), np.array([0])
+    ignored = np.array([[0, 0, 64, 32]], np.float32)
+    view = View(image, box, np.array([1]), label, ignored, label, lesson)
+    half = reduced(view, 2)
+    assert half.image.shape == (32, 32, 3)
+    assert half.boxes.tolist() == [[4, 4, 20, 20]]
+    assert half.ignored_boxes.tolist() == [[0, 0, 32, 16]]
+    cells = [(-(-32 // stride)) ** 2 for stride in (8, 16, 32)]
+    assert len(half.lesson.scores) == len(half.lesson.boxes) == sum(cells)
+    # The first cell of stride 16 of the view is the first of stride 8 of its half.
+    first = lesson.boxes[(SIZE // 8) ** 2].astype(float)
+    assert half.lesson.boxes[0].tolist() == pytest.approx((first / 2).tolist(), abs=0.05)
+    assert reduced(view, 1) is view
+    without = reduced(replace(view, lesson=Lesson.nothing()), 2)
+    assert len(without.lesson.scores) == 0
 
 
 def taught(scores, boxes):
