@@ -6,7 +6,8 @@ WEIGHTS is a file with the detector, whose maps the network reads; OUT is the sa
 "masks". REGIONS are files of regions (`masa train prepare`, pseudo_boxes.py). A region with a mask
 is learned if it is rather an object than background: it fills the middle of its box and ends
 inside the image. Of a region with only a box the mask is GrabCut's, where that can be trusted, as
-in cutouts.py. A tenth of the images is held out; its mean IoU is printed.
+in cutouts.py. A tenth of the images is held out; its mean IoU is printed. Where WEIGHTS have masks
+already, training goes on from them.
 """
 
 from __future__ import annotations
@@ -193,6 +194,10 @@ def main() -> None:
     pyramid = build_pyramid(MODEL, build_features(MODEL, **where), **where)
     variant = find_variant(MODEL)
     head = MaskHead(variant)
+    before = load_file(options.weights)
+    own = {name: x.float() for name, x in before.items() if name.startswith(f"{PART}.")}
+    if own:
+        head.load_state_dict({name.removeprefix(f"{PART}."): x for name, x in own.items()})
     segmenter = LearnedSegmenter(pyramid, head, variant.strides[0])
     pairs = list(examples(options.regions, segmenter, np.random.default_rng(SEED)))
     # An image and its mirror image follow each other.
@@ -203,8 +208,7 @@ def main() -> None:
     )
     print(f"{len(learned[0])} masks to learn, {len(held_out[0])} held out", flush=True)
     train(head, learned, held_out, options.steps)
-    own = load_file(options.weights).items()
-    tensors = {name: tensor for name, tensor in own if not name.startswith(f"{PART}.")}
+    tensors = {name: x for name, x in before.items() if name not in own}
     tensors |= {f"{PART}.{name}": tensor for name, tensor in head.state_dict().items()}
     about = describe_trained(options.weights).about
     save_tensors(options.out, MODEL, tensors, about, torch.float16)
