@@ -1,14 +1,15 @@
 """Whole runs of the command, end to end: frames/s, where their time goes, and their peak memory.
 
     python -m tests.benchmarks.pipeline VIDEO [--cases lite,raw,...] [--runtimes torch,openvino]
-        [--end 10] [--runs 3] [--threads N] [--trace FOLDER]
+        [--end 10] [--runs 3] [--threads N] [--trace FOLDER] [--heights 480,1080,2160]
 
 Each case is `masa track` (or `segment-track`) in a process of its own, the video written. Boxes of
 `raw` and `motion` are those that a first run of `lite` finds, which also converts its networks; one
 more run of each case, not counted, does it for the others. Cases and runtimes take turns, so that
 what else the machine does meets all alike. Prints the median and the range of frames/s, each ratio
 to torch in the same run, time outside networks as a share of the whole, milliseconds and share of
-each stage (those in the thread that decodes overlap with others), and the most memory (Linux).
+each stage (decoding and encoding have threads of their own), and the most memory (Linux). --heights
+does all of it with copies of the video that are so many pixels high.
 """
 
 import argparse
@@ -19,9 +20,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import cv2
+
 from masa_cli import __version__
+from masa_cli.render.video import VideoWriter
+from masa_cli.sources import open_source
+from masa_cli.structures import Frame
 
 CASES = {
     "lite": ("track", "--prompt", "person"),
@@ -33,7 +41,7 @@ CASES = {
 }
 WITHOUT_NETWORKS = ("motion",)
 IN_NETWORKS = ("detect", "embed", "segment")
-BESIDE = ("decode",)  # in a thread of its own
+BESIDE = ("decode", "encode")  # in threads of their own
 
 # Runs a command in this process; the last line on stderr is the most memory that it held, kB.
 MEASURED = """
@@ -103,6 +111,21 @@ def rate(summary):
     return summary["frames"] / (summary["seconds"] - summary["stages"].get("load", 0))
 
 
+def scaled(video, height, end, folder):
+    """A copy of the video, or of its beginning, that is so many pixels high."""
+    source = open_source(video)
+    even = round(source.info.width * height / source.info.height / 2) * 2
+    path = folder / f"{height}p.mp4"
+    info = replace(source.info, width=even, height=height, pixel_aspect=Fraction(1))
+    with VideoWriter(path, info) as writer:
+        for frame in source.frames():
+            if end and frame.time > float(end):
+                break
+            image = cv2.resize(frame.image, (even, height), interpolation=cv2.INTER_AREA)
+            writer.write(Frame(frame.index, frame.time, image))
+    return path
+
+
 def print_runs(found):
     print(f"{'case':16} {'runtime':9} {'frames/s':>9} {'range':>13} {'ratio':>6} ", end="")
     print(f"{'outside networks':>17} {'load s':>7} {'peak MB':>8}")
@@ -144,6 +167,7 @@ def main():
     parser.add_argument("--cases", default=",".join(CASES), help=", ".join(CASES))
     parser.add_argument("--runtimes", default="torch,openvino")
     parser.add_argument("--end", help="seconds of the video (default: all)")
+    parser.add_argument("--heights", help="of copies of the video, pixels (default: as it is)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads")
     parser.add_argument("--trace", type=Path, help="folder for a timeline of the last run of each")
@@ -156,9 +180,15 @@ def main():
         f"masa {__version__}, {platform.platform()}, {os.cpu_count()} cores, load "
         f"{os.getloadavg()[0]:.1f}, {options.video.name}, {options.runs} runs after one"
     )
-    found = measure(options)
-    print_runs(found)
-    print_stages(found)
+    with tempfile.TemporaryDirectory() as name:
+        video = options.video
+        for height in options.heights.split(",") if options.heights else [None]:
+            if height:
+                print(f"\n{height} pixels high")
+                options.video = scaled(video, int(height), options.end, Path(name))
+            found = measure(options)
+            print_runs(found)
+            print_stages(found)
 
 
 if __name__ == "__main__":
