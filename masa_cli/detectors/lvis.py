@@ -30,7 +30,7 @@ _TEXT_FOLDER = TEXT_ENCODER.partition("/")[2]
 _NEEDED = (
     ("config.json",),
     ("model.safetensors", "pytorch_model.bin"),
-    ("tokenizer.json", "vocab.json"),
+    ("tokenizer.json", "merges.txt"),
 )
 
 logger = logging.getLogger(__name__)
@@ -127,8 +127,10 @@ def _no_encoder(texts: Sequence[str], folder: Path) -> SettingsError:
     nearest = (_suggestion(text) for text in texts)
     return SettingsError(
         f"detic knows 1203 names of LVIS by itself, but not {phrases}{''.join(nearest)}",
-        fix=f"use other names, or get the text encoder that knows any word: masa weights pull "
-        f"hf:{TEXT_ENCODER}; or save its files by other means in {folder / _TEXT_FOLDER}",
+        # Not masa weights pull: where it was published first, there are no safetensors.
+        fix=f"use other names, or get the text encoder that knows any word: hf download "
+        f"{TEXT_ENCODER} config.json pytorch_model.bin tokenizer.json; or save these files by "
+        f"other means in {folder / _TEXT_FOLDER}",
     )
 
 

@@ -23,6 +23,7 @@ from torchvision.ops import deform_conv2d
 from masa_cli.models import neck as fusion
 from masa_cli.models.adapter import build_parts
 from masa_cli.models.backbones import build_backbone
+from masa_cli.models.detic import Detic, DeticMasks, DeticNeck, propose, select
 from masa_cli.models.device import PRECISIONS, ready
 from masa_cli.models.heads import box_features
 from masa_cli.models.variants import VARIANTS
@@ -113,12 +114,36 @@ def stages(name, dtype, runs):
     yield "boxes", *row
     _, *row = timed(lambda: parts["head"].embed(cells, fused, [NUM_BOXES]), runs)
     yield "head", *row
+    if name == "detic":
+        yield from detector_stages(maps, dtype, runs)
     if dtype == torch.float32:
         with torchvisions_convolution():
             theirs, *row = timed(lambda: parts["fusion"](pyramid, levels), 1)
         far = max((theirs[k] - fused[k]).abs().max() / theirs[k].abs().max() for k in levels)
         print(f"  {name}: largest difference to torchvision's, relative: {far:.1e}")
         yield "fusion, torchvision", *row
+
+
+def detector_stages(maps, dtype, runs):
+    """What Detic takes beside the backbone; every pair of a box and a class is a candidate."""
+    cpu, size = torch.device("cpu"), SIZES["detic"]
+    neck, network, masks = (
+        ready(with_noise(part()), cpu, dtype) for part in (DeticNeck, Detic, DeticMasks)
+    )
+    levels, *row = timed(lambda: neck(maps), runs)
+    yield "detector: neck", *row
+    outputs, *row = timed(lambda: network.proposals(levels), runs)
+    yield "detector: proposals", *row
+    alone = [(heat[0], sides[0]) for heat, sides in outputs]
+    found, *row = timed(lambda: propose(alone), runs)
+    yield "detector: their NMS", *row
+    (boxes, scores), *row = timed(lambda: network.refine(levels, *found, size), runs)
+    yield "detector: 3 stages", *row
+    limits = torch.full((scores.shape[1],), 0.02)
+    (rows, *_), *row = timed(lambda: select(boxes, scores, limits, 0.5, NUM_BOXES), runs)
+    yield "detector: selection", *row
+    _, *row = timed(lambda: masks(levels, boxes[rows]), runs)
+    yield "detector: masks", *row
 
 
 def report(name, dtype, runs):
@@ -131,6 +156,9 @@ def report(name, dtype, runs):
             print(f"{name:6} {stage:20} {seconds:8.3f} s  +-{spread:6.3f}  {peak:6.0f} MB  {ratio}")
     behind = ("neck", "fusion", "boxes", "head")
     total = sum(ours[stage] for stage in behind)
+    detector = sum(seconds for stage, seconds in ours.items() if stage.startswith("detector"))
+    if detector:
+        print(f"{name:6} {'detector':20} {detector:8.3f} s")
     print(f"{name:6} {'neck to head':20} {total:8.3f} s")
     if "fusion, torchvision" in ours:
         other = total - ours["fusion"] + ours["fusion, torchvision"]

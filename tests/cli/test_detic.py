@@ -65,7 +65,7 @@ def test_other_words_are_read_by_the_text_encoder(track, monkeypatch):
     assert result.exit_code == 1, result.output
     assert 'but not "goblin", "people"; like "goblin", it knows' in result.stderr
     assert 'like "people", it knows person' in result.stderr
-    assert "masa weights pull hf:openai/clip-vit-base-patch32" in result.stderr
+    assert "hf download openai/clip-vit-base-patch32 config.json" in result.stderr
     assert not Path("street").exists()
 
     write_text_encoder(Path("weights/clip-vit-base-patch32"))

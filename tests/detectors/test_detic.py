@@ -5,6 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import CLIPTokenizerFast
 
 from masa_cli.detectors import DETECTORS, BoxSettings, Detector, DetectorRequest
 from masa_cli.detectors.detic import DeticDetector, build_detic, choose_classes, encode_texts
@@ -122,6 +124,17 @@ def test_texts_become_the_vectors_of_clip(tmp_path):
     assert_close(found, np.stack([plain_vector(folder, ids_of(text)) for text in texts]))
     # Whatever it shares a call with.
     assert_close(encode_texts(texts[:1], folder), found[:1])
+
+
+def test_the_three_files_that_are_asked_for_are_enough(tmp_path):
+    folder = write_clip(tmp_path / "clip")
+    expected = encode_texts(["a zebra"], folder)
+    CLIPTokenizerFast.from_pretrained(folder).save_pretrained(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    for file in set(folder.iterdir()):
+        if file.name not in ("config.json", "pytorch_model.bin", "tokenizer.json"):
+            file.unlink()
+    assert torch.equal(encode_texts(["a zebra"], folder), expected)
 
 
 def test_long_texts_are_cut_off_the_same_way_each_time(tmp_path):
