@@ -96,6 +96,9 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
         "link": CommandRow(
             "link", "link", "Give the tracks of several videos common ids, from kept embeddings."
         ),
+        "refine": CommandRow(
+            "link", "refine", "Refine the tracks of any tool: split, link anew, fill gaps."
+        ),
         "render": CommandRow("render", "render", "Draw tracks into their video, without models."),
         "convert": CommandRow(
             "convert",

@@ -1,4 +1,4 @@
-"""`masa link`: one identity for one object over the results of many runs."""
+"""`masa link` and `masa refine`: decided anew for all at once, over many runs or within one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.command import IDENTITY, INPUT, OUTPUTS, RUNNING, further, option
+from masa_cli.cli.convert import From, Tracks
 from masa_cli.cli.many import EngineName
+from masa_cli.formats import AUTO
 from masa_cli.tracking import DEFAULT_FALSE_MATCHES
 
 Runs = Annotated[
@@ -44,6 +46,9 @@ SameTime = Annotated[
         "these times of one clock: 0,0,2.5, or 0 for all. Nothing is in two of them at once.",
         show_default="nothing is known of when they were filmed",
     ),
+]
+SaveEmbeddings = Annotated[
+    bool, further(OUTPUTS, "--save-embeddings", help="Keep the embeddings of all boxes.")
 ]
 Engine = Annotated[
     EngineName,
@@ -95,3 +100,95 @@ def link(
             f"{summary.num_identities} identities, {summary.num_shared} of them in several runs; "
             f"{summary.num_unsure} pairs are unsure"
         )
+
+
+Video = Annotated[
+    Path,
+    option(INPUT, "--video", help="The video of the tracks, or its folder of frames."),
+]
+RefineOutput = Annotated[
+    Path | None,
+    option(
+        OUTPUTS, "--output", "-o", help="Folder for the results.", show_default="<name>-refined"
+    ),
+]
+Split = Annotated[
+    bool,
+    option(
+        IDENTITY,
+        "--split/--no-split",
+        help="Split tracks where they were lost or occluded, or look like somebody else from one "
+        "moment on, before they are linked anew.",
+    ),
+]
+AnnotatedVideo = Annotated[
+    bool, option(OUTPUTS, "--annotate/--no-annotate", help="Write the annotated video.")
+]
+
+
+def refine(
+    tracks: Tracks,
+    video: Video,
+    output: RefineOutput = None,
+    reads: From = AUTO,
+    split: Split = True,
+    max_false_matches: MaxFalseMatches = DEFAULT_FALSE_MATCHES,
+    adapter: options.Adapter = None,
+    preprocessing: options.Preprocessing = "demo",
+    imgsz: options.ImageSide = None,
+    weights_dir: options.WeightsDir = None,
+    changes: options.Changes = [],  # noqa: B006 - Typer copies it
+    annotate: AnnotatedVideo = False,
+    save_embeddings: SaveEmbeddings = False,
+    also: options.Also = "",
+    mot_classes: options.MotClasses = False,
+    fps: options.FrameRate = None,
+    batch_size: options.BatchSize = 1,
+    device: options.DeviceName = "auto",
+    precision: options.PrecisionName = "float32",
+    runtime: options.RuntimeName = "auto",
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Refine the tracks of any tool offline: split where they switch, link anew, interpolate gaps.
+
+    Embeddings of all boxes are computed from the video. Ids stay as far as they can. Writes
+    tracks.jsonl, MOTChallenge text, and changes.json, which lists what was split and joined.
+    """
+    import sys
+    from functools import partial
+
+    from masa_cli.cli.console import messages, run_and_report
+    from masa_cli.jobs.plan import Options
+    from masa_cli.jobs.refine import plan_refinement, refine_tracks
+    from masa_cli.jobs.with_gallery import recognition_settings
+
+    with messages(quiet=quiet or json):
+        folder = output or Path(f"{tracks.name.partition('.')[0]}-refined")
+        asked = Options(
+            source=video,
+            output=folder,
+            adapter=adapter,
+            preprocessing=preprocessing,
+            imgsz=imgsz,
+            weights_dir=weights_dir,
+            changes=tuple(changes),
+            video=annotate,
+            save_embeddings=save_embeddings,
+            also=also,
+            mot_classes=mot_classes,
+            fps=fps,
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            threads=threads,
+            command=tuple(sys.argv),
+        )
+        settings = recognition_settings(max_false_matches)
+        planned = plan_refinement(tracks, asked, reads=reads, splits=split, settings=settings)
+        num_frames = planned.job.input.source.info.num_frames
+        work = partial(refine_tracks, planned, overwrite=overwrite)
+        run_and_report(work, num_frames, quiet=quiet, json=json)

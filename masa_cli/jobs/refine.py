@@ -1,0 +1,430 @@
+"""`masa refine`: tracks of any tool, split where they switch, and linked anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from masa_cli.errors import Interrupted, SettingsError
+from masa_cli.formats import Hints, read_tracks
+from masa_cli.formats.embeddings import (
+    EmbeddingsReader,
+    EmbeddingsWriter,
+    Kept,
+    finish_embeddings,
+)
+from masa_cli.formats.files import PartFile, refuse_existing
+from masa_cli.formats.tables import TrackTable
+from masa_cli.jobs.build import build_networks
+from masa_cli.jobs.job import TrackJob
+from masa_cli.jobs.plan import Options, plan_job
+from masa_cli.jobs.recognise import renamed
+from masa_cli.jobs.sinks import open_sinks
+from masa_cli.jobs.templates import collect_templates
+from masa_cli.jobs.with_gallery import adapter_facts
+from masa_cli.pipeline import (
+    FRAMES_AHEAD,
+    Refinement,
+    observe,
+    refine,
+    with_images,
+    without_images,
+    write,
+)
+from masa_cli.progress import RunProgress, Summary, Tally
+from masa_cli.sources import open_source, picture_names
+from masa_cli.sources.prefetch import prefetch
+from masa_cli.structures import Detections, Frame, FrameTracks, Tracks
+from masa_cli.threads import limited
+from masa_cli.tracking.camera import CameraMotionEstimator
+from masa_cli.tracking.identities import link
+from masa_cli.tracking.recognition import (
+    Company,
+    Pairs,
+    RecognitionSettings,
+    Rows,
+    Whitening,
+    pairs_above,
+)
+from masa_cli.tracking.splitting import (
+    SplittingSettings,
+    TrackletSplitter,
+    TracksSeen,
+    find_switches,
+)
+
+logger = logging.getLogger(__name__)
+
+_BONUS = 0.5  # of the threshold: what it counts that the tool took two for one
+REPORT = "changes.json"
+
+
+class GivenTracks:
+    """A detector that gives each frame the boxes of its tracks, in their order.
+
+    Args:
+        table: the tracks.
+    """
+
+    def __init__(self, table: TrackTable) -> None:
+        self._table = table
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that labels index."""
+        return self._table.classes
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """The boxes of these frames; their images are not looked at."""
+        return [self._of(frame.index) for frame in frames]
+
+    def _of(self, index: int) -> Detections:
+        tracks = rows_of(self._table, index)
+        return Detections(tracks.boxes, tracks.scores, tracks.labels, tracks.masks)
+
+
+def rows_of(table: TrackTable, index: int) -> Tracks:
+    """The tracks of one frame."""
+    start, stop = np.searchsorted(table.frames, [index, index + 1])
+    return table.tracks[slice(int(start), int(stop))]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefineJob:
+    """Tracks, and the job of looking at their boxes.
+
+    Attributes:
+        path: of the tracks.
+        table: what they are.
+        job: looks at the video, and says what is written.
+        settings: where tracks are split, and when two are one.
+    """
+
+    path: Path
+    table: TrackTable
+    job: TrackJob
+    splitting: SplittingSettings | None
+    recognition: RecognitionSettings
+
+
+def plan_refinement(
+    path: Path, options: Options, *, reads: str, splits: bool, settings: RecognitionSettings
+) -> RefineJob:
+    """Read the tracks, open their video; nothing is loaded.
+
+    Args:
+        path: of the tracks, in any format that is read.
+        options: of the video, the adapter and the results.
+        reads: the format of the tracks, or "auto".
+        splits: whether tracks are split at all.
+        settings: when two tracks are one object.
+
+    Raises:
+        MasaError: something cannot be read, or does not go together.
+    """
+    video = Path(str(options.source))
+    info = open_source(video).info
+    hints = Hints((info.width, info.height), pictures=picture_names(video))
+    table = read_tracks(path, format=reads, hints=hints)
+    if not len(table):
+        raise SettingsError(f"{path} has no tracks", fix="give tracks to refine")
+    job = plan_job(replace(options, dets=GivenTracks(table)))
+    job = replace(job, input=replace(job.input, files=(*job.input.files, path)))
+    return RefineJob(path, table, job, SplittingSettings() if splits else None, settings)
+
+
+def refine_tracks(
+    refinement: RefineJob, progress: RunProgress, *, overwrite: bool = False
+) -> Summary:
+    """Look at the boxes of all tracks, decide anew which are one object, write the results.
+
+    Args:
+        refinement: what to do.
+        progress: is told of it, and may ask to stop.
+        overwrite: replace earlier results.
+
+    Raises:
+        MasaError: of any stage; then no results are there.
+        Interrupted: the user asked to stop; nothing is kept.
+    """
+    job, table = refinement.job, refinement.table
+    job.check()
+    outputs = job.outputs
+    report = outputs.folder / REPORT
+    outputs.prepare(inputs=job.input.files, overwrite=overwrite)
+    if not overwrite:
+        refuse_existing([report])
+    with limited(job.threads):
+        num_frames = _look(job, progress)
+        if table.num_frames > num_frames:
+            late = int((table.frames >= num_frames).sum())
+            logger.warning("%d boxes are past the end of the video, and left out", late)
+        reader = EmbeddingsReader(outputs.embeddings)
+        with progress.stage("refine"):
+            decided = _Decided.of(refinement, reader)
+        summary = _write(refinement, decided, report, progress)
+    if not outputs.wants_embeddings:
+        outputs.embeddings.unlink()
+    return summary
+
+
+def _look(job: TrackJob, progress: RunProgress) -> int:
+    """Keep the embeddings of all boxes; how many frames there are."""
+    with progress.stage("load"):
+        networks = build_networks(job, preparing=partial(progress.stage, "load"))
+    kept = Kept(
+        job.input.source.info,
+        job.classes,
+        networks.embedder.temperature,
+        "file",
+        adapter_facts(job),
+    )
+    progress.on_pass("looking", 0)
+    decoded = progress.timed("decode", job.input.source.frames())
+    frames = progress.timed("wait for frames", prefetch(decoded, FRAMES_AHEAD))
+    camera, count = CameraMotionEstimator(), 0
+    with EmbeddingsWriter(job.outputs.embeddings, kept) as writer:
+        observations = observe(
+            frames,
+            networks.detector,
+            networks.embedder,
+            camera,
+            progress=progress,
+            batch_size=job.perception.batch_size,
+        )
+        for _, observation in writer.tee(observations):
+            count += 1
+            progress.on_frame(count, len(observation.detections))
+            if progress.stop_requested:
+                raise Interrupted(f"nothing is kept of {count} frames")
+        offset = writer.offset
+    finish_embeddings(job.outputs.embeddings, offset, count)
+    return count
+
+
+class _Seen:
+    """The tracks of each frame and what is seen of them; iterating again starts again."""
+
+    def __init__(self, reader: EmbeddingsReader, table: TrackTable) -> None:
+        self._reader, self._table = reader, table
+
+    def __iter__(self) -> Iterator[TracksSeen]:
+        for observation in self._reader:
+            tracks = rows_of(self._table, observation.index)
+            measured = replace(tracks, interpolated=np.zeros(len(tracks), np.bool_))
+            frame = FrameTracks(observation.index, observation.time, measured)
+            size = observation.frame_size
+            yield TracksSeen(frame, observation.embeddings, observation.motion, size)
+
+
+class _Recorded:
+    """The frames with their tracklets; iterating again starts again."""
+
+    def __init__(self, seen: Iterable[TracksSeen], settings: SplittingSettings | None) -> None:
+        self._seen = seen
+        self._settings = settings or SplittingSettings(occlusion_iou=1.0, max_gap=2**31)
+        self.switches = find_switches(seen, self._settings) if settings else {}
+        self._splitter = TrackletSplitter(self.switches, self._settings)
+        for _ in self._splitter.split(seen):
+            pass
+        self.open_tracklets = self._splitter.finish()
+
+    def __iter__(self) -> Iterator[FrameTracks]:
+        return TrackletSplitter(self.switches, self._settings).split(self._seen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decided:
+    """What the tracks turned out to be.
+
+    Attributes:
+        refined: gives their frames, under the numbers of linking.
+        names: the final id of each of these.
+        owners: by the final id, how many boxes it has of each track that was given.
+        num_switches: looks of a track that changed from one moment on.
+    """
+
+    refined: Callable[[], Iterator[FrameTracks]]
+    names: Mapping[int, int]
+    owners: Mapping[int, Counter[int]]
+    num_switches: int
+
+    @staticmethod
+    def of(refinement: RefineJob, reader: EmbeddingsReader) -> _Decided:
+        job, table = refinement.job, refinement.table
+        recorded = _Recorded(_Seen(reader, table), refinement.splitting)
+        info = job.input.source.info
+        linking = Refinement(job.association.linking_settings)
+        size = (info.width, info.height)
+
+        def refined() -> Iterator[FrameTracks]:
+            return refine(recorded, linking, recorded.open_tracklets, size)
+
+        owners = _owners(refined(), table)
+        groups = _joined(refined, reader, owners, table.classes, refinement.recognition)
+        names, named = _names(groups, owners)
+        switches = sum(map(len, recorded.switches.values()))
+        return _Decided(refined, names, named, switches)
+
+
+def _owners(frames: Iterable[FrameTracks], table: TrackTable) -> dict[int, Counter[int]]:
+    """By the number of linking, how many boxes are those of each track that was given."""
+    owners: dict[int, Counter[int]] = {}
+    for frame in frames:
+        given = rows_of(table, frame.index)
+        track_of = {
+            box.tobytes(): id_ for box, id_ in zip(given.boxes, given.ids.tolist(), strict=True)
+        }
+        for id_, box in zip(frame.tracks.ids.tolist(), frame.tracks.boxes, strict=True):
+            own = owners.setdefault(id_, Counter())
+            if (track := track_of.get(box.tobytes())) is not None:
+                own[track] += 1
+    return owners
+
+
+def _joined(
+    refined: Callable[[], Iterator[FrameTracks]],
+    reader: EmbeddingsReader,
+    owners: Mapping[int, Counter[int]],
+    classes: Sequence[str],
+    settings: RecognitionSettings,
+) -> list[list[int]]:
+    """Numbers of linking that are one object, also after long absences, by appearance alone."""
+    templates = collect_templates(refined(), reader, lambda: classes)
+    whitening = Whitening()
+    whitening.learn_scatter(templates.scatter, templates.num_pairs)
+    projection = whitening.projection()
+    usable = [
+        track
+        for track in templates.tracks
+        if track.template is not None and track.num_boxes >= settings.min_boxes
+    ]
+    groups = [[track.id] for track in templates.tracks if track not in usable]
+    for label in dict.fromkeys(track.label for track in usable):
+        companies, order = [], []
+        own = [track for track in usable if track.label == label]
+        for shot in sorted({track.shot for track in own}):
+            here = [track for track in own if track.shot == shot]
+            parts = [track.template for track in here if track.template is not None]
+            companies.append(Company(parts))
+            order += [track.id for track in here]
+        given = [owners[id_].most_common(1)[0][0] if owners[id_] else -1 for id_ in order]
+        linked = link(companies, projection, settings, partial(_favouring, given))
+        groups += [[order[row] for row in members] for members in linked.groups]
+    return groups
+
+
+def _favouring(given: Sequence[int], rows: Rows, min_score: float) -> Iterator[Pairs]:
+    """The pairs of `pairs_above`; those that the tool took for one object count more."""
+    tracks = np.array(given, np.int64)
+    bonus = np.float32(_BONUS * max(min_score, _USUAL_SCORE))
+    for first, second, found in pairs_above(rows, max(min_score - bonus, 0.0)):
+        same = (tracks[first] == tracks[second]) & (tracks[first] >= 0)
+        total = found + bonus * same
+        kept = total >= min_score
+        yield first[kept], second[kept], total[kept].astype(np.float32)
+
+
+_USUAL_SCORE = 3.0  # at which two are one, where few are compared
+
+
+def _names(
+    groups: Sequence[Sequence[int]], owners: Mapping[int, Counter[int]]
+) -> tuple[dict[int, int], dict[int, Counter[int]]]:
+    """Final ids by the number of linking: that of the track with most of the boxes, if it is free.
+
+    Returns:
+        These, and by the final id, how many boxes it has of each track that was given.
+    """
+    counts = [sum((owners[id_] for id_ in group), Counter()) for group in groups]
+    order = sorted(
+        range(len(groups)),
+        key=lambda row: (-max(counts[row].values(), default=0), min(groups[row])),
+    )
+    fresh = max((track for own in counts for track in own), default=0) + 1
+    names: dict[int, int] = {}
+    named: dict[int, Counter[int]] = {}
+    for row in order:
+        free = [track for track, _ in counts[row].most_common() if track not in named]
+        name = free[0] if free else fresh
+        fresh += not free
+        named[name] = counts[row]
+        names.update(dict.fromkeys(groups[row], name))
+    return names, named
+
+
+def _write(
+    refinement: RefineJob, decided: _Decided, report: Path, progress: RunProgress
+) -> Summary:
+    job = refinement.job
+    outputs, tally = job.outputs, _Interpolated()
+    frames = renamed(decided.refined(), decided.names)
+    progress.on_pass("writing", 0)
+    with ExitStack() as files:
+        tracks = outputs.tracks if outputs.wants_tracks else None
+        sinks = open_sinks(job, progress, files, tracks)
+        shown = (
+            with_images(job.input.source, frames, progress=progress)
+            if outputs.wants_video
+            else without_images(frames)
+        )
+        write(shown, [tally, *sinks], progress=progress)
+    _write_report(refinement, decided, tally, report)
+    return tally.summary([*outputs.wanted(), report])
+
+
+class _Interpolated(Tally):
+    """Counts interpolated boxes of each id, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[int] = Counter()
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Take one frame."""
+        super().write(frame, tracks)
+        self.counts.update(tracks.ids[tracks.interpolated].tolist())
+
+
+def _write_report(
+    refinement: RefineJob, decided: _Decided, tally: _Interpolated, path: Path
+) -> None:
+    """Say what was changed, in changes.json and in one line."""
+    parts: dict[int, dict[int, int]] = {}
+    for name, own in sorted(decided.owners.items()):
+        for track, count in own.items():
+            parts.setdefault(track, {})[name] = count
+    split = {track: own for track, own in sorted(parts.items()) if len(own) > 1}
+    joined = {name: dict(own) for name, own in sorted(decided.owners.items()) if len(own) > 1}
+    content = {
+        "tracks": str(refinement.path),
+        "switches_of_appearance": decided.num_switches,
+        "split": [
+            {"track": track, "boxes": [{"id": id_, "boxes": n} for id_, n in own.items()]}
+            for track, own in split.items()
+        ],
+        "joined": [
+            {"id": name, "boxes": [{"track": track, "boxes": n} for track, n in own.items()]}
+            for name, own in joined.items()
+        ],
+        "interpolated": {str(id_): count for id_, count in sorted(tally.counts.items())},
+    }
+    with PartFile(path) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace"))
+    logger.info(
+        "%d tracks became %d: boxes of %d went to several, %d have boxes of several; %d boxes were "
+        "interpolated",
+        len(parts),
+        len(decided.owners),
+        len(split),
+        len(joined),
+        sum(tally.counts.values()),
+    )
