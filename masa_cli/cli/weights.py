@@ -23,7 +23,14 @@ weights = typer.Typer(
 )
 
 _NAME_HELP = "Names as masa weights list shows them."
-Names = Annotated[list[str], typer.Argument(help=_NAME_HELP, show_default=False)]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        help=f"{_NAME_HELP} hf:OWNER/NAME: a whole model of the Hugging Face hub, for --detector "
+        "or --segmenter; a revision may follow: hf:OWNER/NAME@REVISION.",
+        show_default=False,
+    ),
+]
 SomeNames = Annotated[
     list[str] | None,
     typer.Argument(help=f"{_NAME_HELP} Without any: all that are here.", show_default=False),
@@ -75,12 +82,15 @@ def pull(
     variables for proxies are respected.
     """
     from masa_cli.cli.console import byte_progress, show
-    from masa_cli.weights.fetch import fetch
+    from masa_cli.weights.fetch import MODEL, fetch, fetch_model
     from masa_cli.weights.manifest import find_row, needed_for
 
+    for name in names:
+        if name.startswith(MODEL):
+            show(str(fetch_model(name, weights_dir)))
     rows = {
         row.name: row
-        for wanted in [find_row(name) for name in names]
+        for wanted in [find_row(name) for name in names if not name.startswith(MODEL)]
         for row in (wanted, *needed_for(adapter=wanted.name, detector=wanted.name))
     }
     for name in rows:

@@ -238,6 +238,20 @@ _ROWS = (
         packages=("openvino",),
     ),
     DetectorRow(
+        "hf",
+        "a model of the Hugging Face hub or a folder of one: for words (OWLv2, Grounding-DINO, "
+        "OmDet-Turbo, ...) or with classes of its own (D-FINE, RT-DETR, DETR, YOLOS, ...)",
+        takes=("classes",),
+        build="masa_cli.detectors.hugging_face:build_hub_detector",
+        prepare="masa_cli.detectors.hugging_face:with_model",
+        prefix="hf:",
+        form="hf:MODEL",
+        # Those with classes are trained to find each object once.
+        settings=BoxSettings(max_overlap=1.0),
+        automatic=False,
+        packages=("transformers", "safetensors", "timm"),
+    ),
+    DetectorRow(
         "plug-in",
         "a class of yours with classes and detect(frames)",
         takes=("classes",),
@@ -289,6 +303,7 @@ class DetectorRequest:
         model: what follows the prefix of the row, where it has one.
         options: what the user says of the model.
         asked: of the settings those that the user gave, by name.
+        folder: of weights, where the user named one.
     """
 
     row: DetectorRow
@@ -304,6 +319,7 @@ class DetectorRequest:
     model: str = ""
     options: ModelOptions = ModelOptions()
     asked: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def min_scores(self) -> tuple[float, ...]:

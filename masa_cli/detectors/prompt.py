@@ -87,6 +87,14 @@ def parse_prompt(text: str) -> Prompt:
     return Prompt(tuple(thresholds), tuple(thresholds.values()))
 
 
+def nothing_wanted() -> UsageError:
+    """The error for a run that nothing says what to track in."""
+    return UsageError(
+        "nothing says which objects to track",
+        fix=f"give boxes with --dets FILE, or name them with --prompt: {PROMPT_RULES}",
+    )
+
+
 def read_prompt(file: Path) -> Prompt:
     """The prompt a text file holds: the same rules, and a new line also begins a new phrase.
 

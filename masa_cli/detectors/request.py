@@ -22,8 +22,8 @@ from masa_cli.detectors import (
     detectors_taking,
 )
 from masa_cli.detectors.plug_in import installed_plug_ins
-from masa_cli.detectors.prompt import PROMPT_RULES, Prompt, load_vocabulary
-from masa_cli.errors import SettingsError, UsageError, WeightsError
+from masa_cli.detectors.prompt import Prompt, load_vocabulary, nothing_wanted
+from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.tracking import DEFAULT, find_tracker
 from masa_cli.weights.manifest import find_row, find_weights, look_for, look_for_packaged
 
@@ -74,14 +74,6 @@ def request_prompt(
         model=model,
         options=options,
         asked=asked,
-    )
-
-
-def nothing_wanted() -> UsageError:
-    """The error for a run that nothing says what to track in."""
-    return UsageError(
-        "nothing says which objects to track",
-        fix=f"give boxes with --dets FILE, or name them with --prompt: {PROMPT_RULES}",
     )
 
 
@@ -227,6 +219,7 @@ def _request(
         model=model,
         options=options,
         asked=asked or {},
+        folder=folder,
     )
     prepared: DetectorRequest = resolve_name(row.prepare)(request) if row.prepare else request
     return prepared

@@ -13,8 +13,8 @@ import numpy as np
 
 from masa_cli.detectors import DetectorRequest, ModelOptions, given
 from masa_cli.detectors.filter import FromFile, OfExcerpt
-from masa_cli.detectors.prompt import parse_prompt, read_prompt
-from masa_cli.detectors.request import AUTO, nothing_wanted, request_prompt
+from masa_cli.detectors.prompt import nothing_wanted, parse_prompt, read_prompt
+from masa_cli.detectors.request import AUTO, request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.embeddings import defaults_as_fact

@@ -24,6 +24,7 @@ from masa_cli.weights.manifest import (
     folders,
     load_manifest,
     look_for,
+    look_for_model,
     sha256_of,
     verify,
 )
@@ -77,6 +78,29 @@ def fetch(
             fix=f"try again, which goes on with what has arrived; {by_hand(row, folder)}",
         ) from cut
     return path
+
+
+MODEL = "hf:"  # before the name of a whole model of the hub
+
+
+def fetch_model(name: str, folder: Path | None = None) -> Path:
+    """The folder of a model of the hub, "hf:owner/name", downloaded unless it is here.
+
+    Raises:
+        WeightsError: it cannot be had; says how to go on.
+    """
+    model, chosen = name.removeprefix(MODEL), chosen_folder(folder)
+    found = look_for_model(model, folder)
+    if found and not is_partial(found):
+        return found
+    from masa_cli.weights.hub import download_model
+
+    return download_model(model, chosen)
+
+
+def is_partial(model: Path) -> bool:
+    """Whether a folder has the configuration of a model, but no weights yet."""
+    return not any(model.glob("*.safetensors"))
 
 
 def adopt(

@@ -14,6 +14,7 @@ from masa_cli.models import SharedNetworks
 from masa_cli.render.video import VideoWriter
 from masa_cli.structures import Frame, VideoInfo
 from tests.onnx_files import ULTRALYTICS, yolov8
+from tests.tiny_detectors import write as write_model
 
 NUM_FRAMES, WIDTH, HEIGHT, RATE = 8, 200, 120, Fraction(25)
 
@@ -109,6 +110,14 @@ def test_a_class_of_the_current_folder_tracks(video, tmp_path):
     check_rows(track(video, "--detector", "bright_parts:Bright"))
 
 
+@pytest.mark.parametrize(("kind", "prompt"), [("rt_detr", None), ("owlvit", "red hat, dog")])
+def test_a_model_of_transformers_tracks(video, tmp_path, kind, prompt):
+    write_model(kind, tmp_path / "model")
+    words = ("--prompt", prompt) if prompt else ()
+    rows = track(video, "--detector", "hf:model", *words, "--set", "birth_score=0.1")
+    assert len(rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -116,6 +125,7 @@ def test_a_class_of_the_current_folder_tracks(video, tmp_path):
         (("--detector", "net.onnx", "--prompt", "unicorn"), 'net.onnx does not know "unicorn"'),
         (("--detector", "net.onnx", "--onnx-layout", "x"), '--onnx-layout: unknown layout "x"'),
         (("--detector", "net.onnx", "--names", "none.txt"), "--names: none.txt cannot be read"),
+        (("--detector", "hf:owner/none"), "the model owner/none is not on this machine"),
         (("--detector", "some.where:Net"), "--detector some.where:Net cannot be imported"),
         (("--detector", "lite"), "nothing says which objects to track"),
         (("--prompt", "car", "--names", "none.txt", "--detector", "lite"), "but lite is none"),

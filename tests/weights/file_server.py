@@ -17,6 +17,7 @@ class Files:
     cuts: list[int] = field(default_factory=list)  # bytes after which the next answers break off
     statuses: list[int] = field(default_factory=list)  # what the next answers are instead
     is_hub: bool = False
+    refusal: str = "EntryNotFound"  # what the hub calls the reason
     promised_sha256: str | None = None  # the hub's claim; None for the truth
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # method, range
     tokens: list[str | None] = field(default_factory=list)
@@ -43,8 +44,8 @@ def serving(files):
                 status = 404
             if status != 200:
                 self.send_response(status)
-                if files.is_hub and status == 404:
-                    self.send_header("X-Error-Code", "EntryNotFound")
+                if files.is_hub:
+                    self.send_header("X-Error-Code", files.refusal)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return

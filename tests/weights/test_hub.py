@@ -1,6 +1,7 @@
 """Against a server that answers as the Hugging Face hub does, as far as its client asks."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,9 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from masa_cli.errors import WeightsError
-from masa_cli.weights.fetch import fetch
-from masa_cli.weights.manifest import find_weights
-from tests.weights.file_server import refused_address
+from masa_cli.weights.fetch import fetch, fetch_model
+from masa_cli.weights.manifest import find_weights, look_for_model
+from tests.weights.file_server import COMMIT, refused_address
 
 PATH = "/org/repo/resolve/main/some.pth"
 
@@ -143,3 +144,81 @@ def test_the_variables_of_the_hub_rule_the_command(server, tmp_path):
     offline = masa("pull", "bdd-mot-val", HF_HUB_OFFLINE="1", **where)
     assert (offline.returncode, offline.stdout.strip()) == (0, path)
     assert hashlib.sha256(b"{}").hexdigest() in os.path.realpath(path)
+
+
+WHOLE = {"config.json": b"{}", "model.safetensors": b"weights", "vocab.txt": b"a"}
+CODE = {"modeling.py": b"import os", "pytorch_model.bin": b"pickle"}
+
+
+@pytest.fixture
+def models(hub):
+    """A hub with a whole model, code and pickles beside it."""
+
+    def serve(files=WHOLE | CODE, revision="main"):
+        about = {"id": "org/net", "modelId": "org/net", "sha": COMMIT, "tags": [], "downloads": 0}
+        about |= {"private": False, "likes": 0}
+        about["siblings"] = [{"rfilename": name, "size": len(x)} for name, x in files.items()]
+        text = json.dumps(about).encode()
+        for end in ("", "?blobs=True", *_of_revisions("main", revision, COMMIT)):
+            hub.files[f"/api/models/org/net{end}"] = text
+        for name, body in files.items():
+            for each in ("main", revision, COMMIT):
+                hub.files[f"/org/net/resolve/{each}/{name}"] = body
+
+    serve()
+    return serve
+
+
+def _of_revisions(*names):
+    return [f"/revision/{name}{end}" for name in names for end in ("", "?blobs=True")]
+
+
+@pytest.mark.parametrize("folder", [None, "mine"])
+def test_a_whole_model_comes_without_code_and_pickles(models, hub, tmp_path, folder):
+    where = tmp_path / folder if folder else None
+    place = fetch_model("hf:org/net", where)
+    assert sorted(each.name for each in place.iterdir() if each.is_file()) == sorted(WHOLE)
+    assert look_for_model("org/net", where) == place
+    before = len(hub.asked)
+    assert fetch_model("hf:org/net", where) == place
+    assert len(hub.asked) == before  # it is here
+
+
+def test_a_revision_of_a_model_is_kept_apart(models):
+    models(revision="v1")
+    place = fetch_model("hf:org/net@v1")
+    assert look_for_model("org/net@v1") == place
+    assert look_for_model("org/net") is None
+
+
+def test_a_model_without_safetensors_is_refused(models):
+    models(CODE | {"config.json": b"{}"})
+    hub_model = "the model org/net has no weights in safetensors"
+    with pytest.raises(WeightsError, match=hub_model):
+        fetch_model("hf:org/net")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "name", "error"),
+    [
+        ("GatedRepo", 403, "org/net", "the model org/net is gated"),
+        ("RepoNotFound", 404, "org/none", "there is no model org/none"),
+        ("RevisionNotFound", 404, "org/net@v9", "the model org/net has no revision v9"),
+        ("", 500, "org/net", "answered 500 for org/net"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_in_a_sentence(models, hub, refusal, status, name, error):
+    hub.refusal, hub.statuses = refusal, [200, status]
+    with pytest.raises(WeightsError, match=error):
+        fetch_model(f"hf:{name}")
+
+
+def test_no_hub_and_no_name_are_told(models, monkeypatch):
+    with pytest.raises(WeightsError, match="no name of a model"):
+        fetch_model("hf:a/b/c/d")
+    point_to(refused_address(), monkeypatch)
+    with pytest.raises(WeightsError, match=r"could not be fetched: 127.0.0.1 cannot be reached"):
+        fetch_model("hf:org/net")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE is set"):
+        fetch_model("hf:org/net")
