@@ -95,7 +95,7 @@ _ROWS = (
     # After `lite`: without its detector or adapter, its backbone would run for the masks alone.
     SegmenterRow(
         "detic",
-        "the masks that Detic finds for its boxes, inside MASA-Detic",
+        "Detic's own mask head, inside MASA-Detic",
         build=f"{_NETWORKS}:build_detic_segmenter",
         has_weights=True,
         packages=("groundingdino-py", "segment-anything", "pycocotools"),

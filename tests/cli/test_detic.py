@@ -41,7 +41,7 @@ def test_one_look_at_a_frame_finds_describes_and_segments(track, monkeypatch):
     monkeypatch.setattr(Swin, "forward", lambda self, x: looks.append(len(x)) or forward(self, x))
     result = track("--prompt", "person, traffic light", "--masks", "--association", "masa-demo")
     assert result.exit_code == 0, result.output
-    assert "masks by the masks that Detic" in result.stderr
+    assert "masks by Detic's own mask head" in result.stderr
     assert looks == [1, 1, 1]
     found = lines()
     assert {label for line in found for label in line["labels"]} <= {"person", "traffic light"}

@@ -1,6 +1,7 @@
 """`masa track` with masks: by colour, given, or wanted where there can be none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 from masa_cli.cli.app import app
 from masa_cli.formats.jsonl import TracksReader
 from masa_cli.formats.mots import read_masks
+from masa_cli.jobs.plan import Options, plan_job
 from masa_cli.masks import frames_of
+from masa_cli.segmenters import SegmenterRequest
 from masa_cli.sources import open_source
 from tests.clips import HEIGHT, WIDTH, write_clip
 
@@ -147,6 +150,21 @@ def test_what_cannot_work_is_refused_before_anything_is_written(clip, options, p
     assert result.exit_code == 1
     assert problem in " ".join(result.stderr.split())
     assert not Path("street").exists()
+
+
+def test_masks_are_the_detectors_own_where_the_adapter_has_none(clip, tmp_path):
+    (tmp_path / "detic_masa.pth").touch()
+    options = Options(
+        source=Path("street.mp4"),
+        prompt="person",
+        detector="detic",
+        adapter="raw",
+        masks=True,
+        weights_dir=tmp_path,
+    )
+    own = SegmenterRequest("detic", tmp_path / "detic_masa.pth")
+    assert plan_job(options).perception.segmenter == own
+    assert plan_job(replace(options, segmenter="lite")).perception.segmenter.name == "lite"
 
 
 def test_masks_need_pictures(clip):
