@@ -17,6 +17,7 @@ from masa_cli.progress import RunProgress
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.sources import open_source
 from masa_cli.structures import Frame, VideoInfo
+from masa_cli.tracking.hybrid import HybridTracker
 from tests.clips import write_clip
 from tests.jobs.jobs import changed, new_job
 
@@ -174,6 +175,18 @@ def test_a_run_that_broke_in_its_first_seconds_can_be_resumed(job):
         )
     run(broken, RunProgress(), resume=True)
     assert contents(broken) == contents(job)
+
+
+def test_the_state_of_another_version_is_an_error_that_says_so(job, monkeypatch):
+    with pytest.raises(Interrupted):
+        run(job, StopAfter("tracking", 11))
+
+    def lacks(self, state):
+        raise KeyError("spread")
+
+    monkeypatch.setattr(HybridTracker, "restore", lacks)
+    with pytest.raises(OutputError, match=r"another version of masa: its state lacks 'spread'"):
+        run(job, RunProgress(), resume=True)
 
 
 def test_a_run_is_not_resumed_under_other_conditions(job):
