@@ -35,6 +35,8 @@ class DetectionSettings:
     place_weight: float = 2.0
     background: float = 0.75  # weight of cells that stand for nothing
     lesson_weight: float = 1.0  # of what a teacher says, beside labels
+    lesson_focus: float = 1.0  # power of how far a score is from the teacher's, in its weight. With
+    # 2, as quality focal loss has it, a lesson moves the maps a tenth as much as labels do.
     focus: float = 2.0  # power of their scores in that weight: the surer they err, the more
 
 
@@ -155,8 +157,8 @@ def lesson_losses(
 ) -> dict[str, Tensor]:
     """How far a view's cells are from what a teacher says there.
 
-    Scores by quality focal loss (arXiv 2006.04388), boxes by their overlap, as much as the teacher
-    is sure of any. That there is any object is learned where the teacher sees one: where it sees
+    Scores as in quality focal loss (arXiv 2006.04388), boxes by their overlap, as much as the
+    teacher is sure of any. That there is any object is learned where the teacher sees one: where it sees
     none, there may be one of a class that it does not know.
 
     Args:
@@ -171,9 +173,9 @@ def lesson_losses(
     sees = surest > _SEES
     any_wanted = torch.where(sees, surest, 0)[:, None]
     target = torch.cat([wanted, any_wanted], dim=1)
-    focus = (target - told.detach().sigmoid()).abs() ** settings.focus
+    focus = (target - told.detach().sigmoid()).abs() ** settings.lesson_focus
     focus[:, -1] *= sees
-    total = surest.sum().clamp(min=1)
+    total = surest[sees].sum().clamp(min=1)
     score = F.binary_cross_entropy_with_logits(told, target, focus, reduction="sum")
     place = generalized_box_iou_loss(boxes[:count][sees], instances.lesson_boxes.float()[sees])
     return {
