@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from masa_cli.analysis.ground import Way
 from masa_cli.analysis.lifetimes import rows_by_track
 from masa_cli.errors import SettingsError
 from masa_cli.formats.tables import TrackTable
@@ -18,6 +21,7 @@ from masa_cli.render.annotator import colour_of
 from masa_cli.structures import Image
 
 _MAX_ROWS = 120  # of a timeline; more are too thin to read
+_MAX_WAYS = 12  # more cannot be told apart
 _MAX_SIDE = 1600  # of a heat map, pixels
 
 
@@ -60,9 +64,55 @@ def timeline(table: TrackTable, times: NDArray[np.float64]) -> bytes:
     axes.set_ylim(len(tracks) - 0.4, -0.6)
     axes.set_xlim(0, max(float(times[-1]) + step if len(times) else 1.0, 1e-3))
     axes.grid(axis="x", alpha=0.3)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=130, format="png")
-    return file.getvalue()
+    return _png(figure)
+
+
+def occupancy_plot(inside: Mapping[str, NDArray[np.int64]], times: NDArray[np.float64]) -> bytes:
+    """A PNG: how many are in each zone over time, a plot below another.
+
+    Args:
+        inside: by name of the zone (num_frames,) how many.
+        times: (num_frames,) seconds of each frame.
+    """
+    figure = import_module("matplotlib.figure").Figure(
+        figsize=(10, 0.8 + 1.8 * len(inside)), layout="constrained"
+    )
+    plots = figure.subplots(len(inside), 1, sharex=True, squeeze=False)[:, 0]
+    for number, (axes, (name, counts)) in enumerate(zip(plots, inside.items(), strict=True)):
+        colour = np.array(colour_of(number + 1)) / 255
+        axes.fill_between(times, counts, step="post", color=colour, alpha=0.6)
+        # A name is shown as it is: "$" begins no formula.
+        axes.set_title(name, loc="left", fontsize=9, parse_math=False)
+        axes.set_ylim(0, max(1.0, 1.1 * int(counts.max(initial=0))))
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    plots[-1].set_xlabel("seconds")
+    return _png(figure)
+
+
+def ground_plot(ways: Sequence[Way]) -> bytes:
+    """A PNG: ways seen from above, in metres, and speeds over time, with their deviation.
+
+    Args:
+        ways: those that went farthest are shown.
+    """
+    shown = sorted(ways, key=lambda way: -way.distance)[:_MAX_WAYS]
+    figure = import_module("matplotlib.figure").Figure(figsize=(11, 5), layout="constrained")
+    above, over_time = figure.subplots(1, 2)
+    for way in sorted(shown, key=lambda way: way.id):
+        colour = np.array(colour_of(way.id)) / 255
+        above.plot(*way.places.T, color=colour, label=f"{way.id}")
+        over_time.plot(way.times, way.speeds, color=colour)
+        low, high = way.speeds - way.deviations, way.speeds + way.deviations
+        over_time.fill_between(way.times, np.maximum(low, 0), high, color=colour, alpha=0.2)
+    above.set(xlabel="metres", ylabel="metres", aspect="equal")
+    over_time.set(xlabel="seconds", ylabel="metres per second")
+    over_time.set_ylim(bottom=0)
+    for axes in (above, over_time):
+        axes.grid(alpha=0.3)
+    if shown:
+        above.legend(fontsize=7, title="id")
+    return _png(figure)
 
 
 def heat_map(table: TrackTable, size: tuple[int, int], background: Image | None = None) -> bytes:
@@ -91,4 +141,10 @@ def heat_map(table: TrackTable, size: tuple[int, int], background: Image | None 
         colours = (share * colours + (1 - share) * below).astype(np.uint8)
     file = io.BytesIO()
     Pillow.fromarray(np.ascontiguousarray(colours, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _png(figure: Any) -> bytes:  # noqa: ANN401 - matplotlib is imported when it is needed
+    file = io.BytesIO()
+    figure.savefig(file, dpi=130, format="png")
     return file.getvalue()

@@ -1,24 +1,22 @@
-"""`masa stats`, `masa count` and `masa crops`: what tracks tell, and what they show."""
+"""`masa stats` and `masa crops`: what tracks tell, and what they show."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from masa_cli.cli import options
 from masa_cli.cli.render import VideoOrFolder
-from masa_cli.errors import UsageError
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from masa_cli.analysis.crossings import Crossing, Line
+    from masa_cli.analysis.compare import Comparison
     from masa_cli.analysis.lifetimes import ClassCount
     from masa_cli.formats.tables import TrackTable
     from masa_cli.structures import Image
@@ -60,8 +58,21 @@ Video = Annotated[
 ]
 
 
+Earlier = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare",
+        metavar="EARLIER",
+        help="Tracks of an earlier run over the same video: which of its identities are the same, "
+        "split, merged or gone.",
+        show_default=False,
+    ),
+]
+
+
 def stats(
     tracks: TracksFile,
+    compare: Earlier = None,
     output: StatsFolder = None,
     video: Video = None,
     fps: Fps = None,
@@ -72,6 +83,7 @@ def stats(
     """Count tracks by class and measure how long they last; with -o, per track and as pictures."""
     from masa_cli.analysis import lifetimes as life
     from masa_cli.analysis import plots as pictures
+    from masa_cli.analysis.compare import compare as comparison
     from masa_cli.cli.console import messages, show_json
     from masa_cli.formats import Hints, read_tracks
     from masa_cli.formats.files import make_folder, refuse_existing
@@ -86,7 +98,9 @@ def stats(
             refuse_existing(targets)
         size, picture = _video_facts(video)
         table = read_tracks(tracks, hints=Hints(size, pictures=picture_names(video)))
-        times = _times_of(tracks, table, fps, video)
+        times = times_of(tracks, table, fps, video)
+        earlier = read_tracks(compare, hints=Hints(size)) if compare else None
+        compared = comparison(earlier, table) if earlier else None
         lives = life.lifetimes(table, times)
         counts = life.class_counts(table, lives)
         if output:
@@ -105,11 +119,14 @@ def stats(
                 "boxes": len(table),
                 "tracks": len(lives),
                 "classes": [asdict(count) for count in counts],
+                **({"compared": asdict(compared)} if compared else {}),
                 "written": [str(target) for target in targets],
             }
         )
     elif not quiet:
         _show_stats(table, len(lives), counts, targets)
+        if compared:
+            _show_compared(compared)
 
 
 def _video_facts(video: Path | None) -> tuple[tuple[int, int] | None, Image | None]:
@@ -163,145 +180,35 @@ def _show_stats(
         show(str(target))
 
 
-Lines = Annotated[
-    list[str],
-    typer.Option(
-        "--line",
-        metavar="[NAME:]X1,Y1,X2,Y2",
-        help="A line from its first to its second point, in pixels; may be repeated.",
-        show_default=False,
-    ),
-]
-PointOption = Annotated[
-    Literal["foot", "centre"],
-    typer.Option(
-        "--point", help="Which point of the box must cross: the middle of its lower edge, or of it."
-    ),
-]
-Events = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", help="A CSV file for every single crossing.", show_default=False
-    ),
-]
+_MOST_CHANGES = 40  # that are shown; --json has all
 
 
-def count(
-    tracks: TracksFile,
-    line: Lines,
-    point: PointOption = "foot",
-    output: Events = None,
-    fps: Fps = None,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
-    """Count the tracks that cross a line, by class and direction.
-
-    Left and right are those of someone who looks from the line's first point to its second. A point
-    within a twentieth of the box's height of the line is on neither side: boxes that tremble on it
-    do not count.
-    """
-    from masa_cli.analysis.crossings import crossings
-    from masa_cli.cli.console import messages, show_json
-    from masa_cli.formats import read_tracks
-    from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
-
-    lines = parse_lines(line)
-    with messages(quiet=quiet or json):
-        if output:
-            refuse_inputs([output], [tracks])
-            if not overwrite:
-                refuse_existing([output])
-        table = read_tracks(tracks)
-        found = crossings(table, _times_of(tracks, table, fps), lines, point)
-        if output:
-            make_folder(output.parent)
-            _write_counts(output, found)
-    rows = _totals(lines, found)
-    if json:
-        keys = ("line", "class", "to_left", "to_right")
-        show_json(
-            {
-                "crossings": len(found),
-                "counts": [dict(zip(keys, row, strict=True)) for row in rows],
-                "written": [str(output)] if output else [],
-            }
-        )
-    elif not quiet:
-        _show_counts(rows, output)
-
-
-def parse_lines(texts: list[str]) -> list[Line]:
-    """Lines with names of their own, by default their number; UsageError for what is none."""
-    from masa_cli.analysis.crossings import Line
-
-    lines: list[Line] = []
-    for number, text in enumerate(texts, start=1):
-        name, colon, numbers = text.rpartition(":")
-        try:
-            x1, y1, x2, y2 = (float(each) for each in numbers.split(","))
-        except ValueError:
-            x1 = y1 = x2 = y2 = math.nan
-        is_line = all(abs(each) < 1e6 for each in (x1, y1, x2, y2)) and (x1, y1) != (x2, y2)
-        if not is_line or (colon and not name):
-            raise UsageError(
-                f'--line expects two different points in pixels, got "{text}"',
-                fix="write it as x1,y1,x2,y2, or name:x1,y1,x2,y2",
-            )
-        lines.append(Line(name or str(number), x1, y1, x2, y2))
-    names = [line.name for line in lines]
-    if len(set(names)) < len(names):
-        raise UsageError("two lines have the same name", fix="give each a name of its own")
-    return lines
-
-
-def _totals(lines: list[Line], found: list[Crossing]) -> list[tuple[str, str, int, int]]:
-    """Line, class, how many to the left and to the right; a line that nobody crosses has a row."""
-    rows = []
-    for line in lines:
-        own = [crossing for crossing in found if crossing.line == line.name]
-        for label in sorted({crossing.label for crossing in own}) or [""]:
-            sides = [crossing.to for crossing in own if crossing.label == label]
-            rows.append((line.name, label, sides.count("left"), sides.count("right")))
-    return rows
-
-
-def _write_counts(output: Path, found: list[Crossing]) -> None:
-    import csv
-    import io
-
-    from masa_cli.formats.files import PartFile
-    from masa_cli.formats.tabular import harmless
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("frame", "time", "id", "label", "line", "to"))
-    writer.writerows(
-        (
-            each.frame,
-            f"{each.time:.4f}",
-            each.id,
-            harmless(each.label),
-            harmless(each.line),
-            each.to,
-        )
-        for each in found
-    )
-    with PartFile(output) as file:
-        file.write(text.getvalue().encode())
-
-
-def _show_counts(rows: list[tuple[str, str, int, int]], output: Path | None) -> None:
+def _show_compared(compared: Comparison) -> None:
     from masa_cli.cli.console import show, show_table
 
-    show_table(
-        ("line", "class", "to the left", "to the right"),
-        [(line, label, str(left), str(right)) for line, label, left, right in rows],
-        num_left=2,
+    show("")
+    show(
+        f"{compared.same} identities are the same; {compared.shared} boxes are shared, "
+        f"{compared.only_before} were only before, {compared.only_now} are only now"
     )
-    if output:
-        show(str(output))
+    if not compared.changes:
+        return
+    show("")
+    show_table(
+        ("change", "ids before", "ids now", "frames"),
+        [
+            (
+                change.kind,
+                ", ".join(map(str, change.before)),
+                ", ".join(map(str, change.now)),
+                str(change.frames),
+            )
+            for change in compared.changes[:_MOST_CHANGES]
+        ],
+        num_left=3,
+    )
+    if (left_out := len(compared.changes) - _MOST_CHANGES) > 0:
+        show(f"and {left_out} more, of fewer frames: --json has all")
 
 
 CropsFolder = Annotated[
@@ -373,7 +280,7 @@ def crops(
         )
 
 
-def _times_of(
+def times_of(
     path: Path, table: TrackTable, fps: str | None, video: Path | None = None
 ) -> NDArray[np.float64]:
     """(num_frames,) seconds of each frame.

@@ -112,7 +112,10 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
         "edit": CommandRow("review", "edit", "Do the edits of a review again, without a browser."),
         "crops": CommandRow("analyse", "crops", "Cut out the best views of each track."),
         "stats": CommandRow("analyse", "stats", "Count tracks; how long they last, and where."),
-        "count": CommandRow("analyse", "count", "Count the tracks that cross lines."),
+        "measure": CommandRow("measure", "measure", "Speeds and distances on the ground."),
+        "count": CommandRow(
+            "count", "count", "Count the tracks that cross lines, or are in zones."
+        ),
         "eval": CommandRow("eval", "eval_", "Compare results with their ground truth."),
         "demo": CommandRow("demo", "demo", "Track a rendered scene, with no video at hand."),
         "train": CommandRow("train", "train", "Train an adapter or a detector on plain images."),

@@ -89,6 +89,21 @@ def test_stats_as_json_need_no_pictures(tracks):
     assert count["longest_seconds"] == pytest.approx(29 / 25)
 
 
+def test_two_runs_are_compared_whichever_comes_first_on_the_line(tracks):
+    lines = tracks.read_text().splitlines()
+    split = [line.replace('"ids":[1,', '"ids":[9,') for line in lines[15:]]
+    assert split != lines[15:]
+    Path("b.jsonl").write_text("\n".join([*lines[:15], *split]))
+    for arguments in (["b.jsonl", "--compare", tracks], ["--compare", tracks, "b.jsonl"]):
+        result = masa("stats", *arguments, "--json")
+        compared = json.loads(result.stdout)["compared"]
+        assert compared["same"] == 1
+        assert compared["changes"] == [
+            {"kind": "split", "before": [1], "now": [1, 9], "frames": 30}
+        ]
+    assert "split" in masa("stats", "b.jsonl", "--compare", tracks).stdout
+
+
 def test_crossings_are_counted_by_line_and_direction(tracks):
     # The boxes pass x = 30 at their feet (32 and 56): one to the right, one to the left.
     lines = ["--line", "30,0,30,64", "--line", "far:90,0,90,9"]
