@@ -7,9 +7,10 @@ a Swin is built, and not by those who want another backbone.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # timm has moved what groundingdino-py imports
@@ -23,6 +24,12 @@ class Swin(SwinTransformer):  # type: ignore[misc] # groundingdino-py has no typ
     images may have any size.
     """
 
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - groundingdino-py has no types
+        super().__init__(**settings)
+        for layer in self.layers:
+            for block in layer.blocks:
+                block.attn.register_forward_pre_hook(_match_mask, with_kwargs=True)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to maps at strides 8, 16, 32 with 2, 4 and 8 times the embedding's size."""
         return list(self.forward_raw(x))
@@ -31,6 +38,14 @@ class Swin(SwinTransformer):  # type: ignore[misc] # groundingdino-py has no typ
         """As every module's, which groundingdino-py's forgets to return."""
         super().train(mode)
         return self
+
+
+def _match_mask(
+    attention: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """The mask of shifted windows in the numbers of the network: it is made in float32."""
+    mask = named.get("mask")
+    return inputs, named if mask is None else named | {"mask": mask.to(inputs[0].dtype)}
 
 
 def swin_t() -> Swin:

@@ -154,3 +154,14 @@ def test_other_backbones_do_not_import_what_a_swin_needs():
 def test_groundingdino_py_is_used_without_nltk_and_compiled_operators():
     assert "groundingdino" in sys.modules
     assert not {"nltk", "groundingdino._C"} & set(sys.modules)
+
+
+@torch.inference_mode()
+def test_a_swin_computes_in_bfloat16_too():
+    network = build_backbone("swin-t").eval()
+    x = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    exact, coarse = network(x), network.bfloat16()(x.bfloat16())
+    for y, other in zip(exact, coarse, strict=True):
+        assert other.dtype == torch.bfloat16
+        # It has 8 bits, lost anew in each of a dozen layers.
+        assert (other.float() - y).abs().mean() < 0.05 * y.abs().mean()
