@@ -50,6 +50,15 @@ Folder = Annotated[
         show_default="that of TRACKS",
     ),
 ]
+Static = Annotated[
+    Path | None,
+    typer.Option(
+        "--static",
+        help="Write the page with all tracks into this HTML file, to be looked at only, and serve "
+        "nothing. A video of up to 64 MiB is inside, a larger one beside it.",
+        show_default=False,
+    ),
+]
 From = Annotated[
     str,
     typer.Option(
@@ -86,8 +95,10 @@ def review(
     no_browser: NoBrowser = False,
     edits: EditsFile = None,
     output: Folder = None,
+    static: Static = None,
     reads: From = formats.AUTO,
     fps: options.FrameRate = None,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Look at tracks in a browser, and mend them: swaps, splits, merges, boxes by hand.
@@ -100,6 +111,7 @@ def review(
     from masa_cli.progress import RunProgress
     from masa_cli.review.server import HOST, ReviewApp, new_token, serve
     from masa_cli.review.session import open_review
+    from masa_cli.review.static import write_static
     from masa_cli.settings import parse_frame_rate
 
     log = edits or _log_of(tracks)
@@ -110,6 +122,10 @@ def review(
                 source, tracks, log, reads=reads, frame_rate=parse_frame_rate(fps), run=run
             )
         with opened:
+            if static:
+                for path in write_static(opened, static, overwrite=overwrite):
+                    show(str(path))
+                return
             app = ReviewApp(opened, output or tracks.parent, new_token())
 
             def ready(listening: int) -> None:

@@ -38,8 +38,9 @@ _LONGEST = 10.0  # seconds between the end of a track and the beginning of what 
 _EDGE = 0.25  # sizes: nearer to the border of the picture, objects come and go
 _MID_PICTURE = 0.1  # probability that something is wrong where a track begins or ends there
 _NEW_LLR = 2.0  # of a new object, in the place of which another would have to be as likely
+_JUMP = 0.5  # probability below which a step is no jump: boxes tremble, cameras shake
 _OVERLAP = 0.3  # of boxes that hide each other
-_SHORT = 0.5  # seconds: a track that is no longer may be no object
+_SHORT, _MOMENT = 0.5, 0.2  # a track of less seconds may be no object, with this probability
 _BOXES_ALONE = (
     0.5  # what a hint of boxes counts where the tracker, who saw pictures, told its doubts
 )
@@ -48,6 +49,7 @@ TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "match": "unsure match",
         "crossing": "crossing",
+        "jump": "jump",
         "return": "back after a gap",
         "begin": "begins in mid-picture",
         "end": "ends in mid-picture",
@@ -93,7 +95,6 @@ def suspicious_places(table: TrackTable) -> list[Place]:
         *_returns(scene),
         *_handovers(scene),
         *_ends(scene),
-        *_short(scene),
     ]
     told = list(_matches(scene, table.tracks.margins))
     if told:
@@ -255,16 +256,20 @@ def _nearest(scene: _Scene, row: int) -> tuple[int, ...]:
 
 
 def _returns(scene: _Scene) -> Iterator[_Hint]:
-    """Tracks that were away, or only interpolated, and may be another object since."""
+    """Tracks that jump, or were away or only interpolated, and may be another object since."""
     for rows in scene.tracks:
-        gaps = np.flatnonzero(np.diff(scene.seconds[rows]) > 1.5 * scene.step)
-        if len(gaps):
-            wrong = _wrong(scene.link_llr(rows[gaps], rows[gaps + 1]))
-            for gap, probability in zip(gaps.tolist(), wrong.tolist(), strict=True):
-                back = int(rows[gap + 1])
-                yield _Hint(
-                    int(scene.frames[back]), "return", probability, (back, *_nearest(scene, back))
-                )
+        wrong = _wrong(scene.link_llr(rows[:-1], rows[1:]))
+        for step in np.flatnonzero(wrong >= _LEAST).tolist():
+            before, back = int(rows[step]), int(rows[step + 1])
+            away = scene.seconds[back] - scene.seconds[before] > 1.5 * scene.step
+            if not away and wrong[step] < _JUMP:
+                continue
+            yield _Hint(
+                int(scene.frames[back]),
+                "return" if away else "jump",
+                float(wrong[step]),
+                (back, *_nearest(scene, back)),
+            )
 
 
 def _handovers(scene: _Scene) -> Iterator[_Hint]:
@@ -317,20 +322,14 @@ def _goings_and_comings(scene: _Scene) -> tuple[IntArray, Numbers, IntArray, Int
 
 
 def _ends(scene: _Scene) -> Iterator[_Hint]:
-    """Tracks that end in mid-picture."""
+    """Tracks that end in mid-picture, and those of a moment."""
     for rows in scene.tracks:
-        last = int(rows[-1])
+        first, last = int(rows[0]), int(rows[-1])
         if scene.seconds[last] < scene.last - AROUND and not scene.at_edge(last):
-            rows_near = (last, *_nearest(scene, last))
-            yield _Hint(int(scene.frames[last]), "end", _MID_PICTURE, rows_near)
-
-
-def _short(scene: _Scene) -> Iterator[_Hint]:
-    """Tracks of a moment."""
-    for rows in scene.tracks:
-        span = float(scene.seconds[rows[-1]] - scene.seconds[rows[0]])
-        if span < _SHORT:
-            yield _Hint(int(scene.frames[rows[0]]), "short", 0.2, (int(rows[0]),))
+            near = (last, *_nearest(scene, last))
+            yield _Hint(int(scene.frames[last]), "end", _MID_PICTURE, near)
+        if scene.seconds[last] - scene.seconds[first] < _SHORT:
+            yield _Hint(int(scene.frames[first]), "short", _MOMENT, (first,))
 
 
 def _crossings(scene: _Scene) -> Iterator[_Hint]:

@@ -24,6 +24,7 @@ from werkzeug.wrappers import Request, Response
 
 from masa_cli import formats
 from masa_cli.errors import MasaError, OutputError, UsageError
+from masa_cli.formats.files import as_utf8
 from masa_cli.jobs.convert import VideoFacts, write_table
 from masa_cli.review.session import Review, StaleError, masks_of, packed, unpacked_track
 
@@ -38,6 +39,7 @@ _MAX_HEAD = 2**15
 _MOST_AT_ONCE = 4 * 2**20  # bytes of the video in an answer: a browser that waits holds no thread
 _MOST_MASKS = 64  # frames of masks in an answer
 _THREADS = 6
+_PATIENCE = 0.5  # seconds that an answer waits for suspicious places
 
 _PAGE: Mapping[str, str] = MappingProxyType(
     {
@@ -110,6 +112,7 @@ class ReviewApp:
                 (self._review.times - self._video.times[0]).astype("<f8").tobytes(), mimetype=_BYTES
             ),
             "api/masks": self._answer_masks,
+            "api/places": lambda _: _json({"places": self._told_places(_PATIENCE)}),
         }
         self._post: Mapping[str, Callable[[Request], Response]] = {
             "api/edit": self._edit,
@@ -134,19 +137,17 @@ class ReviewApp:
 
     def state(self) -> dict[str, object]:
         """What the page is told first."""
-        review, tracks = self._review, self._review.tracks
+        folder = as_utf8(str(self._folder))
         return {
-            "title": review.path.name.encode("utf-8", "replace").decode(),
-            "width": self._video.width,
-            "height": self._video.height,
-            "frames": tracks.num_frames,
-            "readonly": False,
-            "places": [asdict(place) for place in review.places],
+            **state_of(self._review),
+            "places": self._told_places(),
             "formats": _formats(),
-            "folder": str(self._folder).encode("utf-8", "replace").decode(),
-            "name": f"{review.path.name.partition('.')[0] or 'tracks'}-reviewed",
-            **review.summary(),
+            "folder": folder,
         }
+
+    def _told_places(self, seconds: float = 0.0) -> list[dict[str, object]] | None:
+        places = self._review.places(seconds)
+        return None if places is None else [asdict(place) for place in places]
 
     def _answer(self, request: Request) -> Response:
         self._check_sender(request)
@@ -242,7 +243,7 @@ class ReviewApp:
             writes=chosen,
             overwrite=told.get("overwrite") is True,
         )
-        return _json({"path": str(path).encode("utf-8", "replace").decode()})
+        return _json({"path": as_utf8(str(path))})
 
 
 _BYTES = "application/octet-stream"
@@ -262,6 +263,19 @@ def save_tracks(review: Review, path: Path, *, writes: str, overwrite: bool) -> 
         overwrite=overwrite,
     )
     return path
+
+
+def state_of(review: Review) -> dict[str, object]:
+    """What a page is told of a review, whether it can mend it or not."""
+    return {
+        "title": as_utf8(review.path.name),
+        "width": review.video.width,
+        "height": review.video.height,
+        "frames": review.num_frames,
+        "readonly": False,
+        "name": as_utf8(f"{review.path.name.partition('.')[0] or 'tracks'}-reviewed"),
+        **review.summary(),
+    }
 
 
 def new_token() -> str:
@@ -323,9 +337,7 @@ def _json(record: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> R
 
 def _told(error: MasaError, status: HTTPStatus, kind: str) -> Response:
     text = {"problem": error.problem, "fix": error.fix, "kind": kind}
-    return _json(
-        {key: value.encode("utf-8", "replace").decode() for key, value in text.items()}, status
-    )
+    return _json({key: as_utf8(value) for key, value in text.items()}, status)
 
 
 def _body(request: Request) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -83,7 +84,7 @@ def open_review(
     run.on_pass("making a video for browsers", 0)
     video = playable(source, frame_rate=frame_rate, progress=lambda done: run.on_frame(done, 0))
     table = timed(tracks, table, video.times)
-    return Review(tracks, table, log, video, suspicious_places(table))
+    return Review(tracks, table, log, video)
 
 
 class Review:
@@ -94,7 +95,6 @@ class Review:
         table: what is in it.
         log: where edits are kept; those that are there already are done first.
         video: as browsers play it.
-        places: of the tracks as they are in the file, that are suspicious.
 
     Raises:
         SourceError: the log is of other tracks, or damaged.
@@ -107,10 +107,8 @@ class Review:
         table: TrackTable,
         log: Path,
         video: PlayableVideo,
-        places: Sequence[Place] = (),
     ) -> None:
-        self.path, self.log = path, log
-        self.video, self.places = video, places
+        self.path, self.log, self.video = path, log, video
         self._lock = threading.Lock()
         self.num_frames = table.num_frames
         self._history = History(TracksById.of(table))
@@ -122,11 +120,23 @@ class Review:
             earlier.replay(self._history)
             length, self._revision = earlier.length, len(earlier.records)
         self._writer = LogWriter(log, path, digest, length)
+        # Of hours it takes longer than to open the page, which asks for them later.
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="suspicious places")
+        self._places = self._looking.submit(suspicious_places, table)
 
     @property
     def tracks(self) -> TracksById:
         """As they are now."""
         return self._history.tracks
+
+    def places(self, seconds: float | None = 0.0) -> list[Place] | None:
+        """The suspicious places of the tracks in the file; None if they are not known yet.
+
+        Args:
+            seconds: to wait for them; None: as long as it takes.
+        """
+        wait([self._places], seconds)
+        return self._places.result() if self._places.done() else None
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -201,10 +211,11 @@ class Review:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._looking.shutdown(wait=False, cancel_futures=True)
         self._writer.close()
 
 
-def packed(tracks: TracksById) -> bytes:
+def packed(tracks: TracksById, *, with_masks: bool = True) -> bytes:
     """All tracks as the page reads them.
 
     The length of a JSON header (uint32), the header with `ids`, `labels` and `counts` of tracks and
@@ -214,6 +225,7 @@ def packed(tracks: TracksById) -> bytes:
     """
     kept = list(tracks.sorted_by_id())
     frames, rows = tracks.columns()
+    flags = _flags(rows) if with_masks else _flags(rows) & _INTERPOLATED
     header = orjson.dumps(
         {
             "ids": [track.id for track in kept],
@@ -230,7 +242,7 @@ def packed(tracks: TracksById) -> bytes:
             np.ascontiguousarray(rows.boxes, "<f4").tobytes(),
             np.ascontiguousarray(rows.scores, "<f4").tobytes(),
             rows.labels.astype("<u2").tobytes(),
-            _flags(rows).tobytes(),
+            flags.tobytes(),
         ]
     )
 

@@ -48,7 +48,13 @@ def opened_page(browser, address, **settings):
     page = browser.new_page(**{"viewport": {"width": 1200, "height": 760}, **settings})
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda told: told.type == "error" and wrong.append(told.text))
+
+    def heard(told):
+        # What the server refuses is told by the page, and by the browser's console as well.
+        if told.type == "error" and "with a status of 4" not in told.text:
+            wrong.append(told.text)
+
+    page.on("console", heard)
     page.goto(address)
     page.wait_for_selector(READY)
     yield page

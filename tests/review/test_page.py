@@ -126,3 +126,188 @@ def test_saving_writes_what_is_shown(page, clip):
     page.locator("#status", has_text="saved").wait_for()
     saved = formats.read_tracks(clip[1].with_name("tracks-reviewed.cvat.xml"))
     assert set(shown(saved)) == {1, 9}
+
+
+def done(page, text):
+    page.locator("#status", has_text=f"done: {text}").wait_for()
+
+
+def answer(page, **values):
+    """Fill in the dialog, and confirm it with Enter."""
+    for name, value in values.items():
+        field = page.locator(f"dialog [name={name}]")
+        if field.evaluate("(field) => field.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(str(value))
+    page.keyboard.press("Enter")
+
+
+def test_every_edit_is_made_with_keys_alone(page, clip):
+    keys = page.keyboard
+    keys.press("]")
+    keys.press("Home")
+    for _ in range(15):
+        keys.press("ArrowRight")
+    keys.press("s")
+    done(page, "split 1 at frame 15: 3 from there on")
+    keys.press("r")
+    answer(page, to=8)
+    done(page, "rename 1 to 8")
+    keys.press("c")
+    answer(page, label="dog")
+    done(page, "8 is a dog")
+    keys.press("/")
+    keys.type("3")
+    keys.press("Enter")
+    keys.press("m")
+    answer(page, into=8)
+    done(page, "merge 3 into 8")
+    keys.press("x")
+    answer(page, other=2)
+    done(page, "swap 8 and 2 from frame 15")
+    keys.press("b")
+    for _ in range(3):
+        keys.press("ArrowDown")
+    keys.press("Shift+ArrowRight")
+    keys.press("Enter")
+    done(page, "box of 8 in frame 15")
+    box = page.evaluate("() => [...review.store.tracks.get(8).box(15)]")
+    assert box == [20, 8, 31, 28]
+    keys.press("i")
+    answer(page, first=0, last=15)
+    done(page, "interpolate 8 from frame 0 to 15")
+    keys.press("d")
+    answer(page, id=5, label="car")
+    keys.press("ArrowRight")
+    keys.press("Enter")
+    done(page, "box of 5 in frame 15")
+    keys.press("Delete")
+    answer(page, what="all")
+    done(page, "delete 5")
+    for number in range(9):
+        keys.press("u")
+        page.locator("#tab-edits", has_text=f"Edits ({8 - number})").wait_for()
+    assert page.evaluate("() => [...review.store.tracks.keys()].sort()") == [1, 2]
+    lines = [line["edit"] for line in log_of(clip)]
+    edits = ["split", "rename", "class", "merge", "swap", "box", "interpolate", "box", "delete"]
+    assert lines == [*edits, *["undo"] * 9]
+
+
+def at(page, x, y):
+    """Where a pixel of the video is on the screen."""
+    return page.evaluate(
+        "([x, y]) => { const v = review.stage.view, r = review.stage.canvas"
+        ".getBoundingClientRect(); return [r.left + v.left + x * v.scale,"
+        " r.top + v.top + y * v.scale]; }",
+        [x, y],
+    )
+
+
+def drag(page, start, end):
+    page.mouse.move(*at(page, *start))
+    page.mouse.down()
+    page.mouse.move(*at(page, *end), steps=4)
+    page.mouse.up()
+
+
+def test_boxes_are_selected_dragged_and_drawn_with_the_mouse(page):
+    page.mouse.click(*at(page, 10, 15))
+    assert page.evaluate("() => review.selection") == [1]
+    page.keyboard.down("Shift")
+    page.mouse.click(*at(page, 75, 15))
+    page.keyboard.up("Shift")
+    assert page.evaluate("() => review.selection") == [1, 2]
+    drag(page, (10, 15), (30, 35))
+    done(page, "box of 1 in frame 0")
+    box = page.evaluate("() => [...review.store.tracks.get(1).box(0)]")
+    assert box == pytest.approx([25, 25, 35, 45], abs=0.5)
+    drag(page, (35, 45), (45, 55))  # its lower right corner
+    page.locator("#tab-edits", has_text="Edits (2)").wait_for()
+    box = page.evaluate("() => [...review.store.tracks.get(1).box(0)]")
+    assert box == pytest.approx([25, 25, 45, 55], abs=0.5)
+    page.keyboard.press("Escape")
+    page.keyboard.press("d")
+    answer(page, id=4, label="car")
+    drag(page, (50, 40), (60, 60))
+    done(page, "box of 4 in frame 0")
+    box = page.evaluate("() => [...review.store.tracks.get(4).box(0)]")
+    assert box == pytest.approx([50, 40, 60, 60], abs=0.5)
+
+
+def test_what_cannot_be_done_is_said_and_another_window_is_noticed(chromium, page, address):
+    page.keyboard.press("]")
+    page.keyboard.press("s")
+    page.locator("#status.wrong", has_text="has boxes only").wait_for()
+    page.keyboard.press("m")
+    answer(page, into=2)
+    page.locator("dialog .wrong", has_text="both seen in 30 frames").wait_for()
+    page.keyboard.press("Escape")
+    other = chromium.new_page()
+    other.goto(address)
+    other.wait_for_selector("body[data-ready]")
+    other.evaluate("() => review.attempt({edit: 'rename', id: 2, to: 9})")
+    done(other, "rename")
+    other.close()
+    with page.expect_navigation():
+        page.evaluate("() => { review.attempt({edit: 'delete', id: 1}) }")
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("() => [...review.store.tracks.keys()]") == [1, 9]
+
+
+def test_suspicious_places_are_walked_through(page):
+    page.locator("#tab-places", has_text="Suspicious (").wait_for()
+    count = page.evaluate("() => review.places.length")
+    assert count
+    page.keyboard.press("n")
+    settled(page)
+    assert frame_of(page)[0] == page.evaluate("() => review.places[0].frame")
+    assert page.locator("#places button[aria-current=true]").count() == 1
+
+
+def test_filters_leave_what_passes(page):
+    page.locator("#filter-id").fill("2")
+    assert page.locator("#count").text_content() == "1 of 2"
+    page.locator("#filter-id").fill("")
+    page.locator("#filter-length").fill("31")
+    assert page.locator("#count").text_content() == "0 of 2"
+    page.locator("#filter-length").fill("0")
+    page.locator("#filter-class").select_option("person")
+    assert page.locator("#count").text_content() == "2 of 2"
+
+
+def test_names_with_markup_are_shown_as_they_are(page):
+    name = "<img src=x onerror=alert(1)>"
+    page.on("dialog", lambda dialog: pytest.fail("a name was run"))
+    page.evaluate("(label) => review.attempt({edit: 'class', id: 1, label})", name)
+    done(page, f"1 is a {name}")
+    page.keyboard.press("]")
+    page.locator("#selected .name", has_text=name).wait_for()
+    page.locator("#tab-edits").click()
+    assert page.locator("#edits li").text_content() == f"1 is a {name}"
+    assert page.locator("img").count() == 0
+
+
+def test_dark_and_narrow_windows_have_all_of_it(chromium, address):
+    light = "() => getComputedStyle(document.body).backgroundColor"
+    with opened_page(chromium, address) as page:
+        bright = page.evaluate(light)
+    settings = {"viewport": {"width": 360, "height": 700}, "color_scheme": "dark"}
+    with opened_page(chromium, address, **settings) as page:
+        assert page.evaluate(light) != bright
+        width = page.evaluate("() => document.documentElement.scrollWidth")
+        assert width <= 360
+        for name in ("#overlay", "#play", "#scrub", "#places", "#filter-id", "#lanes", "#save"):
+            box = page.locator(name).bounding_box()
+            assert box["width"] > 20, name
+            assert box["height"] > 20, name
+            assert box["x"] + box["width"] <= 361, name
+
+
+def test_the_keyboard_reaches_everything(page):
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => document.activeElement.id"))
+    wanted = {"save", "help", "overlay", "play", "scrub", "speed", "tab-places", "tab-edits"}
+    assert wanted | {"filter-id", "filter-class", "order", "lanes", "zoom-in"} <= reached

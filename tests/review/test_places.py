@@ -74,6 +74,13 @@ def test_one_that_comes_back_elsewhere_is_suspicious_and_one_on_its_way_is_less(
     assert far[0].worth > 2 * sum(place.worth for place in near)
 
 
+def test_two_that_change_places_at_once_jump():
+    rows = [(frame, 1 + (frame >= 30), 1.0 * frame) for frame in range(60)]
+    rows += [(frame, 2 - (frame >= 30), 150.0 - frame) for frame in range(60)]
+    places = told(down(scene(*rows)))
+    assert {(kind, frame) for kind, frame, _ in places[:2]} == {("jump", 30)}
+
+
 def test_one_that_begins_where_another_ended_may_be_its_rest():
     table = down(scene(*path(1, range(20), 0, 1), *path(2, range(24, 60), 0, 1)))
     kind, frame, ids = told(table)[0]

@@ -16,6 +16,16 @@ export async function open() {
   return { state, tracks, times: new Float64Array(times), video: "video" };
 }
 
+/** The suspicious places, once they are known. */
+export async function places(state) {
+  let { places: found } = state;
+  while (found === null) {
+    found = (await (await ask("api/places")).json()).places;
+    if (found === null) await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  return found;
+}
+
 /** Masks of some frames: {size, frames: {frame: {id: run lengths}}}. */
 export async function masks(first, count) {
   if (isStatic) return { size: [0, 0], frames: {} };

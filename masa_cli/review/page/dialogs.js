@@ -34,11 +34,13 @@ export function tell(title, ...elements) {
   return opened(async () => {});
 }
 
+// Not a button that submits: Enter in a field would press it, as the first of the form.
+document.getElementById("cancel").addEventListener("click", () => dialog.close());
+
 function opened(done) {
   return new Promise((resolve) => {
     form.onsubmit = async (event) => {
       event.preventDefault();
-      if (event.submitter?.value === "cancel") return dialog.close();
       try {
         await done();
         dialog.close();
@@ -46,9 +48,14 @@ function opened(done) {
         wrong.textContent = error.message;
       }
     };
+    form.onkeydown = (event) => {
+      if (event.key !== "Enter" || !event.target.matches("select")) return;
+      event.preventDefault(); // a list would only open
+      form.requestSubmit();
+    };
     dialog.onclose = () => resolve();
     dialog.showModal();
-    (fields.querySelector("input, select") ?? form.querySelector("menu button")).focus();
+    (fields.querySelector("input, select") ?? document.getElementById("cancel")).focus();
     fields.querySelector("input[type=text], input[type=number]")?.select();
   });
 }

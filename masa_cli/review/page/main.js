@@ -18,7 +18,7 @@ class Review {
     this.store = new Store(tracks);
     this.classes = state.classes;
     this.size = [state.width, state.height];
-    this.places = state.places;
+    this.places = state.places ?? [];
     this.readonly = state.readonly;
     this.selection = []; // ids: what edits change, and the other one
     this.place = -1;
@@ -42,6 +42,14 @@ class Review {
     $("video").src = video;
     $("video").addEventListener("seeked", () => (document.body.dataset.ready = "yes"), { once: true });
     this.player.seek(0);
+    if (state.places === null) {
+      $("tab-places").textContent = "Suspicious (…)";
+      api.places(state).then((found) => {
+        this.places = found;
+        this.listed();
+        this.timeline.draw();
+      }).catch((error) => this.complain(error.message));
+    }
   }
 
   // What parts ask of the page.
