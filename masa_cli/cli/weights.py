@@ -27,7 +27,8 @@ Names = Annotated[
     list[str],
     typer.Argument(
         help=f"{_NAME_HELP} hf:OWNER/NAME: a whole model of the Hugging Face hub, for --detector "
-        "or --segmenter; a revision may follow: hf:OWNER/NAME@REVISION.",
+        "or --segmenter; a revision may follow: hf:OWNER/NAME@REVISION. torchvision:NAME: one of "
+        "torchvision's.",
         show_default=False,
     ),
 ]
@@ -88,15 +89,39 @@ def pull(
     for name in names:
         if name.startswith(MODEL):
             show(str(fetch_model(name, weights_dir)))
+        elif name.startswith(_TORCHVISION):
+            show(str(_pull_torchvision(name, weights_dir, quiet=quiet)))
+    others = [name for name in names if not name.startswith((MODEL, _TORCHVISION))]
     rows = {
         row.name: row
-        for wanted in [find_row(name) for name in names if not name.startswith(MODEL)]
+        for wanted in [find_row(name) for name in others]
         for row in (wanted, *needed_for(adapter=wanted.name, detector=wanted.name))
     }
     for name in rows:
         with byte_progress(name, quiet=quiet) as told:
             path = fetch(name, weights_dir, on_progress=told)
         show(str(path))
+
+
+_TORCHVISION = "torchvision:"
+
+
+def _pull_torchvision(name: str, weights_dir: Path | None, *, quiet: bool) -> Path:
+    """Weights of torchvision, into torch's cache or the folder of the user."""
+    from masa_cli.cli.console import byte_progress
+    from masa_cli.detectors.torchvision_models import fetch_weights
+    from masa_cli.errors import WeightsError
+    from masa_cli.weights.download import Cut
+
+    try:
+        with byte_progress(name, quiet=quiet) as told:
+            model = name.removeprefix(_TORCHVISION)
+            return fetch_weights(model, weights_dir, on_progress=told)
+    except Cut as cut:
+        raise WeightsError(
+            f"the weights of {name} could not be fetched: {cut}",
+            fix="try again, which goes on with what has arrived",
+        ) from cut
 
 
 @weights.command(cls=Command)
