@@ -66,6 +66,22 @@ OnnxLayout = Annotated[
         show_default="as names and shapes of the outputs tell",
     ),
 ]
+Tiles = Annotated[
+    str | None,
+    further(
+        DETECTOR,
+        "--tiles",
+        metavar="CxR|auto",
+        help="Look for small objects in parts of the frame as well: so many columns and rows, such "
+        "as 2x2; auto: as many as are at most 1280 pixels wide and high.",
+    ),
+]
+TileOverlap = Annotated[
+    float,
+    further(
+        DETECTOR, "--tile-overlap", metavar="SHARE", help="Part of a tile that the next one has."
+    ),
+]
 NoNames = Annotated[bool, further(OUTPUTS, "--no-names", help="Do not draw the names of classes.")]
 NoJsonl = Annotated[bool, further(OUTPUTS, "--no-jsonl", help="Do not write tracks.jsonl.")]
 SaveEmbeddings = Annotated[
@@ -99,6 +115,8 @@ def track(
     detector: options.DetectorName = "auto",
     names: ClassNames = None,
     onnx_layout: OnnxLayout = None,
+    tiles: Tiles = None,
+    tile_overlap: TileOverlap = 0.2,
     min_score: options.MinScore = None,
     max_overlap: options.MaxOverlap = None,
     classes: options.Classes = "",

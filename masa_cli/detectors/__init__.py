@@ -252,6 +252,18 @@ _ROWS = (
         packages=("transformers", "safetensors", "timm"),
     ),
     DetectorRow(
+        "torchvision",
+        "a detector of torchvision, such as torchvision:fasterrcnn_resnet50_fpn_v2; its weights, "
+        "or those after an @",
+        takes=("classes",),
+        build="masa_cli.detectors.torchvision_models:build_torchvision_detector",
+        prepare="masa_cli.detectors.torchvision_models:with_weights",
+        prefix="torchvision:",
+        form="torchvision:NAME",
+        settings=BoxSettings(max_overlap=1.0),  # NMS is inside
+        automatic=False,
+    ),
+    DetectorRow(
         "plug-in",
         "a class of yours with classes and detect(frames)",
         takes=("classes",),

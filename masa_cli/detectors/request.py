@@ -103,9 +103,10 @@ def _named_by(
 
 def _check_options(row: DetectorRow, options: ModelOptions) -> None:
     """Raise SettingsError for what the model of this row is not asked."""
+    takes = {"onnx": ("--names", "--onnx-layout"), "torchvision": ("--names",)}.get(row.name, ())
     given = {"--names": options.names, "--onnx-layout": options.layout}
-    unfit = [option for option, each in given.items() if each is not None]
-    for option in unfit if row.suffix != ".onnx" else ():
+    unfit = [option for option, each in given.items() if each is not None and option not in takes]
+    for option in unfit:
         raise SettingsError(
             f"{option} tells of an exported detector, but {row.written} is none",
             fix=f"leave out {option}, or give the file: --detector FILE.onnx",

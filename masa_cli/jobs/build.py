@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from masa_cli.detectors import Detector
 from masa_cli.detectors.filter import FilteredDetector, Selection
+from masa_cli.detectors.tiles import TiledDetector
 from masa_cli.jobs.job import Perception, TrackJob
 from masa_cli.models import SharedNetworks
 from masa_cli.pipeline import Embedder, NoEmbeddings
@@ -54,6 +55,8 @@ def build_networks(
         preparing=preparing,
     )
     detector = seen.detector.build(shared)
+    if seen.tiling:
+        detector = TiledDetector(detector, seen.tiling, seen.detector.settings.max_boxes)
     if seen.selection != Selection():
         detector = FilteredDetector(detector, seen.selection)
     segmenter = seen.segmenter.build(shared) if seen.segmenter else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from masa_cli import __version__, formats
 from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.filter import Selection
+from masa_cli.detectors.tiles import Tiling
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import (
@@ -220,6 +221,7 @@ class Perception:
         precision: float32, bfloat16 or float16.
         runtime: auto, torch or openvino.
         batch_size: frames per forward pass.
+        tiling: how frames are divided for the detector; None: it looks at them as a whole.
     """
 
     detector: DetectorRequest
@@ -234,6 +236,7 @@ class Perception:
     precision: str = "float32"
     runtime: str = "torch"
     batch_size: int = 1
+    tiling: Tiling | None = None
 
     @property
     def has_masks(self) -> bool:
@@ -363,6 +366,7 @@ class TrackJob:
             "precision": seen.precision,
             "runtime": seen.runtime,
             "batch_size": seen.batch_size,
+            "tiles": seen.tiling,
             "segmenter": seen.segmenter,
             "fits_boxes": seen.fits_boxes,
             "refine": association.refinement,

@@ -110,6 +110,15 @@ def test_a_class_of_the_current_folder_tracks(video, tmp_path):
     check_rows(track(video, "--detector", "bright_parts:Bright"))
 
 
+def test_tiles_of_a_frame_give_the_same_track(video, tmp_path):
+    file = yolov8(tmp_path / "net.onnx", metadata=ULTRALYTICS)
+    check_rows(track(video, "--detector", file, "--tiles", "2x1", "--tile-overlap", 0.4))
+    (tmp_path / "dets.txt").write_text("1,-1,10,10,20,20,0.9\n")
+    result = masa("track", video, "--dets", "dets.txt", "--tiles", "2x2", "-o", "other")
+    assert result.exit_code == 2
+    assert "--tiles is for a detector that looks at frames" in result.stderr
+
+
 @pytest.mark.parametrize(("kind", "prompt"), [("rt_detr", None), ("owlvit", "red hat, dog")])
 def test_a_model_of_transformers_tracks(video, tmp_path, kind, prompt):
     write_model(kind, tmp_path / "model")
@@ -126,6 +135,7 @@ def test_a_model_of_transformers_tracks(video, tmp_path, kind, prompt):
         (("--detector", "net.onnx", "--onnx-layout", "x"), '--onnx-layout: unknown layout "x"'),
         (("--detector", "net.onnx", "--names", "none.txt"), "--names: none.txt cannot be read"),
         (("--detector", "hf:owner/none"), "the model owner/none is not on this machine"),
+        (("--detector", "torchvision:yolo"), 'torchvision has no detector "yolo"'),
         (("--detector", "some.where:Net"), "--detector some.where:Net cannot be imported"),
         (("--detector", "lite"), "nothing says which objects to track"),
         (("--prompt", "car", "--names", "none.txt", "--detector", "lite"), "but lite is none"),

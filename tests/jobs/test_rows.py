@@ -93,7 +93,7 @@ def test_a_toy_detector_finds_whatever_there_is(video):
 def test_toys_are_offered_where_names_are_listed(video):
     wrong = CliRunner().invoke(app, ["track", str(video), "--prompt", "x", "--detector", "toi"])
     assert wrong.exit_code == 1
-    assert "lite, FILE.onnx, hf:MODEL, package.module:Class, toy" in wrong.stderr
+    assert "lite, FILE.onnx, hf:MODEL, torchvision:NAME, package.module:Class, toy" in wrong.stderr
     wrong = CliRunner().invoke(
         app, ["track", str(video), "--dets", "dets.txt", "--segmenter", "toi"]
     )
