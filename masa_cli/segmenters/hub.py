@@ -34,7 +34,11 @@ SQUASHES = {
     "edgetam": True,
     "edgetam_video": True,
 }
-_NEEDED = (("config.json",), ("model.safetensors",), ("preprocessor_config.json",))
+_CONFIGURATION, _WEIGHTS, _PROCESSING = (
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+)
 _AT_ONCE = {"cpu": 4, "cuda": 64, "mps": 16}  # boxes that are decoded at a time
 
 
@@ -55,7 +59,8 @@ def request_hub_model(wanted: str, folder: Path | None) -> SegmenterRequest:
             f"the model {model} is not on this machine",
             fix=f"masa weights pull hf:{model}, or give the folder it is in: hf:FOLDER",
         )
-    if missing := [names[0] for names in _NEEDED if not (place / names[0]).is_file()]:
+    files = [place / name for name in (_CONFIGURATION, _WEIGHTS, _PROCESSING)]
+    if missing := [file.name for file in files[:2] if not file.is_file()]:
         raise WeightsError(
             f"{place} lacks {missing[0]}: it is not all of a model of transformers",
             fix="get the whole model again; weights must be in one file of safetensors",
@@ -66,12 +71,12 @@ def request_hub_model(wanted: str, folder: Path | None) -> SegmenterRequest:
             f'{place} is a model of type "{shortened(str(kind))}", which finds no masks for boxes',
             fix=f"use a model of type {', '.join(SQUASHES)}, such as hf:facebook/sam2.1-hiera-tiny",
         )
-    files = tuple(place / names[0] for names in _NEEDED)
-    return SegmenterRequest("hf", files[1], (files[0], files[2]), written=wanted)
+    further = tuple(file for file in files if file.is_file() and file.name != _WEIGHTS)
+    return SegmenterRequest("hf", files[1], further, written=wanted)
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
+    file = folder / _CONFIGURATION
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -106,7 +111,7 @@ def _nothing() -> list[Tensor]:
 
 def _load(folder: Path) -> tuple[nn.Module, Any]:
     """The model, which evaluates only, in float32, and what makes its inputs."""
-    from transformers import CONFIG_MAPPING, AutoImageProcessor
+    from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING
     from transformers.utils.logging import get_verbosity, set_verbosity
 
@@ -127,11 +132,7 @@ def _load(folder: Path) -> tuple[nn.Module, Any]:
             dtype=torch.float32,
             output_loading_info=True,
         )
-        # Of those for Segment Anything, the quick one of transformers 4.57 is wrong in places.
-        processors: Any = AutoImageProcessor
-        process = processors.from_pretrained(
-            folder, local_files_only=True, use_fast=SQUASHES[settings["model_type"]]
-        )
+        process = _processor(folder, squashes=SQUASHES[settings["model_type"]])
     except Exception as error:  # noqa: BLE001 - whatever a foreign file makes foreign code raise
         reason = shortened(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise _unusable(folder, reason) from None
@@ -140,6 +141,18 @@ def _load(folder: Path) -> tuple[nn.Module, Any]:
     if missing := [name for name in report["missing_keys"] if "shared_embedding" not in name]:
         raise _unusable(folder, f"its weights lack {missing[0]}")
     return model.eval().requires_grad_(False), process
+
+
+def _processor(folder: Path, *, squashes: bool) -> Any:  # noqa: ANN401 - transformers has no types
+    """What makes inputs: as the model's files say, or as its family does it."""
+    from transformers import AutoImageProcessor, Sam2ImageProcessorFast, SamImageProcessor
+
+    if not (folder / _PROCESSING).is_file():
+        usual: Any = Sam2ImageProcessorFast if squashes else SamImageProcessor
+        return usual()
+    processors: Any = AutoImageProcessor
+    # Of those for Segment Anything, the quick one of transformers 4.57 is wrong in places.
+    return processors.from_pretrained(folder, local_files_only=True, use_fast=squashes)
 
 
 def _unusable(folder: Path, reason: str) -> WeightsError:

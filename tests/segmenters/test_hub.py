@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor, EdgeTamModel, Sam2Model, SamHQModel
 from masa_cli.errors import WeightsError
 from masa_cli.models import SharedNetworks
 from masa_cli.segmenters import SEGMENTERS, request_segmenter
+from masa_cli.segmenters.hub import _processor
 from masa_cli.segmenters.upsampling import WindowSettings
 from masa_cli.structures import Frame
 from tests.segmenters.test_networks import pixels_of
@@ -180,6 +181,13 @@ def test_a_model_that_is_not_here_says_how_to_get_it(tmp_path, monkeypatch):
     assert error.value.fix.startswith("masa weights pull hf:facebook/sam2.1-hiera-huge")
     with pytest.raises(WeightsError, match="not on this machine"):
         request_segmenter("hf:", folder=tmp_path)
+
+
+@pytest.mark.parametrize("squashes", [True, False])
+def test_without_a_file_that_says_it_inputs_are_made_as_the_family_does_it(tmp_path, squashes):
+    x = _processor(tmp_path, squashes=squashes)(frame().image, return_tensors="pt")["pixel_values"]
+    assert x.shape == (1, 3, 1024, 1024)
+    assert x[..., -1, :].any() == squashes  # the frame is wide: there is padding below
 
 
 def test_other_weights_than_the_configuration_says_are_refused(folders, tmp_path):
