@@ -13,13 +13,15 @@ from masa_cli.detectors.detic import DeticDetector, build_detic, choose_classes,
 from masa_cli.detectors.lvis import with_lvis_words
 from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.errors import WeightsError
+from masa_cli.masks import unpack
 from masa_cli.models import SharedNetworks
-from masa_cli.models.detic import Detic
+from masa_cli.models.detic import Detic, DeticMasks
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.neck import NoFusion
 from masa_cli.models.published_weights import load_parts, read_weights
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.structures import Frame
+from tests import plain_detic as plain
 from tests.clip import ids_of, plain_vector, write_clip
 from tests.golden import assert_close
 
@@ -213,3 +215,29 @@ def test_words_are_found_by_the_text_encoder(weights, tmp_path, monkeypatch):
     (detections,) = found.detect([noise()])
     assert found.classes == ("person", "goblin")
     assert set(detections.labels.tolist()) == {0, 1}
+
+
+@torch.inference_mode()
+def test_masks_of_boxes_are_those_of_the_head_pasted(weights):
+    networks, frame = small(), noise()  # of the size of the input: nothing is scaled
+    boxes = np.float32([[10.3, 5, 100, 90.2], [-20, 30, 60, 200], [50, 50, 50, 80]])
+    masks = SegmenterRequest("detic", weights).build(networks).segment(frame, boxes)
+    with torch.device("meta"):
+        head = DeticMasks()
+    load_parts(weights, "detic", {"masks": head})
+    levels = networks.detector_pyramid("detic", weights).of([frame], range(5))
+    inside = np.clip(boxes, 0, [160, 120, 160, 120]).astype(np.float32)
+    found = head([levels[level] for level in range(5)], torch.from_numpy(inside[:2]))
+    for mask, probabilities, box in zip(masks, found.double().numpy(), inside, strict=False):
+        assert 0.05 < (probabilities >= 0.5).mean() < 0.98
+        expected = plain.paste(probabilities, box, (120, 160))
+        np.testing.assert_array_equal(frames_of_pixels(mask), expected)
+    assert masks[2] is None
+
+
+def frames_of_pixels(mask):
+    """(H, W) bool of a whole frame."""
+    whole = np.zeros(mask.size, bool)
+    pixels, (x, y) = unpack(mask)
+    whole[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    return whole
