@@ -119,6 +119,9 @@ COMMANDS: Mapping[str, CommandRow] = MappingProxyType(
         "eval": CommandRow("eval", "eval_", "Compare results with their ground truth."),
         "demo": CommandRow("demo", "demo", "Track a rendered scene, with no video at hand."),
         "train": CommandRow("train", "train", "Train an adapter or a detector on plain images."),
+        "detectors": CommandRow(
+            "detectors", "detectors", "List what can detect: classes, weights, licences, runtimes."
+        ),
         "weights": CommandRow("weights", "weights", "Get and check published files of weights."),
         "doctor": CommandRow("doctor", "doctor", "Tell what is installed, and what could run."),
         "completion": CommandRow("app", "completion", "Make a shell complete masa."),

@@ -139,6 +139,12 @@ def is_here(row: WeightsFile, folder: Path | None = None) -> bool:
         return False
 
 
+def files_of(row: DetectorRow) -> list[WeightsFile]:
+    """What has to be downloaded for a detector."""
+    own = [row.weights] if row.weights and not row.packaged else []
+    return [find_row(name) for name in (*own, *row.files)]
+
+
 def available_codecs() -> dict[str, bool]:
     """Whether each codec is there, encoders first, under names such as "libx264 (encoder)"."""
     return {f"{name} (encoder)": _is_there(name, "w") for name in ENCODERS} | {
@@ -280,7 +286,7 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
     for row in detectors_taking("nothing"):
         if row.proposals == DEFAULT_PROPOSALS:  # others are options of the same model
             command = f"masa segment-track --model {row.name}"
-            yield command, (*_NETWORK, *row.packages, *_MASKS), _files_of(row)
+            yield command, (*_NETWORK, *row.packages, *_MASKS), files_of(row)
     for name, segmenter in SEGMENTERS.items():
         files = [find_row(name)] if segmenter.has_weights and not segmenter.packaged else []
         needed = _NETWORK if segmenter.has_weights or segmenter.form else _PICTURES
@@ -290,13 +296,8 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...], list[WeightsFile]]]:
             files,
         )
     for row in detectors_taking(*WORDS):
-        yield f"masa track --prompt, with {row.name}", (*_NETWORK, *row.packages), _files_of(row)
-
-
-def _files_of(row: DetectorRow) -> list[WeightsFile]:
-    """What has to be downloaded for a detector."""
-    own = [row.weights] if row.weights and not row.packaged else []
-    return [find_row(name) for name in (*own, *row.files)]
+        how = "--prompt, with" if row.takes != ("classes",) else "--detector"
+        yield f"masa track {how} {row.written}", (*_NETWORK, *row.packages), files_of(row)
 
 
 def _is_there(name: str, mode: Literal["r", "w"]) -> bool:

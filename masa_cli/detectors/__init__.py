@@ -96,6 +96,7 @@ class DetectorRow:
         proposals: of one that is class-agnostic, where its objects come from.
         needs_accelerator: whether it is slow on a processor.
         automatic: whether "auto" may choose it.
+        runtime: what computes it.
         packages: that it needs beside those of every network, for `masa doctor`.
     """
 
@@ -118,6 +119,7 @@ class DetectorRow:
     proposals: Proposals = DEFAULT_PROPOSALS
     needs_accelerator: bool = False
     automatic: bool = True
+    runtime: str = "torch or OpenVINO"
     packages: tuple[str, ...] = ()
 
     @property
@@ -147,6 +149,7 @@ def _text_detector(name: str, summary: str, *, automatic: bool = False) -> Detec
         ),
         needs_accelerator=True,
         automatic=automatic,
+        runtime="torch, its backbone OpenVINO",
         packages=("groundingdino-py", "segment-anything", "transformers"),
     )
 
@@ -235,6 +238,7 @@ _ROWS = (
         suffix=".onnx",
         form="FILE.onnx",
         automatic=False,
+        runtime="OpenVINO",
         packages=("openvino",),
     ),
     DetectorRow(
@@ -249,6 +253,7 @@ _ROWS = (
         # Those with classes are trained to find each object once.
         settings=BoxSettings(max_overlap=1.0),
         automatic=False,
+        runtime="torch",
         packages=("transformers", "safetensors", "timm"),
     ),
     DetectorRow(
@@ -262,6 +267,7 @@ _ROWS = (
         form="torchvision:NAME",
         settings=BoxSettings(max_overlap=1.0),  # NMS is inside
         automatic=False,
+        runtime="torch",
     ),
     DetectorRow(
         "plug-in",
@@ -273,6 +279,7 @@ _ROWS = (
         # Its boxes are as its author wants them, unless the user says otherwise.
         settings=BoxSettings(min_score=0.0, max_overlap=1.0),
         automatic=False,
+        runtime="its own",
     ),
     GIVEN,
 )

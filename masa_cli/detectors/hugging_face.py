@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ from masa_cli.errors import SettingsError, WeightsError, shortened
 from masa_cli.models import SharedNetworks
 from masa_cli.models.device import choose_placement
 from masa_cli.structures import Detections, Frame
-from masa_cli.weights.manifest import look_for_model
+from masa_cli.weights.manifest import folders, look_for_model
 
 # By the type in a configuration, where its text is made: that is done once for a prompt.
 WORDS: Mapping[str, str] = MappingProxyType(
@@ -67,6 +68,22 @@ _CANNOT = (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def models_here(folder: Path | None = None) -> list[tuple[str, str, bool]]:
+    """Detectors in the folders of weights and in the hub's cache: name, type, whether for words."""
+    names = [file.parent.name for place in folders(folder) for file in place.glob("*/config.json")]
+    cached = sorted(Path(constants.HF_HUB_CACHE).glob("models--*"))
+    names += [place.name.removeprefix("models--").replace("--", "/") for place in cached]
+    found = []
+    for name in dict.fromkeys(names):
+        place = look_for_model(name, folder)
+        if place is None or not any((place / file).is_file() for file in _WEIGHTS):
+            continue
+        kind = _settings(place / _CONFIGURATION).get("model_type")
+        if kind in (*WORDS, *CLASSES):
+            found.append((name, str(kind), kind in WORDS))
+    return found
 
 
 def with_model(request: DetectorRequest) -> DetectorRequest:

@@ -58,14 +58,24 @@ class Tiling:
         return starts.tolist(), length
 
 
-def parse_tiles(text: str | None, overlap: float) -> Tiling | None:
+def parse_tiles(text: str | None, overlap: float, *, looks: bool = True) -> Tiling | None:
     """The tiling of "3x2" (columns x rows) or "auto"; None for none.
 
+    Args:
+        text: of the user.
+        overlap: share of a tile.
+        looks: whether anything looks at the frames that would be divided.
+
     Raises:
-        UsageError: it is something else, or the overlap is not within 0 and 0.9.
+        UsageError: it is something else, the overlap is not within 0 and 0.9, or nothing looks.
     """
     if text is None:
         return None
+    if not looks:
+        raise UsageError(
+            "--tiles is for a detector that looks at frames, but the boxes are those of a file",
+            fix="leave out --tiles, or name the objects with --prompt",
+        )
     if not 0 <= overlap <= 0.9:
         raise UsageError(
             f"--tile-overlap is a share of a tile from 0 to 0.9, got {overlap:g}",

@@ -41,6 +41,11 @@ def model_names() -> list[str]:
     return [name for name in torchvision.models.list_models(kinds) if "keypoint" not in name]
 
 
+def models_here(folder: Path | None = None) -> list[str]:
+    """Those whose published weights are on this machine."""
+    return [name for name in model_names() if _look_for(_published(name).url, folder)]
+
+
 def with_weights(request: DetectorRequest) -> DetectorRequest:
     """The request with the file of its weights and the names of its classes; nothing is loaded.
 

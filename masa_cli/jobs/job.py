@@ -183,8 +183,7 @@ class TrackInput:
         origin: file of the source, whose sound goes into the annotated video.
         files: files and folders that are read, and must not be overwritten.
         facts: what else the boxes depend on, by name, for --resume.
-        recording: observations that an earlier run kept, to associate them anew; then no network is
-            asked, and `source` is for the annotated video.
+        recording: what an earlier run observed; then no network is asked, `source` is only drawn.
         table: the boxes, where all of those of a file are tracked.
         targets: what was pointed at, and is all that is tracked; none: everything is.
     """
@@ -215,8 +214,7 @@ class Perception:
         segmenter: what finds masks, for boxes that have none; None: nothing does.
         fits_boxes: whether boxes are fitted to their masks.
         preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
-        side: pixels that the longer side of frames is fitted to before networks look at them; None:
-            the default of each.
+        side: pixels of the longer side of frames as networks see them; None: their defaults.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
         runtime: auto, torch or openvino.
@@ -362,9 +360,7 @@ class TrackJob:
             "side": seen.side,
             "association": association.name,
             "changes": association.changes,
-            "device": seen.device,
-            "precision": seen.precision,
-            "runtime": seen.runtime,
+            **{name: getattr(seen, name) for name in ("device", "precision", "runtime")},
             "batch_size": seen.batch_size,
             "tiles": seen.tiling,
             "segmenter": seen.segmenter,

@@ -26,7 +26,7 @@ from masa_cli.detectors import (
 from masa_cli.detectors.filter import Placement, Selection, parse_classes, read_polygons
 from masa_cli.detectors.request import AUTO as ANY_DETECTOR
 from masa_cli.detectors.request import request_objects, settings_for
-from masa_cli.detectors.tiles import Tiling, parse_tiles
+from masa_cli.detectors.tiles import parse_tiles
 from masa_cli.errors import SettingsError, UsageError
 from masa_cli.formats import AUTO, parse_formats
 from masa_cli.formats.embeddings import EmbeddingsReader, Kept, defaults_as_fact, defaults_in
@@ -213,7 +213,7 @@ def plan_job(options: Options) -> TrackJob:
             precision=options.precision,
             runtime=options.runtime,
             batch_size=options.batch_size,
-            tiling=_tiling(options, boxes),
+            tiling=parse_tiles(options.tiles, options.tile_overlap, looks=boxes.table is None),
         ),
         _association(options, association, boxes.detector.changes),
         _outputs(options, options.output or Path(info.name), info),
@@ -378,17 +378,6 @@ def _selection(options: Options) -> Selection:
         outside=read_polygons(options.ignore) if options.ignore else (),
         placement=options.region_by,
     )
-
-
-def _tiling(options: Options, boxes: BoxSource) -> Tiling | None:
-    """How frames are divided for the detector; UsageError where none looks at them."""
-    tiling = parse_tiles(options.tiles, options.tile_overlap)
-    if tiling and boxes.table is not None:
-        raise UsageError(
-            "--tiles is for a detector that looks at frames, but the boxes are those of a file",
-            fix="leave out --tiles, or name the objects with --prompt",
-        )
-    return tiling
 
 
 def _segmenter(options: Options, boxes: BoxSource, adapter: str) -> SegmenterRequest | None:

@@ -1,14 +1,17 @@
 """Detectors of one's own, from a file to MOT results, as a user would run them."""
 
+import json
 import re
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
+from masa_cli.detectors import DETECTORS
 from masa_cli.detectors.request import request_prompt
 from masa_cli.models import SharedNetworks
 from masa_cli.render.video import VideoWriter
@@ -149,3 +152,41 @@ def test_what_cannot_work_is_told_in_a_sentence_before_anything_is_written(
     assert result.exit_code in (1, 2)
     assert error in " ".join(result.stderr.split())
     assert not (tmp_path / "bright").exists()
+
+
+def listed(*arguments):
+    result = masa("detectors", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return {each["name"]: each for each in json.loads(result.stdout)["detectors"]}
+
+
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "torch"))
+
+
+def test_every_detector_is_listed_and_doctor_agrees(no_weights):
+    rows = listed()
+    assert set(rows) == {row.written for row in DETECTORS.values()} - {"file"}
+    assert rows["lite"]["weights"] == "come with masa"
+    assert rows["gdino"]["weights"] == "masa weights pull gdino bert-vocab"
+    assert (rows["gdino"]["licence"], rows["FILE.onnx"]["runtime"]) == ("Apache-2.0", "OpenVINO")
+    doctor = json.loads(masa("doctor", "--json").stdout)["commands"]
+    for name, row in rows.items():
+        ways = [each for each in doctor if each["command"].split()[-1] == name]
+        assert ways or name.endswith("-grid"), name  # an option of the same model
+        assert all(row["is_ready"] == each["ready"] for each in ways), name
+
+
+def test_models_on_this_machine_are_listed_one_by_one(no_weights, tmp_path):
+    write_model("rt_detr", tmp_path / "weights/tiny")
+    url = torchvision.models.get_model_weights("fcos_resnet50_fpn").DEFAULT.url
+    (tmp_path / "weights" / url.rpartition("/")[2]).touch()
+    rows = listed("--weights-dir", tmp_path / "weights")
+    assert (rows["hf:tiny"]["finds"], rows["hf:tiny"]["what"]) == ("its own classes", "rt_detr")
+    assert rows["torchvision:fcos_resnet50_fpn"]["weights"] == "here"
+    text = masa("detectors", "--weights-dir", tmp_path / "weights").stdout
+    assert "hf:tiny" in text
+    assert "FILE.onnx" in text

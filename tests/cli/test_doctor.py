@@ -83,7 +83,9 @@ def test_every_adapter_and_detector_has_its_line():
     complete = {name for name, row in VARIANTS.items() if row.is_complete}
     assert complete == VARIANTS.keys() - {"lite-learned"}  # it has no weights but a user's
     assert {n for n in names if "--adapter" in n} == {f"masa track --adapter {n}" for n in complete}
-    told = {row.name for row in detectors_taking(*WORDS)}
+    told = {row.name for row in detectors_taking(*WORDS) if not row.form}
+    own = {row.form for row in detectors_taking(*WORDS) if row.form}
+    assert {f"masa track --detector {form}" for form in own} <= names
     assert {n for n in names if "--prompt" in n} == {f"masa track --prompt, with {n}" for n in told}
     assert {f"masa track --masks --segmenter {row.written}" for row in SEGMENTERS.values()} <= names
     models = {row.weights for row in detectors_taking("nothing")}
