@@ -9,9 +9,11 @@ some hypotheses which foretells these tracks best, as kalman.py does it in pixel
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -226,6 +228,39 @@ def ways(
     ]
     tremble, acceleration = _learned(seen)
     return [_smoothed(each, tremble, acceleration) for each in seen]
+
+
+UNITS = MappingProxyType({"m/s": 1.0, "km/h": 3.6, "mph": 3600 / 1609.344})
+
+
+def read_speeds(path: Path, unit: str) -> dict[tuple[int, int], str]:
+    """By frame and id, the speeds that `masa measure` wrote, in words.
+
+    Args:
+        path: the CSV.
+        unit: in which they are told, one of UNITS.
+
+    Raises:
+        SourceError: it is no such file.
+    """
+    with explained(path):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    found: dict[tuple[int, int], str] = {}
+    for number, row in enumerate(csv.DictReader(lines), start=2):
+        try:
+            speed = UNITS[unit] * float(row["speed"])
+            found[int(row["frame"]), int(row["id"])] = f"{speed:.1f} {unit}"
+        except (KeyError, TypeError, ValueError):
+            raise SourceError(
+                f"{path} line {number}: expected a frame, an id and a speed",
+                fix="give the CSV that masa measure TRACKS --ground points.json -o FILE wrote",
+            ) from None
+    if not found:
+        raise SourceError(
+            f"{path} has no speeds",
+            fix="give the CSV that masa measure TRACKS --ground points.json -o FILE wrote",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

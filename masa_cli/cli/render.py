@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,12 +19,13 @@ VideoOrFolder = Annotated[
         rich_help_panel=INPUT, help="The video file or folder of images.", show_default=False
     ),
 ]
-TracksFile = Annotated[
-    Path,
+TracksFiles = Annotated[
+    list[Path],
     typer.Argument(
         rich_help_panel=INPUT,
+        metavar="TRACKS...",
         help="A tracks.jsonl, the tracks.jsonl.part of an interrupted run, or tracks in any other "
-        "format that masa convert reads.",
+        "format that masa convert reads. Several are drawn beside each other.",
         show_default=False,
     ),
 ]
@@ -38,8 +39,23 @@ VideoFile = Annotated[
         show_default="beside the tracks, named after the source",
     ),
 ]
-
-
+LayoutName = Annotated[
+    Literal["side-by-side", "grid"],
+    option(OUTPUTS, "--layout", help="Of several tracks: all in one row, or in a grid."),
+]
+SpeedFile = Annotated[
+    Path | None,
+    option(
+        OUTPUTS,
+        "--speed",
+        metavar="FILE",
+        help="Show the speeds that masa measure -o wrote, those of the first tracks.",
+    ),
+]
+SpeedUnit = Annotated[
+    Literal["m/s", "km/h", "mph"],
+    further(OUTPUTS, "--speed-unit", help="In which speeds are shown."),
+]
 Boxes = Annotated[bool, option(OUTPUTS, "--boxes/--no-boxes", help="Draw boxes.")]
 Masks = Annotated[
     bool, option(OUTPUTS, "--masks/--no-masks", help="Draw masks, where tracks have them.")
@@ -80,8 +96,11 @@ Blur = Annotated[
 
 def render(
     source: VideoOrFolder,
-    tracks: TracksFile,
+    tracks: TracksFiles,
     output: VideoFile = None,
+    layout: LayoutName = "side-by-side",
+    speed: SpeedFile = None,
+    speed_unit: SpeedUnit = "m/s",
     trails: options.Trails = 0,
     names: options.Names = True,
     scores: options.Scores = True,
@@ -104,10 +123,11 @@ def render(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Draw tracks onto their video, as `masa track` does.
+    """Draw tracks onto their video, as `masa track` does; several results beside each other.
 
     This is its second pass alone: it needs no models, and runs on any machine.
     """
+    from masa_cli.analysis.ground import read_speeds
     from masa_cli.cli.console import messages, run_and_report
     from masa_cli.jobs.inputs import excerpt_of
     from masa_cli.jobs.record import traced
@@ -119,7 +139,7 @@ def render(
     with messages(quiet=quiet or json):
         whole = open_source(source, frame_rate=parse_frame_rate(fps), stream=stream)
         frames = excerpt_of(whole, start, end, every)
-        info, path = frames.info, output or tracks.with_name(f"{frames.info.name}.mp4")
+        info, path = frames.info, output or tracks[0].with_name(f"{frames.info.name}.mp4")
         if path.suffix.lower() != ".mp4":
             raise OutputError(
                 f"{path} is no name of an mp4 file", fix="end the name given with -o in .mp4"
@@ -137,6 +157,7 @@ def render(
             classes=frozenset(_names_in(classes)),
             blur=frozenset(_names_in(blur)),
         )
+        notes = read_speeds(speed, speed_unit) if speed else None
         work = partial(
             draw,
             frames,
@@ -144,11 +165,13 @@ def render(
             path,
             origin=source,
             drawing=drawing,
+            layout=layout,
+            notes=notes,
             threads=threads,
             overwrite=overwrite,
         )
         traced_work = traced(
-            work, trace, inputs=[source, tracks], outputs=[path], replaces=overwrite
+            work, trace, inputs=[source, *tracks], outputs=[path], replaces=overwrite
         )
         run_and_report(traced_work, info.num_frames, quiet=quiet, json=json)
 

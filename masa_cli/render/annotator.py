@@ -5,8 +5,9 @@ from __future__ import annotations
 import colorsys
 import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -46,14 +47,29 @@ class DrawingSettings:
     blur: frozenset[str] = frozenset()  # names of classes made unrecognisable; EVERY: all
 
 
+class Drawer(Protocol):
+    """Makes the picture of a frame that shows its tracks."""
+
+    def draw(self, frame: Frame, tracks: Tracks, classes: Sequence[str]) -> Frame:
+        """The picture; frames come in order."""
+        ...
+
+
 class Annotator:
     """Draws the tracks of one video, frame after frame (trails need the frames before).
 
     Line width and letter size follow the size of the frame, so that 360p and 4K read alike.
+
+    Args:
+        settings: what is shown.
+        notes: by frame and id, what is shown behind the identity, such as its speed.
     """
 
-    def __init__(self, settings: DrawingSettings) -> None:
+    def __init__(
+        self, settings: DrawingSettings, notes: Mapping[tuple[int, int], str] | None = None
+    ) -> None:
         self.settings = settings
+        self._notes = notes or {}
         self._trails: deque[dict[int, tuple[int, int]]] = deque(maxlen=settings.trail_frames)
 
     def draw(self, frame: Frame, tracks: Tracks, classes: Sequence[str]) -> Frame:
@@ -82,7 +98,9 @@ class Annotator:
         if settings.labels:  # over all boxes: an identity is never hidden by a neighbour's frame
             letters = max(4, round(settings.text_size * (8 + round(short_side / 90))))
             for row, box in enumerate(tracks.boxes):
-                text, colour = self._text(tracks, row, classes), colour_of(int(tracks.ids[row]))
+                note = self._notes.get((frame.index, int(tracks.ids[row])), "")
+                text = self._text(tracks, row, classes) + (f" {note}" if note else "")
+                colour = colour_of(int(tracks.ids[row]))
                 _draw_label(image, text, _pixels(box), colour, letters, width)
         return Frame(frame.index, frame.time, image)
 
@@ -142,6 +160,21 @@ def draw_mask(image: Image, mask: Mask, colour: tuple[int, int, int], width: int
         pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y)
     )
     cv2.drawContours(image, outlines, -1, colour, width)
+
+
+def draw_plate(image: Image, text: str, colour: Colour) -> None:
+    """Text in the upper left corner, in place; none where there is no room.
+
+    Args:
+        image: (H, W, 3) RGB.
+        text: one line; a long one loses its beginning.
+        colour: RGB of the plate.
+    """
+    letters = 10 + round(min(image.shape[:2]) / 60)
+    shown = text
+    while len(shown) > 2 and _stencil(shown, letters).shape[1] > image.shape[1]:
+        shown = f"…{shown[2:]}"
+    _draw_label(image, shown, (0, 0, image.shape[1], image.shape[0]), colour, letters, 0)
 
 
 def hide(image: Image, boxes: FloatArray) -> None:

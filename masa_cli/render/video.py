@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 from masa_cli.errors import OutputError, SettingsError
 from masa_cli.formats.files import part_of, unwritable
 from masa_cli.progress import RunProgress
-from masa_cli.render.annotator import Annotator
+from masa_cli.render.annotator import Annotator, Drawer
 from masa_cli.render.soundtrack import Soundtrack
 from masa_cli.structures import Frame, Image, Tracks, VideoInfo
 from masa_cli.threads import allowed
@@ -227,7 +227,7 @@ class AnnotatedVideo:
     def __init__(
         self,
         writer: VideoWriter,
-        annotator: Annotator,
+        annotator: Drawer,
         classes: Callable[[], Sequence[str]],
         watch: RunProgress,
     ) -> None:

@@ -1,6 +1,7 @@
 import json
 
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -37,6 +38,49 @@ def test_what_is_drawn_can_be_chosen(tracked):
         masa("render", "street.mp4", "named.jsonl", "-o", "drawn.mp4", "--overwrite", *flags)
         pictures.add(imageio.imread("drawn.mp4", index=20, plugin="pyav").tobytes())
     assert len(pictures) == 4
+
+
+def test_several_results_are_drawn_beside_each_other(tracked):
+    names = ["out/tracks.jsonl", "dets/tracks.jsonl", "third.jsonl"]
+    (tracked / "dets").mkdir()
+    lines = (tracked / "out/tracks.jsonl").read_text().splitlines(keepends=True)
+    (tracked / "dets/tracks.jsonl").write_text("".join(lines[:10]))  # it ends earlier
+    (tracked / "third.jsonl").write_text("".join(lines[5:]))
+    masa("render", "street.mp4", names[0], "-o", "one.mp4")
+    one = imageio.imread("one.mp4", index=20, plugin="pyav")
+    for options, number, size in (
+        ([], 2, (64, 194)),
+        ([], 3, (64, 292)),
+        (["--layout", "grid"], 3, (130, 194)),
+    ):
+        result = masa(
+            "render", "street.mp4", *names[:number], "-o", "all.mp4", "--overwrite", *options
+        )
+        assert result.exit_code == 0, result.output
+        frames = imageio.imread("all.mp4", plugin="pyav")
+        assert frames.shape == (30, *size, 3)
+        right = frames[20, :64, 98:194].astype(int)
+        assert np.abs(right - frames[20, :64, :96]).max() > 100  # one has boxes, one has none
+        below = np.s_[30:64, :96]  # the name is above
+        assert np.abs(frames[20][below].astype(int) - one[below]).mean() < 4
+
+
+def test_speeds_are_drawn_where_there_are_any(tracked):
+    (tracked / "s.csv").write_text("frame,time,id,speed\n20,0.8,1,2.5\n")
+    pictures = []
+    for options in ([], ["--speed", "s.csv"], ["--speed", "s.csv", "--speed-unit", "km/h"]):
+        result = masa(
+            "render", "street.mp4", "out/tracks.jsonl", "-o", "a.mp4", "--overwrite", *options
+        )
+        assert result.exit_code == 0, result.output
+        pictures.append(imageio.imread("a.mp4", plugin="pyav"))
+    plain, metres, hours = pictures
+    assert np.abs(plain[5].astype(int) - metres[5]).mean() < 1
+    assert np.abs(plain[20].astype(int) - metres[20]).max() > 60
+    assert np.abs(hours[20].astype(int) - metres[20]).max() > 60
+    (tracked / "s.csv").write_text("frame,id,speed\n20,1,fast\n")
+    result = masa("render", "street.mp4", "out/tracks.jsonl", "-o", "b.mp4", "--speed", "s.csv")
+    assert (result.exit_code, "s.csv line 2" in result.output) == (1, True)
 
 
 def test_an_interrupted_run_can_be_looked_at(tracked):

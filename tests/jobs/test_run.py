@@ -235,7 +235,9 @@ def drawn_over(job):
 def test_rendering_gives_the_video_that_tracking_gave(job):
     run(job, RunProgress())
     again = job.outputs.folder / "again.mp4"
-    summary = render(job.input.source, job.outputs.tracks, again, RunProgress(), **drawn_over(job))
+    summary = render(
+        job.input.source, [job.outputs.tracks], again, RunProgress(), **drawn_over(job)
+    )
     assert again.read_bytes() == job.outputs.video.read_bytes()
     assert (summary.num_boxes, summary.written) == (60, (again,))
 
@@ -244,11 +246,11 @@ def test_rendering_overwrites_neither_results_unasked_nor_inputs(job):
     run(job, RunProgress())
     video, tracks = job.outputs.video, job.outputs.tracks
     with pytest.raises(OutputError, match="exists already"):
-        render(job.input.source, tracks, video, RunProgress(), **drawn_over(job))
+        render(job.input.source, [tracks], video, RunProgress(), **drawn_over(job))
     with pytest.raises(OutputError, match="is an input"):
         render(
             job.input.source,
-            tracks,
+            [tracks],
             job.input.origin,
             RunProgress(),
             **drawn_over(job),
