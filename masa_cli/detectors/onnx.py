@@ -196,6 +196,8 @@ class OnnxDetector:
         self, decoded: Decoded, frame: Frame, placement: Placement, size: tuple[int, int]
     ) -> Detections:
         layout, (boxes, scores, labels) = self._graph.layout, decoded
+        is_box = scores > 0  # lists of one length are filled up with others
+        boxes, scores, labels = boxes[is_box], scores[is_box], labels[is_box]
         numbers = self._checked(scores, labels)
         height, width = frame.image.shape[:2]
         is_unit = layout.space == "unit" or (

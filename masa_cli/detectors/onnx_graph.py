@@ -275,7 +275,9 @@ def _sides(shape: Any) -> tuple[int | None, ...]:  # noqa: ANN401 - an openvino.
 
 
 def _is_image(shape: tuple[int | None, ...]) -> bool:
-    return len(shape) in (3, 4) and 3 in (shape[-1], shape[-3])
+    """Three channels, first or last; an exporter may leave even their number open."""
+    is_open = len(shape) == 4 and shape[1] is None and shape[3] != 1
+    return len(shape) in (3, 4) and (3 in (shape[-1], shape[-3]) or is_open)
 
 
 def fix_sizes(model: Any, graph: Graph, batch: int, size: tuple[int, int]) -> None:  # noqa: ANN401

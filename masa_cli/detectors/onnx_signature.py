@@ -50,10 +50,10 @@ class Signature:
     @property
     def head(self) -> Port | None:
         """The output with all boxes, where there is one; masks may have a second one."""
-        three = [port for port in self.outputs if len(port.shape) == 3 and not port.is_integer]
-        others = [port for port in self.outputs if len(port.shape) == 4]
-        is_alone = len(three) == 1 and len(three) + len(others) == len(self.outputs)
-        return three[0] if is_alone and len(others) <= 1 else None
+        lists = [port for port in self.outputs if len(port.shape) < 4]
+        masks = [port for port in self.outputs if len(port.shape) == 4]
+        is_alone = len(lists) == 1 and len(masks) <= 1  # more sides: heads before decoding
+        return lists[0] if is_alone and len(lists[0].shape) == 3 else None
 
     @property
     def num_further(self) -> int:
@@ -98,7 +98,8 @@ def assign(outputs: Sequence[Port], roles: Sequence[Role]) -> tuple[int, ...] | 
 
 def _likeness(port: Port, role: Role) -> tuple[bool, bool]:
     named = any(hint in port.name.lower() for hint in _HINTS[role])
-    return named, role == "labels" and port.is_integer
+    is_final = not port.name.lower().startswith("raw")  # TensorFlow gives those before NMS, too
+    return named and is_final, role == "labels" and port.is_integer
 
 
 def _may_be(port: Port, role: Role) -> bool:
@@ -121,7 +122,9 @@ def _head_kind(signature: Signature) -> str:  # noqa: PLR0911 - a list of rules
     """Which kind of raw head, or of rows, the only output is; "" if it is none."""
     head = signature.head
     if head is None:
-        return ""
+        shapes_of = [port.shape for port in signature.outputs]
+        is_list = len(shapes_of) == 1 and len(shapes_of[0]) == 2 and shapes_of[0][1] == 6
+        return "yolo-end2end" if is_list else ""
     rows, columns = head.shape[1:]
     classes, further = signature.num_classes, signature.num_further
     cells, more = signature.cells(), signature.cells(MORE_STRIDES)
@@ -189,12 +192,15 @@ def shapes(signature: Signature, *ranks: int) -> bool:
 def has_two(signature: Signature) -> bool:
     """Boxes, and a matrix of classes, of each query or cell."""
     both = assign(signature.outputs, ("boxes", "matrix"))
-    return both is not None and len(signature.outputs) == 2
+    lists = [port for port in signature.outputs if len(port.shape) < 4]
+    is_named = named(signature, "logits", "pred_boxes")
+    return both is not None and (len(lists) == 2 or is_named)
 
 
 def is_short(signature: Signature) -> bool:
     """Whether boxes are no more than the queries of a DETR may be."""
-    return all((port.shape[1] or 0) <= _MOST_QUERIES for port in signature.outputs)
+    ports = assign(signature.outputs, ("boxes", "matrix")) or ()
+    return all((signature.outputs[port].shape[-2] or 0) <= _MOST_QUERIES for port in ports)
 
 
 def is_of_cells(signature: Signature) -> bool:

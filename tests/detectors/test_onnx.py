@@ -423,6 +423,44 @@ def test_of_a_yolov5_no_product_below_the_threshold_stays():
     assert (scores.tolist(), labels.tolist()) == (pytest.approx([0.45]), [1])
 
 
+def test_an_input_that_leaves_even_its_channels_open_is_an_image(tmp_path, names):
+    """As Optimum exports models of transformers, with outputs that nobody needs here."""
+    graph = Graph()
+    shape = ["batch", "channels", "height", "width"]
+    graph.inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)]
+    boxes = graph.rows(graph.row(graph.xywh(unit=True)))
+    logits = graph.rows(graph.row(graph._of_batch([-9.0, 2.2, -9.0], graph.xyxy())), fill=-9.0)
+    outputs = {"logits": logits, "pred_boxes": boxes}
+    outputs |= {"last_hidden_state": graph.number(np.zeros((1, 40, 16)))}
+    file = graph.save(tmp_path / "net.onnx", outputs)
+    made = detector(file, names=names, side=160)
+    assert made._graph.layout.name == "rt-detr-logits"
+    assert np.abs(made.detect([frame()])[0].boxes[0] - BOX).max() < 1.1
+
+
+def test_what_fills_a_list_up_is_no_box(tmp_path, names):
+    graph = Graph()
+    row = graph.row(graph.xyxy(), [0.9, 1.0])
+    file = graph.save(tmp_path / "net.onnx", {"output0": graph.rows(row, 300, fill=-1.0)})
+    found = detector(file, names=names, settings={"min_score": 0.0}).detect([frame()])[0]
+    assert len(found) == 1
+
+
+def test_rows_without_a_batch_and_raw_heads_beside_the_decoded_are_known(tmp_path, names):
+    graph = Graph()
+    row = graph.row(graph.xyxy(), [0.9, 1.0])
+    flat = graph.add("Reshape", row, graph.number([-1, 6], np.int64))
+    file = graph.save(tmp_path / "flat.onnx", {"boxes": flat})
+    assert np.abs(detector(file, names=names).detect([frame()])[0].boxes[0] - BOX).max() < 1.1
+    graph = Graph()
+    head = graph.rows(graph.row(graph.xywh(), [0.95, *one_hot(1, 3)]), 3 * cells(graph.size))
+    raw = graph.number(np.zeros((1, 3, 20, 20, 8)))
+    file = graph.save(tmp_path / "old.onnx", {"output": head, "345": raw, "403": raw})
+    made = detector(file, names=names)
+    assert made._graph.layout.name == "yolov5"
+    assert np.abs(made.detect([frame()])[0].boxes[0] - BOX).max() < 1.1
+
+
 PUBLISHED = {
     "yolox_nano_416x416.onnx": "yolox_nano",
     "picodet_s_416_coco.onnx": "picodet_s",
