@@ -22,7 +22,7 @@ from masa_cli.jobs.templates import TrackTemplate, collect_templates
 from masa_cli.jobs.with_gallery import adapter_in
 from masa_cli.pipeline import Sink, without_images
 from masa_cli.structures import FloatArray
-from masa_cli.tracking.identities import Linked, link
+from masa_cli.tracking.identities import link
 from masa_cli.tracking.recognition import (
     Company,
     Pairs,
@@ -214,11 +214,19 @@ def _identified(
         for index, track in every
         if track.template is not None and track.num_boxes >= settings.min_boxes
     ]
+    labels = list(dict.fromkeys(track.label for _, track in usable))
+    classes = [
+        _companies(runs, [each for each in usable if each[1].label == label]) for label in labels
+    ]
+    found = link(
+        [companies for companies, _ in classes],
+        projection,
+        settings,
+        lambda _, rows, min_score: compare(rows, min_score),
+    )
     objects: list[list[_Track]] = []
     doubts: list[tuple[int, int, float]] = []
-    for label in dict.fromkeys(track.label for _, track in usable):
-        here = [each for each in usable if each[1].label == label]
-        order, linked = _linked(runs, here, projection, settings, compare)
+    for (_, order), linked in zip(classes, found, strict=True):
         first = len(objects)
         objects += [[order[row] for row in members] for members in linked.groups]
         doubts += [(first + one, first + other, rate) for one, other, rate in linked.doubts]
@@ -230,14 +238,8 @@ def _identified(
     return [sorted(objects[number], key=_moment) for number in ranks], named
 
 
-def _linked(
-    runs: Sequence[Run],
-    tracks: Sequence[_Track],
-    projection: FloatArray,
-    settings: RecognitionSettings,
-    compare: Compare,
-) -> tuple[list[_Track], Linked]:
-    """Of one class: tracks in the order of their companies, and what became of them."""
+def _companies(runs: Sequence[Run], tracks: Sequence[_Track]) -> tuple[list[Company], list[_Track]]:
+    """Of one class: by run and shot; and the tracks in their order."""
     companies, order = [], []
     for index, run in enumerate(runs):
         own = [each for each in tracks if each[0] == index]
@@ -247,7 +249,7 @@ def _linked(
             clock = -1 if run.start is not None else index
             companies.append(Company(parts, clock, run.start or 0.0))
             order += here
-    return order, link(companies, projection, settings, compare)
+    return companies, order
 
 
 def _moment(each: _Track) -> tuple[int, float, int]:

@@ -19,7 +19,7 @@ from masa_cli.formats.gallery import Gallery, changing
 from masa_cli.formats.gallery_records import AdapterKey, GalleryUse, Identity, Sighting, Video
 from masa_cli.jobs.templates import RunTemplates, TrackTemplate
 from masa_cli.structures import FloatArray, Frame, FrameTracks, Image, Tracks
-from masa_cli.tracking.identities import Decision, decide
+from masa_cli.tracking.identities import Decision, Question, decide
 from masa_cli.tracking.recognition import Company, Floats, Template, Whitening
 
 _CROP_SIDE = 160  # pixels of the longer side, at most
@@ -150,22 +150,31 @@ def _decided(
     projection = whitening_of([templates], sightings).projection()
     min_boxes = use.settings.min_boxes
     usable = [each for each in templates.tracks if each.template and each.num_boxes >= min_boxes]
+    questions, asked = [], []
     for label in dict.fromkeys(track.label for track in usable):
         own = [track for track in usable if track.label == label]
         known = [each.id for each in identities.values() if each.label == label]
         index = {id_: number for number, id_ in enumerate(known)}
         there = [each for each in sightings if each.identity in index]
-        companies = []
-        for video in videos:
-            rows = [each for each in there if each.video == video.number and len(each.views)]
-            if rows:
-                parts = [each.template(label) for each in rows]
-                owners = [index[each.identity] for each in rows]
-                companies.append((Company(parts, are_distinct=True), owners))
         probes, order = _by_shot(own, use)
-        occupied = _occupied(use, videos, there, index)
-        for decision in decide(probes, companies, projection, use.settings, occupied):
+        companies = list(_companies(videos, there, index, label))
+        questions.append(Question(probes, companies, _occupied(use, videos, there, index)))
+        asked.append((order, known))
+    answers = decide(questions, projection, use.settings)
+    for (order, known), decisions in zip(asked, answers, strict=True):
+        for decision in decisions:
             yield [order[row] for row in decision.members], decision, known
+
+
+def _companies(
+    videos: Sequence[Video], sightings: Sequence[Sighting], index: Mapping[int, int], label: str
+) -> Iterator[tuple[Company, list[int]]]:
+    """Known identities of a class by the video that they were seen in, and their numbers."""
+    for video in videos:
+        rows = [each for each in sightings if each.video == video.number and len(each.views)]
+        if rows:
+            parts = [each.template(label) for each in rows]
+            yield Company(parts, are_distinct=True), [index[each.identity] for each in rows]
 
 
 def _by_shot(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from masa_cli.errors import Interrupted, SettingsError
 from masa_cli.formats import Hints, read_tracks
@@ -26,15 +24,13 @@ from masa_cli.formats.tables import TrackTable
 from masa_cli.jobs.build import build_networks
 from masa_cli.jobs.job import TrackJob
 from masa_cli.jobs.plan import Options, plan_job
+from masa_cli.jobs.reassociate import Decided, decided_on, rows_of
 from masa_cli.jobs.recognise import renamed
 from masa_cli.jobs.sinks import open_sinks
-from masa_cli.jobs.templates import collect_templates
 from masa_cli.jobs.with_gallery import adapter_facts
 from masa_cli.pipeline import (
     FRAMES_AHEAD,
-    Refinement,
     observe,
-    refine,
     with_images,
     without_images,
     write,
@@ -42,28 +38,18 @@ from masa_cli.pipeline import (
 from masa_cli.progress import RunProgress, Summary, Tally
 from masa_cli.sources import open_source, picture_names
 from masa_cli.sources.prefetch import prefetch
-from masa_cli.structures import Detections, Frame, FrameTracks, Tracks
+from masa_cli.structures import Detections, Frame, Tracks
 from masa_cli.threads import limited
 from masa_cli.tracking.camera import CameraMotionEstimator
-from masa_cli.tracking.identities import link
 from masa_cli.tracking.recognition import (
-    Company,
-    Pairs,
     RecognitionSettings,
-    Rows,
-    Whitening,
-    pairs_above,
 )
 from masa_cli.tracking.splitting import (
     SplittingSettings,
-    TrackletSplitter,
-    TracksSeen,
-    find_switches,
 )
 
 logger = logging.getLogger(__name__)
 
-_BONUS = 0.5  # of the threshold: what it counts that the tool took two for one
 REPORT = "changes.json"
 
 
@@ -89,12 +75,6 @@ class GivenTracks:
     def _of(self, index: int) -> Detections:
         tracks = rows_of(self._table, index)
         return Detections(tracks.boxes, tracks.scores, tracks.labels, tracks.masks)
-
-
-def rows_of(table: TrackTable, index: int) -> Tracks:
-    """The tracks of one frame."""
-    start, stop = np.searchsorted(table.frames, [index, index + 1])
-    return table.tracks[slice(int(start), int(stop))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +149,15 @@ def refine_tracks(
             logger.warning("%d boxes are past the end of the video, and left out", late)
         reader = EmbeddingsReader(outputs.embeddings)
         with progress.stage("refine"):
-            decided = _Decided.of(refinement, reader)
+            info = job.input.source.info
+            decided = decided_on(
+                table,
+                reader,
+                refinement.splitting,
+                job.association.linking_settings,
+                refinement.recognition,
+                (info.width, info.height),
+            )
         summary = _write(refinement, decided, report, progress)
     if not outputs.wants_embeddings:
         outputs.embeddings.unlink()
@@ -210,160 +198,7 @@ def _look(job: TrackJob, progress: RunProgress) -> int:
     return count
 
 
-class _Seen:
-    """The tracks of each frame and what is seen of them; iterating again starts again."""
-
-    def __init__(self, reader: EmbeddingsReader, table: TrackTable) -> None:
-        self._reader, self._table = reader, table
-
-    def __iter__(self) -> Iterator[TracksSeen]:
-        for observation in self._reader:
-            tracks = rows_of(self._table, observation.index)
-            measured = replace(tracks, interpolated=np.zeros(len(tracks), np.bool_))
-            frame = FrameTracks(observation.index, observation.time, measured)
-            size = observation.frame_size
-            yield TracksSeen(frame, observation.embeddings, observation.motion, size)
-
-
-class _Recorded:
-    """The frames with their tracklets; iterating again starts again."""
-
-    def __init__(self, seen: Iterable[TracksSeen], settings: SplittingSettings | None) -> None:
-        self._seen = seen
-        self._settings = settings or SplittingSettings(occlusion_iou=1.0, max_gap=2**31)
-        self.switches = find_switches(seen, self._settings) if settings else {}
-        self._splitter = TrackletSplitter(self.switches, self._settings)
-        for _ in self._splitter.split(seen):
-            pass
-        self.open_tracklets = self._splitter.finish()
-
-    def __iter__(self) -> Iterator[FrameTracks]:
-        return TrackletSplitter(self.switches, self._settings).split(self._seen)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Decided:
-    """What the tracks turned out to be.
-
-    Attributes:
-        refined: gives their frames, under the numbers of linking.
-        names: the final id of each of these.
-        owners: by the final id, how many boxes it has of each track that was given.
-        num_switches: looks of a track that changed from one moment on.
-    """
-
-    refined: Callable[[], Iterator[FrameTracks]]
-    names: Mapping[int, int]
-    owners: Mapping[int, Counter[int]]
-    num_switches: int
-
-    @staticmethod
-    def of(refinement: RefineJob, reader: EmbeddingsReader) -> _Decided:
-        job, table = refinement.job, refinement.table
-        recorded = _Recorded(_Seen(reader, table), refinement.splitting)
-        info = job.input.source.info
-        linking = Refinement(job.association.linking_settings)
-        size = (info.width, info.height)
-
-        def refined() -> Iterator[FrameTracks]:
-            return refine(recorded, linking, recorded.open_tracklets, size)
-
-        owners = _owners(refined(), table)
-        groups = _joined(refined, reader, owners, table.classes, refinement.recognition)
-        names, named = _names(groups, owners)
-        switches = sum(map(len, recorded.switches.values()))
-        return _Decided(refined, names, named, switches)
-
-
-def _owners(frames: Iterable[FrameTracks], table: TrackTable) -> dict[int, Counter[int]]:
-    """By the number of linking, how many boxes are those of each track that was given."""
-    owners: dict[int, Counter[int]] = {}
-    for frame in frames:
-        given = rows_of(table, frame.index)
-        track_of = {
-            box.tobytes(): id_ for box, id_ in zip(given.boxes, given.ids.tolist(), strict=True)
-        }
-        for id_, box in zip(frame.tracks.ids.tolist(), frame.tracks.boxes, strict=True):
-            own = owners.setdefault(id_, Counter())
-            if (track := track_of.get(box.tobytes())) is not None:
-                own[track] += 1
-    return owners
-
-
-def _joined(
-    refined: Callable[[], Iterator[FrameTracks]],
-    reader: EmbeddingsReader,
-    owners: Mapping[int, Counter[int]],
-    classes: Sequence[str],
-    settings: RecognitionSettings,
-) -> list[list[int]]:
-    """Numbers of linking that are one object, also after long absences, by appearance alone."""
-    templates = collect_templates(refined(), reader, lambda: classes)
-    whitening = Whitening()
-    whitening.learn_scatter(templates.scatter, templates.num_pairs)
-    projection = whitening.projection()
-    usable = [
-        track
-        for track in templates.tracks
-        if track.template is not None and track.num_boxes >= settings.min_boxes
-    ]
-    groups = [[track.id] for track in templates.tracks if track not in usable]
-    for label in dict.fromkeys(track.label for track in usable):
-        companies, order = [], []
-        own = [track for track in usable if track.label == label]
-        for shot in sorted({track.shot for track in own}):
-            here = [track for track in own if track.shot == shot]
-            parts = [track.template for track in here if track.template is not None]
-            companies.append(Company(parts))
-            order += [track.id for track in here]
-        given = [owners[id_].most_common(1)[0][0] if owners[id_] else -1 for id_ in order]
-        linked = link(companies, projection, settings, partial(_favouring, given))
-        groups += [[order[row] for row in members] for members in linked.groups]
-    return groups
-
-
-def _favouring(given: Sequence[int], rows: Rows, min_score: float) -> Iterator[Pairs]:
-    """The pairs of `pairs_above`; those that the tool took for one object count more."""
-    tracks = np.array(given, np.int64)
-    bonus = np.float32(_BONUS * max(min_score, _USUAL_SCORE))
-    for first, second, found in pairs_above(rows, max(min_score - bonus, 0.0)):
-        same = (tracks[first] == tracks[second]) & (tracks[first] >= 0)
-        total = found + bonus * same
-        kept = total >= min_score
-        yield first[kept], second[kept], total[kept].astype(np.float32)
-
-
-_USUAL_SCORE = 3.0  # at which two are one, where few are compared
-
-
-def _names(
-    groups: Sequence[Sequence[int]], owners: Mapping[int, Counter[int]]
-) -> tuple[dict[int, int], dict[int, Counter[int]]]:
-    """Final ids by the number of linking: that of the track with most of the boxes, if it is free.
-
-    Returns:
-        These, and by the final id, how many boxes it has of each track that was given.
-    """
-    counts = [sum((owners[id_] for id_ in group), Counter()) for group in groups]
-    order = sorted(
-        range(len(groups)),
-        key=lambda row: (-max(counts[row].values(), default=0), min(groups[row])),
-    )
-    fresh = max((track for own in counts for track in own), default=0) + 1
-    names: dict[int, int] = {}
-    named: dict[int, Counter[int]] = {}
-    for row in order:
-        free = [track for track, _ in counts[row].most_common() if track not in named]
-        name = free[0] if free else fresh
-        fresh += not free
-        named[name] = counts[row]
-        names.update(dict.fromkeys(groups[row], name))
-    return names, named
-
-
-def _write(
-    refinement: RefineJob, decided: _Decided, report: Path, progress: RunProgress
-) -> Summary:
+def _write(refinement: RefineJob, decided: Decided, report: Path, progress: RunProgress) -> Summary:
     job = refinement.job
     outputs, tally = job.outputs, _Interpolated()
     frames = renamed(decided.refined(), decided.names)
@@ -395,7 +230,7 @@ class _Interpolated(Tally):
 
 
 def _write_report(
-    refinement: RefineJob, decided: _Decided, tally: _Interpolated, path: Path
+    refinement: RefineJob, decided: Decided, tally: _Interpolated, path: Path
 ) -> None:
     """Say what was changed, in changes.json and in one line."""
     parts: dict[int, dict[int, int]] = {}

@@ -10,12 +10,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from masa_cli.structures import FloatArray
+from masa_cli.structures import FloatArray, IntArray
 from masa_cli.tracking.recognition import (
+    MAX_VIEWS,
     Calibration,
     Company,
     Floats,
@@ -32,7 +34,9 @@ from masa_cli.tracking.recognition import (
 Verdict: TypeAlias = Literal["known", "new", "unsure"]
 _FEW = 500  # templates, of which all scores are remembered
 _SHARE_KEPT = 0.7  # of the threshold, that scores of more templates must reach to be remembered
-_SHORTLIST = 20  # known identities that a template is compared with exactly
+_SHORTLIST = 20  # known identities that come into question for a template
+_MANY = 5000  # templates, of which more are searched by their main directions first
+_DIRECTIONS, _MORE = 64, 4  # of these; and so many times more are then compared in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,40 +168,65 @@ class Clusters:
         return sorted(found, key=lambda group: group[0])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """Templates of one class, and the known identities that they may be.
+
+    Attributes:
+        probes: the templates, by video.
+        gallery: templates of known identities, by video, with the number of the identity of each
+            (from 0, without gaps).
+        occupied: where known identities were meanwhile: clocks and spans.
+    """
+
+    probes: Sequence[Company]
+    gallery: Sequence[tuple[Company, Sequence[int]]] = ()
+    occupied: Mapping[int, Sequence[tuple[int, Floats]]] = field(default_factory=dict)
+
+
 def decide(
-    probes: Sequence[Company],
-    gallery: Sequence[tuple[Company, Sequence[int]]],
-    projection: FloatArray,
-    settings: RecognitionSettings,
-    occupied: Mapping[int, Sequence[tuple[int, Floats]]] | None = None,
-) -> list[Decision]:
+    questions: Sequence[Question], projection: FloatArray, settings: RecognitionSettings
+) -> list[list[Decision]]:
     """Which templates are one object, and which of the known ones each is.
 
     Args:
-        probes: the templates to decide on, of one class, by video.
-        gallery: templates of known identities, by video, with the number of the identity of each
-            (from 0, without gaps).
+        questions: one for each class.
         projection: (D, D), of the whitening.
         settings: thresholds.
-        occupied: where known identities were meanwhile: clocks and spans.
 
     Returns:
-        Decisions on all templates, which are numbered through all probes.
+        For each class, decisions on all templates, which are numbered through all its probes.
     """
-    rows, calibration = compared([*probes, *(company for company, _ in gallery)], projection)
+    classes = [[*each.probes, *(company for company, _ in each.gallery)] for each in questions]
+    rows, calibration = compared(classes, projection)
+    return [
+        _decided(each, own, calibration, settings)
+        for each, own in zip(questions, rows, strict=True)
+    ]
+
+
+def _decided(
+    question: Question,
+    rows: Sequence[Rows],
+    calibration: Calibration,
+    settings: RecognitionSettings,
+) -> list[Decision]:
+    probes = question.probes
     own = Rows.joined(rows[: len(probes)])
-    owners = np.array([known for _, each in gallery for known in each], np.int64)
+    owners = np.array([known for _, each in question.gallery for known in each], np.int64)
     num_known = int(owners.max(initial=-1)) + 1
     clusters = Clusters(list(_times(probes)), num_known)
-    for known, times in (occupied or {}).items():
+    for known, times in question.occupied.items():
         for clock, spans in times:
             clusters.occupy(known, clock, spans)
     num_others = len(own) - 1 + len(owners)
     threshold = calibration.threshold(settings.max_false_matches, num_others)
     _add_pairs(clusters, pairs_above(own, _floor(len(own), threshold)))
     if num_known:
-        for row, known, score in _best(own, Rows.joined(rows[len(probes) :]), owners):
-            clusters.add_known(row, known, score)
+        known_rows = KnownIdentities(Rows.joined(rows[len(probes) :]), owners)
+        for row, best in enumerate(known_rows.best(own)):
+            for known, score in best:
+                clusters.add_known(row, known, score)
     clusters.join(threshold)
     return [
         _decision(members, anchor, could_be, calibration, num_others, settings)
@@ -221,24 +250,38 @@ class Linked:
 
 
 def link(
-    companies: Sequence[Company],
+    classes: Sequence[Sequence[Company]],
     projection: FloatArray,
     settings: RecognitionSettings,
-    compare: Callable[[Rows, float], Iterable[Pairs]] = pairs_above,
-) -> Linked:
+    compare: Callable[[int, Rows, float], Iterable[Pairs]] | None = None,
+) -> list[Linked]:
     """Which templates of several videos are one object.
 
     Args:
-        companies: the templates, of one class, by video.
+        classes: the templates of each class, by video.
         projection: (D, D), of the whitening.
         settings: thresholds.
-        compare: gives all pairs of rows that reach a score, in the order of `pairs_above`.
+        compare: gives, for a class of that number, all pairs of rows that reach a score, in the
+            order of `pairs_above`, which does so by default.
 
     Returns:
-        Templates are numbered through all companies.
+        For each class; templates are numbered through all its companies.
     """
-    parts, calibration = compared(companies, projection)
-    rows = Rows.joined(parts)
+    parts, calibration = compared(classes, projection)
+    linked = []
+    for number, (companies, own) in enumerate(zip(classes, parts, strict=True)):
+        pairs = pairs_above if compare is None else partial(compare, number)
+        linked.append(_linked(companies, Rows.joined(own), calibration, settings, pairs))
+    return linked
+
+
+def _linked(
+    companies: Sequence[Company],
+    rows: Rows,
+    calibration: Calibration,
+    settings: RecognitionSettings,
+    compare: Callable[[Rows, float], Iterable[Pairs]],
+) -> Linked:
     num_others = len(rows) - 1
     threshold = calibration.threshold(settings.max_false_matches, num_others)
     clusters = Clusters(list(_times(companies)))
@@ -272,16 +315,45 @@ def _times(companies: Sequence[Company]) -> Iterator[tuple[int, Floats]]:
             yield company.clock, template.spans + company.offset
 
 
-def _best(own: Rows, known: Rows, owners: np.ndarray) -> Iterator[tuple[int, int, float]]:
-    """Template, identity and score, for the best identities of each template."""
-    for row in range(len(own)):
-        found = scores(own.block(row, row + 1), known)[0]
-        best: dict[int, float] = {}
-        for column in np.argsort(-found, kind="stable").tolist():
-            best.setdefault(int(owners[column]), float(found[column]))
-            if len(best) == _SHORTLIST:
-                break
-        yield from ((row, identity, score) for identity, score in best.items())
+class KnownIdentities:
+    """Templates of known identities, to be searched.
+
+    Of many, a product with the main directions of their means finds a few, whose views are then
+    compared in full: a gallery of 100,000 is gone through in milliseconds, without an index.
+
+    Args:
+        rows: their templates.
+        owners: (M,) the identity of each.
+    """
+
+    def __init__(self, rows: Rows, owners: IntArray) -> None:
+        self._rows, self._owners = rows, owners
+        scaled = rows.means / rows.spreads[:, None]
+        self._offsets = rows.centres / rows.spreads
+        self._directions = np.eye(scaled.shape[1], dtype=np.float32)  # (D, E)
+        self._num_near = min(_SHORTLIST * MAX_VIEWS, len(rows))
+        if len(rows) > _MANY:
+            _, directions = np.linalg.eigh((scaled.T @ scaled).astype(np.float64))
+            self._directions = directions[:, -_DIRECTIONS:].astype(np.float32)
+            self._num_near *= _MORE
+        self._scaled = scaled @ self._directions  # (M, E)
+
+    def best(self, own: Rows) -> list[list[tuple[int, float]]]:
+        """For each template, the identities that are most like it, and their scores, best first."""
+        rough = (own.means @ self._directions) @ self._scaled.T  # (N, M)
+        found = []
+        rough -= self._offsets
+        for row, column in enumerate(rough):
+            near = np.arange(len(column))
+            if self._num_near < len(column):
+                near = np.sort(np.argpartition(column, -self._num_near)[-self._num_near :])
+            exact = scores(own.block(row, row + 1), self._rows.chosen(near))[0]
+            best: dict[int, float] = {}
+            for identity, score in zip(self._owners[near].tolist(), exact.tolist(), strict=True):
+                best[identity] = max(score, best.get(identity, score))
+            ranked = sorted(best.items(), key=lambda each: (-each[1], each[0]))
+            found.append(ranked[:_SHORTLIST])
+        return found
 
 
 def _decision(

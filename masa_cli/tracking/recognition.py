@@ -229,6 +229,16 @@ class Rows:
             self.spreads[start:stop],
         )
 
+    def chosen(self, rows: IntArray) -> Rows:
+        """These of them, in order."""
+        ends = np.append(self.starts, len(self.views))
+        counts = ends[rows + 1] - ends[rows]
+        starts = np.cumsum(counts) - counts
+        views = np.repeat(ends[rows] - starts, counts) + np.arange(counts.sum())
+        return Rows(
+            self.means[rows], self.views[views], starts, self.centres[rows], self.spreads[rows]
+        )
+
     @staticmethod
     def joined(parts: Sequence[Rows]) -> Rows:
         """All of several, at least one."""
@@ -290,32 +300,46 @@ class Calibration:
 
 
 def compared(
-    companies: Sequence[Company], projection: FloatArray
-) -> tuple[list[Rows], Calibration]:
+    classes: Sequence[Sequence[Company]], projection: FloatArray
+) -> tuple[list[list[Rows]], Calibration]:
     """The templates of each company as they are compared, and what impostors reach.
 
+    Scores of all classes are measured alike, so impostors of all tell what they reach: of few
+    objects of a class nothing could be told.
+
     Args:
-        companies: of one class, none of them empty.
+        classes: companies of each class, none of them empty.
         projection: (D, D), of the whitening.
     """
-    bare = [_centred(company.templates, projection) for company in companies]
-    known = [company.impostors() for company in companies]
-    inside = [similarities(rows, rows) for rows in bare]
-    seen = np.concatenate([each[mask] for each, mask in zip(inside, known, strict=True)])
-    centre, spread = _fitted(seen, _USUAL_IMPOSTOR, _USUAL_SPREAD)
-    rows, reached, num_templates = [], [], 0
-    for own, mask, found in zip(bare, known, inside, strict=True):
-        cohort = _Cohort.of(found, mask, centre, spread)
-        centres, spreads = cohort.statistics()
-        rows.append(Rows(own.means, own.views, own.starts, centres, spreads))
-        if mask.any():
+    bare = [[_centred(each.templates, projection) for each in own] for own in classes]
+    masks = [[each.impostors() for each in own] for own in classes]
+    inside = [[similarities(rows, rows) for rows in own] for own in bare]
+    seen = [_impostors(*each) for each in zip(inside, masks, strict=True)]
+    usual = _fitted(_all(seen), _USUAL_IMPOSTOR, _USUAL_SPREAD)
+    found: list[list[Rows]] = []
+    reached, num_templates = [], 0
+    for own, known, similar, values in zip(bare, masks, inside, seen, strict=True):
+        of_class = _fitted(values, *usual)
+        found.append([])
+        for rows, mask, each in zip(own, known, similar, strict=True):
+            cohort = _Cohort.of(each, mask, *of_class)
+            centres, spreads = cohort.statistics()
+            found[-1].append(Rows(rows.means, rows.views, rows.starts, centres, spreads))
             reached.append(cohort.scores()[np.triu(mask, 1)])
             num_templates += int(mask.any(axis=1).sum())
-    if not reached:
-        return rows, Calibration()
-    together = np.concatenate(reached)
+    together = _all(reached)
+    if not len(together):
+        return found, Calibration()
     mean, deviation = _fitted(together, 0.0, 1.0)
-    return rows, Calibration(mean, deviation, num_templates)
+    return found, Calibration(mean, deviation, num_templates)
+
+
+def _impostors(similar: Sequence[FloatArray], masks: Sequence[BoolArray]) -> FloatArray:
+    return _all([each[mask] for each, mask in zip(similar, masks, strict=True)])
+
+
+def _all(parts: Sequence[FloatArray]) -> FloatArray:
+    return np.concatenate([np.empty(0, np.float32), *parts])
 
 
 def _fitted(values: FloatArray, mean: float, spread: float) -> tuple[float, float]:

@@ -157,8 +157,8 @@ def many_rows(count=2500):
     rows = normalised(rng.normal(size=(count, DIM)).astype(np.float32))
     spans = np.array([[0.0, 1.0]])
     parts = [Template("person", rows[[row]], spans) for row in range(count)]
-    found, _ = compared([Company(parts)], np.eye(DIM, dtype=np.float32))
-    return Rows.joined(found)
+    found, _ = compared([[Company(parts)]], np.eye(DIM, dtype=np.float32))
+    return Rows.joined(found[0])
 
 
 def test_blocks_give_each_pair_once():

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from masa_cli.tracking.appearance import normalised
-from masa_cli.tracking.identities import Clusters, decide
+from masa_cli.tracking.identities import Clusters, KnownIdentities, Question, decide
 from masa_cli.tracking.recognition import (
     MAX_VIEWS,
     Calibration,
     Company,
     RecognitionSettings,
+    Rows,
     Template,
     Whitening,
     merged_spans,
@@ -50,7 +51,8 @@ class World:
 
 def decided(probes, known, **more):
     company = [(Company(known, are_distinct=True), list(range(len(known))))] if known else []
-    return decide([Company(probes)], company, np.eye(DIM, dtype=np.float32), SETTINGS, **more)
+    question = Question([Company(probes)], company, **more)
+    return decide([question], np.eye(DIM, dtype=np.float32), SETTINGS)[0]
 
 
 def test_objects_are_known_again_under_another_camera():
@@ -191,3 +193,20 @@ def test_whitening_weighs_down_what_changes_while_an_object_stays_the_same():
     projection = whitening.projection()
     assert projection[0, 0] < projection[1, 1] / 4
     assert (projection**2).sum() == pytest.approx(4, rel=1e-4)
+
+
+def test_of_many_identities_the_best_are_found_as_of_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    count = 3000
+    means = normalised(rng.normal(size=(count, DIM)).astype(np.float32) * np.linspace(2, 0.2, DIM))
+    views = np.repeat(means, 2, axis=0)
+    centres = rng.uniform(0.1, 0.2, count).astype(np.float32)
+    rows = Rows(means, views, 2 * np.arange(count), centres, centres + np.float32(0.1))
+    owners = np.arange(count) // 2  # two templates each
+    probes = rows.chosen(np.arange(0, 50, 2))
+    exact = KnownIdentities(rows, owners).best(probes)
+    monkeypatch.setattr("masa_cli.tracking.identities._MANY", 10)
+    monkeypatch.setattr("masa_cli.tracking.identities._DIRECTIONS", 16)
+    quick = KnownIdentities(rows, owners).best(probes)
+    assert [best[0] for best in quick] == [best[0] for best in exact]
+    assert [best[0][0] for best in exact] == list(range(25))

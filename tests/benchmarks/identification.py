@@ -1,0 +1,277 @@
+"""Whether objects are known again in other videos, and how often strangers are taken for them.
+
+    python -m tests.benchmarks.identification --sequences FOLDER [FOLDER ...] --cache DIR \\
+        [--adapters raw lite] [--rates 0.01 0.02 0.05 0.1] [--cameras 3]
+    python -m tests.benchmarks.identification --search
+
+FOLDER is a sequence in MOTChallenge's form (a video and gt*.txt, seqinfo.ini). Each is cut by time
+into cameras, a second apart; true boxes of about five frames a second are embedded, by an adapter
+that begins anew with each camera. Rendered scenes come from the package: 14 objects in three shots
+whose backgrounds differ, and the same "changed": darker and warmer and mirrored, or lighter and
+colder and smaller. Of these only objects of one class are compared, as masa does.
+
+rank-1 and mAP: for each track and other camera that has its object, whether it comes first of that
+camera's tracks, and the mean of the inverse of its rank (each object is there once). false: share
+of tracks that are taken for another object when their own is left out of the gallery, at each
+stated rate; right and wrong: share of those whose own is there that get it, or another. All
+sequences count alike. `--search` measures what a gallery of 100,000 identities costs, in seconds of
+one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from masa_cli.formats.mot import read_truth
+from masa_cli.jobs.recognise import whitening_of
+from masa_cli.jobs.templates import RunTemplates, collect_templates
+from masa_cli.sources import open_source
+from masa_cli.sources.scenarios import SyntheticSettings
+from masa_cli.sources.synthetic import SyntheticVideo
+from masa_cli.structures import Detections, Frame, FrameTracks, Observation, Tracks
+from masa_cli.tracking.appearance import normalised
+from masa_cli.tracking.identities import KnownIdentities
+from masa_cli.tracking.recognition import Company, Rows, compared, scores
+
+PER_SECOND = 5
+LIGHT = ((1.0, (1, 1, 1), 1.0), (0.65, (1.15, 1, 0.85), 0.8), (1.4, (0.85, 1, 1.15), 1.15))
+MIN_BOXES = 3
+SETTINGS = {"num_objects": 14, "num_frames": 360, "width": 640, "height": 480}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A frame of a camera: its true boxes, ids and labels."""
+
+    camera: int
+    frame: Frame
+    boxes: np.ndarray
+    ids: np.ndarray
+    labels: np.ndarray
+
+
+def of_sequence(folder: Path, num_cameras: int) -> Iterator[View]:
+    info = configparser.ConfigParser()
+    info.read(folder / "seqinfo.ini")
+    rate = round(float(info["Sequence"].get("frameRate", "25")))
+    truth = read_truth(next(folder.glob("gt*.txt")))
+    counts = truth.scores != 0
+    total = int(truth.frames.max()) + 1
+    starts = [
+        round(total * each / num_cameras) + (rate if each else 0) for each in range(num_cameras)
+    ]
+    stops = [round(total * (each + 1) / num_cameras) for each in range(num_cameras)]
+    stride = max(1, round(rate / PER_SECOND))
+    source = open_source(next(folder.glob("video.*")))
+    for frame in source.frames():
+        for camera, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            if start <= frame.index < stop and (frame.index - start) % stride == 0:
+                here = (truth.frames == frame.index) & counts
+                boxes, ids = truth.boxes[here].astype(np.float32), truth.ids[here]
+                yield View(camera, frame, boxes, ids, np.zeros(len(ids), np.int64))
+        if frame.index >= total:
+            return
+
+
+def rendered(look: str, seed: int, num_cameras: int, *, is_changed: bool) -> Iterator[View]:
+    settings = SyntheticSettings(look=look, seed=seed, num_shots=num_cameras, **SETTINGS)
+    video = SyntheticVideo(settings)
+    for frame in video.frames():
+        if frame.index % 4:
+            continue
+        camera = frame.index * num_cameras // settings.num_frames
+        truth = video.ground_truth(frame.index)
+        seen = truth[truth.scores >= 0.4]
+        image, boxes = frame.image, seen.boxes
+        if is_changed:
+            image, boxes = changed(image, boxes, camera)
+        yield View(camera, Frame(frame.index, frame.time, image), boxes, seen.ids, seen.labels)
+
+
+def changed(image: np.ndarray, boxes: np.ndarray, camera: int) -> tuple[np.ndarray, np.ndarray]:
+    """As another camera sees it: in other light, mirrored or smaller."""
+    gamma, tint, gain = LIGHT[camera % len(LIGHT)]
+    lit = np.clip((image / 255) ** gamma * gain * np.array(tint) * 255, 0, 255).astype(np.uint8)
+    if camera % 3 == 1:
+        width = image.shape[1]
+        mirrored = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]])
+        return np.ascontiguousarray(lit[:, ::-1]), mirrored.T.astype(np.float32)
+    if camera % 3 == 2:
+        small = cv2.resize(lit, None, fx=0.6, fy=0.75, interpolation=cv2.INTER_AREA)
+        return small, (boxes * (0.6, 0.75, 0.6, 0.75)).astype(np.float32)
+    return lit, boxes
+
+
+def looked_at(views: Iterator[View], adapter: str, file: Path) -> dict[str, np.ndarray]:
+    """Rows of boxes with their embeddings; cached."""
+    if file.exists():
+        return dict(np.load(file))
+    from masa_cli.models.adapter import build_adapter, resolve
+
+    name, weights = resolve(adapter)
+    rows, camera, embedder = [], -1, None
+    for view in views:
+        if view.camera != camera:
+            camera, embedder = view.camera, build_adapter(name, weights=weights, device="cpu")
+        (embeddings,) = embedder.embed([view.frame], [view.boxes])
+        size = view.frame.image.shape[1::-1]
+        moment = float(view.frame.time)
+        for columns in zip(view.boxes, view.ids, view.labels, embeddings, strict=True):
+            rows.append((camera, view.frame.index, moment, size, *columns))
+    names = ("camera", "frame", "time", "size", "boxes", "ids", "labels", "embeddings")
+    kept = {
+        name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    np.savez(file, **kept)
+    return kept
+
+
+def cameras(kept: dict[str, np.ndarray]) -> list[RunTemplates]:
+    """The templates of each camera, as masa makes them of its tracks."""
+    found = []
+    for camera in np.unique(kept["camera"]):
+        frames, observations = [], []
+        here = kept["camera"] == camera
+        for index in np.unique(kept["frame"][here]):
+            rows = np.flatnonzero(here & (kept["frame"] == index))
+            boxes = kept["boxes"][rows].astype(np.float32)
+            ones, moment = np.ones(len(rows), np.float32), float(kept["time"][rows[0]])
+            labels = kept["labels"][rows].astype(np.int64)
+            ids = kept["ids"][rows].astype(np.int64)
+            frames.append(FrameTracks(int(index), moment, Tracks(boxes, ones, labels, ids)))
+            observations.append(
+                Observation(
+                    int(index),
+                    moment,
+                    Detections(boxes, ones, labels),
+                    kept["embeddings"][rows].astype(np.float32),
+                    frame_size=tuple(kept["size"][rows[0]].tolist()),
+                )
+            )
+        names = [str(label) for label in range(int(kept["labels"].max()) + 1)]
+        found.append(collect_templates(frames, observations, lambda names=names: names))
+    return found
+
+
+def scored(runs: Sequence[RunTemplates], rates: Sequence[float]) -> dict[str, float]:
+    """Percentages."""
+    first, inverse = [], []
+    at: dict[float, tuple[list[bool], list[bool], list[bool]]] = {r: ([], [], []) for r in rates}
+    for probe in runs:
+        for other in runs:
+            if probe is other:
+                continue
+            projection = whitening_of([probe, other]).projection()
+            labels = [
+                label
+                for label in sorted({track.label for track in probe.tracks})
+                if usable(probe, label) and usable(other, label)
+            ]
+            classes = [
+                [
+                    Company([track.template for track in usable(probe, label)]),
+                    Company([track.template for track in usable(other, label)], are_distinct=True),
+                ]
+                for label in labels
+            ]
+            parts, calibration = compared(classes, projection)
+            for label, (rows, others) in zip(labels, parts, strict=True):
+                own, known = usable(probe, label), usable(other, label)
+                found = scores(rows, others)
+                names = np.array([track.id for track in known])
+                for track, row in zip(own, found, strict=True):
+                    same = names == track.id
+                    if same.any():
+                        rank = int((row > row[same][0]).sum())
+                        first.append(rank == 0)
+                        inverse.append(1 / (1 + rank))
+                    best = int(row.argmax())
+                    for rate, (false, right, wrong) in at.items():
+                        least = calibration.threshold(rate, len(names))
+                        if (~same).any():
+                            false.append(row[~same].max() >= least)
+                        if same.any():
+                            right.append(row[best] >= least and same[best])
+                            wrong.append(row[best] >= least and not same[best])
+    result = {"rank-1": 100 * np.mean(first), "mAP": 100 * np.mean(inverse), "tracks": len(first)}
+    for rate, columns in at.items():
+        for name, values in zip(("false", "right", "wrong"), columns, strict=True):
+            result[f"{name} at {rate:g}"] = 100 * np.mean(values)
+    return {name: float(value) for name, value in result.items()}
+
+
+def usable(run: RunTemplates, label: str) -> list:
+    return [
+        track
+        for track in run.tracks
+        if track.label == label and track.template is not None and track.num_boxes >= MIN_BOXES
+    ]
+
+
+def search() -> None:
+    """Time and memory of a gallery of 100,000 identities, for the tracks of one frame."""
+    rng = np.random.default_rng(0)
+    count, dim = 100_000, 256
+    means = normalised(rng.normal(size=(count, dim)).astype(np.float32))
+    starts = np.arange(count, dtype=np.int64)
+    flat = np.zeros(count, np.float32)
+    known = Rows(means, means, starts, flat, flat + 1)
+    known = KnownIdentities(known, np.arange(count))
+    for new in (1, 5, 20):
+        probes = Rows(means[:new], means[:new], starts[:new], flat[:new], flat[:new] + 1)
+        times = []
+        for _ in range(9):
+            begin = time.process_time()
+            found = known.best(probes)
+            times.append(time.process_time() - begin)
+        assert [best[0][0] for best in found] == list(range(new))
+        print(f"{count} identities, {new} tracks: {1e3 * np.median(times):.1f} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sequences", type=Path, nargs="*", default=[])
+    parser.add_argument("--cache", type=Path, default=Path("cache"))
+    parser.add_argument("--adapters", nargs="+", default=["raw", "lite"])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.02, 0.05, 0.1])
+    parser.add_argument("--cameras", type=int, default=3)
+    parser.add_argument("--search", action="store_true")
+    options = parser.parse_args()
+    if options.search:
+        search()
+        return
+    options.cache.mkdir(exist_ok=True)
+    sets = {each.name: (of_sequence, (each, options.cameras), {}) for each in options.sequences}
+    for look in ("photographs", "textures"):
+        for seed in (1, 2):
+            for is_changed in (False, True):
+                name = f"rendered {look} {seed}{' changed' * is_changed}"
+                sets[name] = rendered, (look, seed, options.cameras), {"is_changed": is_changed}
+    for adapter in options.adapters:
+        every = []
+        for name, (make, arguments, more) in sets.items():
+            file = options.cache / f"{adapter}-{name.replace(' ', '-')}-{options.cameras}.npz"
+            kept = looked_at(make(*arguments, **more), adapter, file)
+            every.append(scored(cameras(kept), options.rates))
+            tell(adapter, name, every[-1])
+        tell(
+            adapter,
+            "mean",
+            {key: float(np.mean([each[key] for each in every])) for key in every[0]},
+        )
+
+
+def tell(adapter: str, name: str, row: dict[str, float]) -> None:
+    print(f"{adapter:5} {name:32}", ", ".join(f"{key} {row[key]:.1f}" for key in row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
