@@ -29,7 +29,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO
@@ -135,6 +135,11 @@ class TracksWriter:
 
 def read_tracks(path: Path) -> TrackTable:
     """All tracks at once; see TracksReader for the order of lines."""
+    return _read_at_once(path) or _read_by_line(path)
+
+
+def _read_by_line(path: Path) -> TrackTable:
+    """Each line checked by itself, so that the one that is wrong is named."""
     reader = TracksReader(path, first_id=0)
     lines = list(reader)
     num_frames = lines[-1].index + 1 if lines else 0
@@ -149,6 +154,91 @@ def read_tracks(path: Path) -> TrackTable:
         num_frames=num_frames,
         times=FrameTimes.of_rows(path, indices, times),
     )
+
+
+_LINES = 4096  # that are made columns of at once
+_NUMBERS = frozenset({int, float})
+
+
+def _read_at_once(path: Path) -> TrackTable | None:
+    """The same of a file whose lines are all right: hours of video are read in seconds.
+
+    None for any other file, and for one with masks, whose reading takes the time.
+    """
+    classes: dict[str, int] = {}
+    parts: list[tuple[IntArray, NDArray[np.float64], IntArray, Tracks]] = []
+    try:
+        with path.open("rb") as file:
+            while lines := list(islice(file, _LINES)):
+                parts.append(_columns([orjson.loads(line) for line in lines], classes))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+    if not parts:
+        return None
+    frames = np.concatenate([part[0] for part in parts])
+    times = np.concatenate([part[1] for part in parts])
+    if frames[0] < 0 or np.any(np.diff(frames) <= 0):
+        return None
+    num_frames = int(frames[-1]) + 1
+    check_frame(path, num_frames - 1)
+    return TrackTable.from_rows(
+        path,
+        np.repeat(frames, np.concatenate([part[2] for part in parts])),
+        Tracks.joined(part[3] for part in parts),
+        tuple(classes) or (NAMELESS,),
+        num_frames=num_frames,
+        times=FrameTimes.of_rows(path, frames, times),
+    )
+
+
+_KINDS: Mapping[str, frozenset[type]] = MappingProxyType(
+    {
+        "ids": frozenset({int}),
+        "scores": _NUMBERS,
+        "labels": frozenset({str}),
+        "interpolated": frozenset({bool}),
+        "margins": _NUMBERS | {type(None)},
+    }
+)
+_USUAL: Mapping[str, object] = {"labels": NAMELESS, "interpolated": False, "margins": None}
+
+
+def _columns(
+    records: Sequence[Mapping[str, Any]], classes: dict[str, int]
+) -> tuple[IntArray, NDArray[np.float64], IntArray, Tracks]:
+    """Frames, times, counts and rows of some lines; ValueError for what is not plainly right."""
+    counts = [len(record["boxes"]) for record in records]
+    columns: dict[str, list[Any]] = {"ids": [], "scores": [], **{key: [] for key in _USUAL}}
+    for record, count in zip(records, counts, strict=True):
+        for key, column in columns.items():
+            values = record[key] if key not in _USUAL or key in record else [_USUAL[key]] * count
+            if type(values) is not list or len(values) != count:
+                raise ValueError(key)
+            column.extend(values)
+        if "masks" in record or len(set(record["ids"])) != count:
+            raise ValueError("masks, or an id twice")
+    boxes = list(chain.from_iterable(record["boxes"] for record in records))
+    frames, times = ([record[key] for record in records] for key in ("frame", "time"))
+    told = [(columns[key], kinds) for key, kinds in _KINDS.items()]
+    told += [(list(chain.from_iterable(boxes)), _NUMBERS), (times, _NUMBERS), (frames, {int})]
+    if any(not set(map(type, values)) <= kinds for values, kinds in told):
+        raise ValueError("kinds")
+    corners = np.array(boxes, np.float64).reshape(-1, 4)
+    seconds, scores = np.array(times, np.float64), np.array(columns["scores"], np.float64)
+    if any(np.any(np.abs(values) >= LARGEST) for values in (corners, seconds, scores)):
+        raise ValueError("numbers")
+    ids, labels = np.array(columns["ids"], np.int64), columns["labels"]
+    if ids.min(initial=0) < 0 or not set(map(len, boxes)) <= {4}:
+        raise ValueError("ids or boxes")
+    tracks = Tracks(
+        corners.astype(np.float32),
+        scores.astype(np.float32),
+        np.array([classes.setdefault(name, len(classes)) for name in labels], np.int64),
+        ids,
+        np.array(columns["interpolated"], np.bool_),
+        margins=np.array([math.inf if m is None else m for m in columns["margins"]], np.float32),
+    )
+    return np.array(frames, np.int64), seconds, np.array(counts, np.int64), tracks
 
 
 def read_detections(path: Path) -> DetectionTable:

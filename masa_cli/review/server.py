@@ -26,7 +26,7 @@ from masa_cli import formats
 from masa_cli.errors import MasaError, OutputError, UsageError
 from masa_cli.formats.files import as_utf8
 from masa_cli.jobs.convert import VideoFacts, write_table
-from masa_cli.review.session import Review, StaleError, masks_of, packed, unpacked_track
+from masa_cli.review.session import Review, StaleError, masks_of, unpacked_track
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -107,7 +107,7 @@ class ReviewApp:
         self._get: Mapping[str, Callable[[Request], Response]] = {
             "video": self._answer_video,
             "api/state": lambda _: _json(self.state()),
-            "api/tracks": lambda _: Response(packed(self._review.tracks), mimetype=_BYTES),
+            "api/tracks": lambda _: Response(self._review.packed(), mimetype=_BYTES),
             "api/times": lambda _: Response(
                 (self._review.times - self._video.times[0]).astype("<f8").tobytes(), mimetype=_BYTES
             ),

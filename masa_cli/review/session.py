@@ -120,6 +120,7 @@ class Review:
             earlier.replay(self._history)
             length, self._revision = earlier.length, len(earlier.records)
         self._writer = LogWriter(log, path, digest, length)
+        self._packed: bytes | None = None
         # Of hours it takes longer than to open the page, which asks for them later.
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="suspicious places")
         self._places = self._looking.submit(suspicious_places, table)
@@ -128,6 +129,13 @@ class Review:
     def tracks(self) -> TracksById:
         """As they are now."""
         return self._history.tracks
+
+    def packed(self) -> bytes:
+        """All tracks as they are now, see `packed`; kept until the next edit."""
+        with self._lock:
+            if self._packed is None:
+                self._packed = packed(self.tracks)
+            return self._packed
 
     def places(self, seconds: float | None = 0.0) -> list[Place] | None:
         """The suspicious places of the tracks in the file; None if they are not known yet.
@@ -188,6 +196,7 @@ class Review:
                         self._history.undone[:] = before
                 raise
             self._revision += 1
+            self._packed = None
             return Change(patch, self._revision, self.summary())
 
     def summary(self) -> dict[str, object]:

@@ -1,6 +1,6 @@
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
+from masa_cli.formats import jsonl
 from masa_cli.formats.jsonl import TracksReader, TracksWriter, read_detections
 from masa_cli.structures import Frame, Tracks
 from tests.mask_tracks import CLASSES, three_frames, write_three_frames
@@ -95,6 +96,63 @@ def test_margins_that_are_none_are_an_error(tmp_path: Path, margins: str):
     path.write_text(f'{line},"margins":{margins}}}\n')
     with pytest.raises(SourceError, match="line 1: expected"):
         list(TracksReader(path))
+
+
+def test_a_file_that_is_all_right_is_read_at_once_and_gives_the_same(tmp_path: Path):
+    path = tmp_path / "t.jsonl"
+    marks = np.array([False, True, False])
+    unsure = np.array([np.inf, 0.25, np.inf], np.float32)
+    with TracksWriter(path, ("cat", "dog")) as writer:
+        writer.write(frame(0), replace(some_tracks(3), interpolated=marks))
+        writer.write(frame(1), Tracks.empty())
+        writer.write(frame(4), replace(some_tracks(3), margins=unsure))
+    one, other = jsonl._read_at_once(path), jsonl._read_by_line(path)
+    assert one is not None
+    assert (one.classes, one.num_frames) == (other.classes, other.num_frames)
+    np.testing.assert_array_equal(one.frames, other.frames, strict=True)
+    np.testing.assert_array_equal(one.times.seconds, other.times.seconds, strict=True)
+    for each in fields(Tracks):
+        mine, theirs = getattr(one.tracks, each.name), getattr(other.tracks, each.name)
+        np.testing.assert_array_equal(mine, theirs, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"frame":0', '"frame":0.0'),
+        ('"frame":0', '"frame":-1'),
+        ('"frame":0', '"frame":true'),
+        ('"time":0.0', '"time":"0"'),
+        ("3.5", "1e300"),
+        ("3.5", "true"),
+        ("3.5", '"3.5"'),
+        ("3.5,", ""),
+        ("[7]", "[7.0]"),
+        ("[7]", "[-1]"),
+        ("[7]", "[7,8]"),
+        ("[7]", "[9223372036854775808]"),
+        ('["dog"]', '["dog","cat"]'),
+        ('["dog"]', "null"),
+        ('["dog"]', '"d"'),
+        ("[0.9]", "[null]"),
+        ('"scores":[0.9]', '"scores":[0.9],"interpolated":[1]'),
+        ('"scores":[0.9]', '"scores":[0.9],"margins":["x"]'),
+        ('"scores":[0.9]', '"scores":[0.9],"masks":[null]'),
+        (LINE, "[1]\n"),
+        (LINE, "# a remark\n"),
+        (LINE, ""),
+    ],
+)
+def test_what_is_not_plainly_right_is_read_line_by_line(tmp_path: Path, old: str, new: str):
+    path = tmp_path / "t.jsonl"
+    path.write_text(LINE.replace(old, new))
+    assert jsonl._read_at_once(path) is None
+
+
+def test_frames_out_of_order_are_left_to_the_lines(tmp_path: Path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(LINE + LINE)
+    assert jsonl._read_at_once(path) is None
 
 
 def test_parts_of_arrays_are_written_too(tmp_path: Path):
