@@ -118,9 +118,9 @@ class Rivals:
 
     def llr(self, target: int, numbers: IntArray) -> FloatArray:
         """(N,) log-likelihood ratio of boxes for being the target, by their numbers."""
-        total = np.ones((len(numbers), 2))
-        for key, count in self._counts[target].items():
-            total[(self._keys(numbers) == key).any(axis=1)] += count
+        total, counts = np.ones((len(numbers), 2)), self._counts[target]
+        for row, keys in enumerate(self._keys(numbers).tolist()):
+            total[row] += sum(counts[key] for key in keys if key in counts)
         told = np.log(total[:, 0] / total[:, 1])
         return np.clip(told, -_ASSOCIATION_LLR, _ASSOCIATION_LLR).astype(np.float32)
 
