@@ -71,6 +71,8 @@ def track(
     settings: Mapping[str, object] | None = None,
     min_score: float | None = None,
     detector: str = "auto",
+    names: str | Path | None = None,
+    tiles: str | None = None,
     device: str = "auto",
     precision: str = "float32",
     runtime: str = "auto",
@@ -91,7 +93,10 @@ def track(
         adapter: what makes embeddings, a name or a file; "raw" by default, "gdino" for a prompt.
         settings: changes to the settings of the association, by name.
         min_score: boxes below are ignored.
-        detector: what finds a prompt.
+        detector: what finds a prompt, or without one all classes of its own: a name, a file, or
+            "hf:MODEL" and the like, as for `masa track`.
+        names: file with the names of its classes, where it does not have them.
+        tiles: "2x2" or "auto": parts of the frame that it looks at, too.
         device: auto, cpu, cuda or mps.
         precision: float32, bfloat16 or float16.
         runtime: what computes networks: auto, torch or openvino.
@@ -110,6 +115,8 @@ def track(
             dets=Path(dets) if isinstance(dets, str) else dets,
             prompt=prompt,
             detector=detector,
+            class_names=Path(names) if names else None,
+            tiles=tiles,
             min_score=min_score,
             adapter=adapter,
             association=str(association),

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import skimage.data
 from onnx import TensorProto, helper
+from PIL import Image
 
+import masa_cli
 from masa_cli.detectors import ModelOptions
 from masa_cli.detectors.onnx_decoding import Context
 from masa_cli.detectors.onnx_layouts import LAYOUTS
@@ -488,3 +490,17 @@ def test_published_files_give_the_boxes_of_their_own_decoders(file, monkeypatch)
     assert found.labels.tolist() == labels[order].tolist()
     assert np.abs(found.boxes - boxes[order]).max() < 0.5
     assert np.abs(found.scores - scores[order]).max() < 1e-3
+
+
+def test_it_is_asked_from_python_too(tmp_path, names):
+    file = yolov8(tmp_path / "net.onnx")
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(4):
+        Image.fromarray(frame(index=index).image).save(folder / f"{index:03}.png")
+    asked = masa_cli.track(
+        folder, detector=str(file), names=names, tiles="2x1", association="motion"
+    )
+    last = list(asked)[-1]
+    assert last.names == ["person"]
+    assert np.abs(last.boxes[0] - BOX).max() < 1.1
