@@ -256,7 +256,7 @@ def test_what_cannot_be_done_is_said_and_another_window_is_noticed(chromium, pag
 
 
 def test_suspicious_places_are_walked_through(page):
-    page.locator("#tab-places", has_text="Suspicious (").wait_for()
+    page.locator("#places button").first.wait_for()
     count = page.evaluate("() => review.places.length")
     assert count
     page.keyboard.press("n")

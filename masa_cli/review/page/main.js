@@ -19,6 +19,7 @@ class Review {
     this.classes = state.classes;
     this.size = [state.width, state.height];
     this.places = state.places ?? [];
+    this.looking = state.places === null; // for places, which takes a while for hours of video
     this.readonly = state.readonly;
     this.selection = []; // ids: what edits change, and the other one
     this.place = -1;
@@ -42,10 +43,10 @@ class Review {
     $("video").src = video;
     $("video").addEventListener("seeked", () => (document.body.dataset.ready = "yes"), { once: true });
     this.player.seek(0);
-    if (state.places === null) {
-      $("tab-places").textContent = "Suspicious (…)";
+    if (this.looking) {
       api.places(state).then((found) => {
         this.places = found;
+        this.looking = false;
         this.listed();
         this.timeline.draw();
       }).catch((error) => this.complain(error.message));
@@ -260,9 +261,9 @@ class Review {
       item.append(button);
       return item;
     });
-    if (!items.length) items.push(Object.assign(document.createElement("li"), { textContent: "none found" }));
+    if (!items.length) items.push(Object.assign(document.createElement("li"), { textContent: this.looking ? "looking for them…" : "none found" }));
     $("places").replaceChildren(...items);
-    $("tab-places").textContent = `Suspicious (${this.places.length})`;
+    $("tab-places").textContent = `Suspicious (${this.looking ? "…" : this.places.length})`;
   }
 
   /** Who has the boxes of a place now. */
