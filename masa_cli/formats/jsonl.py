@@ -157,7 +157,7 @@ def _read_by_line(path: Path) -> TrackTable:
 
 
 _LINES = 4096  # that are made columns of at once
-_NUMBERS = frozenset({int, float})
+_NUMBERS, _WHOLE = frozenset({int, float}), frozenset({int})
 
 
 def _read_at_once(path: Path) -> TrackTable | None:
@@ -220,7 +220,7 @@ def _columns(
     boxes = list(chain.from_iterable(record["boxes"] for record in records))
     frames, times = ([record[key] for record in records] for key in ("frame", "time"))
     told = [(columns[key], kinds) for key, kinds in _KINDS.items()]
-    told += [(list(chain.from_iterable(boxes)), _NUMBERS), (times, _NUMBERS), (frames, {int})]
+    told += [(list(chain.from_iterable(boxes)), _NUMBERS), (times, _NUMBERS), (frames, _WHOLE)]
     if any(not set(map(type, values)) <= kinds for values, kinds in told):
         raise ValueError("kinds")
     corners = np.array(boxes, np.float64).reshape(-1, 4)

@@ -158,8 +158,8 @@ def lesson_losses(
     """How far a view's cells are from what a teacher says there.
 
     Scores as in quality focal loss (arXiv 2006.04388), boxes by their overlap, as much as the
-    teacher is sure of any. That there is any object is learned where the teacher sees one: where it sees
-    none, there may be one of a class that it does not know.
+    teacher is sure of any. That there is any object is learned where the teacher sees one: where it
+    sees none, there may be one of a class that it does not know.
 
     Args:
         logits: (N, K + 1).

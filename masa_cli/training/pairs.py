@@ -240,11 +240,12 @@ def reduced(view: View, factor: int) -> View:
     if factor == 1:
         return view
     size = view.image.shape[0] // factor
+    image = cv2.resize(view.image, (size, size), interpolation=cv2.INTER_AREA)
     return replace(
         view,
-        image=cv2.resize(view.image, (size, size), interpolation=cv2.INTER_AREA),
-        boxes=view.boxes / factor,
-        ignored_boxes=view.ignored_boxes / factor,
+        image=image,  # type: ignore[arg-type]
+        boxes=view.boxes / np.float32(factor),
+        ignored_boxes=view.ignored_boxes / np.float32(factor),
         lesson=view.lesson.reduced(factor, view.image.shape[0]),
     )
 
