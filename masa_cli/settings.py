@@ -115,6 +115,18 @@ def parse_names(text: str) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
+def parse_ids(text: str | None, option: str) -> tuple[int, ...]:
+    """3,7 as numbers, none twice; none of None; UsageError for anything else."""
+    if text is None:
+        return ()
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(
+            f'{option} expects ids, got "{text}"', fix="write numbers between commas: 3,7"
+        ) from None
+
+
 def in_quotes(names: Iterable[str]) -> str:
     """Names as `parse_names` reads them, quoted where they need it."""
     return ", ".join('"' + name.replace('"', '""') + '"' if "," in name else name for name in names)

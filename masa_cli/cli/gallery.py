@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from masa_cli.cli.command import IDENTITY, Command, Group, further, option
 from masa_cli.tracking import DEFAULT_FALSE_MATCHES
-
-if TYPE_CHECKING:
-    pass
 
 GalleryFile = Annotated[
     Path | None,
@@ -67,6 +64,26 @@ NewName = Annotated[str, typer.Argument(help="The name it gets.", show_default=F
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON, for machines.")]
 Unsure = Annotated[
     bool, typer.Option("--unsure", help="Only those that may be another one, to be decided.")
+]
+FinishedRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="A folder that masa track --save-embeddings wrote, or its embeddings.masa.",
+        show_default=False,
+    ),
+]
+RunIds = Annotated[
+    str | None,
+    typer.Option(
+        "--ids", metavar="IDS", help="Only these of the run: 3,7.", show_default="all of the run"
+    ),
+]
+AddedName = Annotated[
+    str,
+    typer.Option(
+        "--name", metavar="NAME", help="What it is called, with a single id.", show_default=False
+    ),
 ]
 Target = Annotated[
     Path,
@@ -145,6 +162,47 @@ def show(file: File, id_: Id, json: Json = False) -> None:
         ],
         num_left=2,
     )
+
+
+@gallery.command(cls=Command)
+def add(
+    file: File, run: FinishedRun, ids: RunIds = None, name: AddedName = "", json: Json = False
+) -> None:
+    """Add identities of a finished run, as new ones.
+
+    Nothing is recognised: whoever is added is new, even where the gallery has somebody alike.
+    masa retrack --gallery recognises, and adds only those that are not known. The gallery is made
+    where there is none. Those seen in too few boxes, and those of the run that had been added
+    before, are left out, and told.
+    """
+    from masa_cli.cli.console import messages, show, show_json, show_table
+    from masa_cli.errors import UsageError
+    from masa_cli.jobs.gallery import add_run
+    from masa_cli.settings import parse_ids
+
+    wanted = parse_ids(ids, "--ids")
+    if name and len(wanted) != 1:
+        raise UsageError("--name is for a single identity", fix="name its id as well: --ids 3")
+    with messages(quiet=json):
+        added = add_run(file, run, wanted, name)
+    rows = added.identities.items()
+    if json:
+        new = [{"id": each.id, "of_run": id_, "label": each.label} for id_, each in rows]
+        known = [{"id": identity, "of_run": id_} for id_, identity in added.known.items()]
+        show_json({"added": new, "too_short": list(added.too_short), "already_there": known})
+        return
+    show(f"{file}: {len(rows)} added, {len(added.too_short) + len(added.known)} left out")
+    if rows:
+        show_table(
+            ("id", "class", "name", "id in the run"),
+            [(str(each.id), each.label, each.name or "-", str(id_)) for id_, each in rows],
+            num_left=3,
+        )
+    for id_ in added.too_short:
+        show(f"{id_} of the run was left out: it was seen in too few boxes")
+    hint = f" (to name it: masa gallery rename {file} ID NAME)" if name else ""
+    for id_, identity in added.known.items():
+        show(f"{id_} of the run was left out: it is {identity} already{hint}")
 
 
 @gallery.command(cls=Command)

@@ -1,18 +1,25 @@
-"""A gallery as people see it: summaries of its identities, and all of it in a folder."""
+"""A gallery as people see it: summaries, all of it in a folder, and what they add themselves."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from masa_cli.errors import SettingsError
+from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import PartFolder
-from masa_cli.formats.gallery import Gallery
+from masa_cli.formats.gallery import Gallery, changing, check_usable
 from masa_cli.formats.gallery_records import Doubt, Identity, Sighting, Video
+from masa_cli.jobs.link import EMBEDDINGS, TRACKS, Run, find_runs, templates_of
+from masa_cli.jobs.recognise import drop_surplus, learn_new
+from masa_cli.jobs.templates import TrackTemplate
+from masa_cli.tracking.recognition import RecognitionSettings
+from masa_cli.weights.manifest import sha256_of
 
 _INDEX, _EMBEDDINGS, _CROPS = "identities.json", "embeddings.npz", "crops"
 
@@ -111,3 +118,81 @@ def export(gallery: Gallery, folder: Path) -> int:
             if row.identity.crop:
                 target.write(f"{_CROPS}/{row.identity.id}.jpg", row.identity.crop)
     return len(rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Added:
+    """What came of adding identities of a run.
+
+    Attributes:
+        identities: those that are new, by the id in the run.
+        too_short: ids in the run that were seen in too few boxes to be learned.
+        known: those of the run that had been added before, by the id in the run.
+    """
+
+    identities: Mapping[int, Identity]
+    too_short: Sequence[int]
+    known: Mapping[int, int]
+
+
+def add_run(path: Path, source: Path, ids: Sequence[int] = (), name: str = "") -> Added:
+    """Learn tracks of a finished run as new identities, whoever they are like.
+
+    Args:
+        path: of the gallery; it is made where there is none.
+        source: folder of the run, or the embeddings.masa in it.
+        ids: of the run, those that are added; without any, all are.
+        name: that a single one gets.
+
+    Raises:
+        SourceError: the run did not keep what is needed, or a file is damaged.
+        SettingsError: the gallery belongs to another adapter, the run has no such id, or nothing
+            that is asked for was seen long enough.
+        OutputError: the gallery cannot be written.
+    """
+    (run,) = find_runs([source.parent if source.name == EMBEDDINGS else source])
+    check_usable(path, run.adapter)
+    templates = templates_of(run)
+    tracks = _asked(run, templates.tracks, ids)
+    min_boxes = RecognitionSettings().min_boxes
+    usable = {
+        each.id: each.template for each in tracks if each.template and each.num_boxes >= min_boxes
+    }
+    if not usable:
+        raise SettingsError(
+            f"nothing of {run.folder} that is to be added was seen in {min_boxes} boxes that show "
+            "it, which is what an identity is learned from",
+            fix="add others of the run, or track more of the video",
+        )
+    token = "-".join(sha256_of(run.folder / each) for each in (EMBEDDINGS, TRACKS))
+    with changing(path, run.adapter, len(templates.scatter)) as gallery:
+        video = _video(gallery, token, run)
+        known = {id_: video.ids[id_] for id_ in usable if id_ in video.ids}
+        new = {
+            id_: learn_new(gallery, video.number, template, name)
+            for id_, template in usable.items()
+            if id_ not in known
+        }
+        gallery.set_ids(video, {**video.ids, **new})
+        identities = {id_: gallery.identity(identity) for id_, identity in new.items()}
+        drop_surplus(gallery)
+    return Added(identities, [each.id for each in tracks if each.id not in usable], known)
+
+
+def _asked(
+    run: Run, tracks: Sequence[TrackTemplate], ids: Sequence[int]
+) -> Sequence[TrackTemplate]:
+    by_id = {track.id: track for track in tracks}
+    for id_ in ids:
+        if id_ not in by_id:
+            raise SettingsError(
+                f"{run.folder} has no identity {id_}", fix=f"see the ids in {run.folder / TRACKS}"
+            )
+    return [by_id[id_] for id_ in ids] if ids else tracks
+
+
+def _video(gallery: Gallery, token: str, run: Run) -> Video:
+    """That of a run, which may be here from earlier: what was seen in it together is distinct."""
+    if all(each.run != token for each in gallery.videos()):
+        gallery.add_video(token, EmbeddingsReader(run.folder / EMBEDDINGS).info.name)
+    return next(each for each in gallery.videos() if each.run == token)

@@ -18,7 +18,7 @@ from masa_cli.formats.gallery_records import AdapterKey
 from masa_cli.formats.jsonl import TracksReader, TracksWriter
 from masa_cli.formats.mot import MotWriter
 from masa_cli.jobs.recognise import renamed
-from masa_cli.jobs.templates import TrackTemplate, collect_templates
+from masa_cli.jobs.templates import RunTemplates, TrackTemplate, collect_templates
 from masa_cli.jobs.with_gallery import adapter_in
 from masa_cli.pipeline import Sink, without_images
 from masa_cli.structures import FloatArray
@@ -112,6 +112,13 @@ def find_runs(folders: Sequence[Path], starts: Sequence[float] | None = None) ->
     return runs
 
 
+def templates_of(run: Run) -> RunTemplates:
+    """What the tracks of a run look like; SourceError where what it kept is damaged."""
+    reader = TracksReader(run.folder / TRACKS)
+    kept = EmbeddingsReader(run.folder / EMBEDDINGS)
+    return collect_templates(reader, kept, lambda: reader.classes)
+
+
 def link_runs(
     runs: Sequence[Run],
     output: Path,
@@ -144,9 +151,7 @@ def link_runs(
     tracks: list[Sequence[TrackTemplate]] = []
     whitening = Whitening()
     for done, run in enumerate(runs, start=1):
-        reader = TracksReader(run.folder / TRACKS)
-        kept = EmbeddingsReader(run.folder / EMBEDDINGS)
-        templates = collect_templates(reader, kept, lambda: reader.classes)  # noqa: B023
+        templates = templates_of(run)
         tracks.append(templates.tracks)
         whitening.learn_scatter(templates.scatter, templates.num_pairs)
         on_run(done)

@@ -81,8 +81,7 @@ def recognise(
                 ids[track.id] = gallery.reserve()
                 records.append(_record(ids[track.id], [track], None, []))
         gallery.set_ids(next(each for each in gallery.videos() if each.run == run), ids)
-        if dropped := gallery.drop_surplus():
-            logger.warning("%s is full: %d identities were dropped", use.path, dropped)
+        drop_surplus(gallery)
         recognised = _recognised(ids, templates.tracks, gallery)
         if report is not None:
             write_report(report, use, records)
@@ -229,15 +228,28 @@ def _learned(
     template = Template.joined(parts)
     if decision.verdict == "known":
         identity = known[decision.known]
-    else:
-        identity = gallery.reserve()
-        gallery.put(Identity(identity, template.label))
-        if decision.verdict == "unsure":
-            for other in (decision.known, decision.rival):
-                if other >= 0:
-                    gallery.doubt(identity, known[other], decision.false_matches)
+        gallery.see(identity, video, template)
+        return identity
+    identity = learn_new(gallery, video, template)
+    if decision.verdict == "unsure":
+        for other in (decision.known, decision.rival):
+            if other >= 0:
+                gallery.doubt(identity, known[other], decision.false_matches)
+    return identity
+
+
+def learn_new(gallery: Gallery, video: int, template: Template, name: str = "") -> int:
+    """Learn an identity that is new, of a video of this number; its own number."""
+    identity = gallery.reserve()
+    gallery.put(Identity(identity, template.label, name))
     gallery.see(identity, video, template)
     return identity
+
+
+def drop_surplus(gallery: Gallery) -> None:
+    """Keep a gallery within its bounds, and say what that costs."""
+    if dropped := gallery.drop_surplus():
+        logger.warning("%s is full: %d identities were dropped", gallery.path, dropped)
 
 
 def _completed(earlier: Video, templates: RunTemplates, gallery: Gallery) -> dict[int, int]:

@@ -215,3 +215,107 @@ def test_no_gallery_is_told(folder):
     assert result.exit_code == 1
     assert "no.gallery does not exist" in result.stderr
     assert not Path("no.gallery").exists()
+
+
+@pytest.fixture
+def finished(folder):
+    """A run of three objects, ids 1 to 3, and one that is seen in four frames, id 4."""
+    video, dets = write_scene(folder, "one", [0, 1, 2, 3], 1)
+    lines = [line.split(",") for line in dets.read_text().splitlines()]
+    kept = [row for number, row in enumerate(lines) if number % 4 != 3 or 8 <= int(row[0]) < 12]
+    dets.write_text("".join(",".join(row) + "\n" for row in kept))
+    result = masa("track", video, "--dets", dets, "--save-embeddings", "-o", "kept", "--no-video")
+    assert result.exit_code == 0, result.output
+    return Path("kept")
+
+
+def add(*arguments):
+    result = masa("gallery", "add", "shop.gallery", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_identities_of_a_finished_run_are_added_as_new_ones(finished):
+    told = add(finished)
+    assert [(each["id"], each["of_run"]) for each in told["added"]] == [(1, 1), (2, 2), (3, 3)]
+    assert told["too_short"] == [4]
+    with reading(Path("shop.gallery")) as gallery:
+        assert gallery.adapter == AdapterKey("raw")
+        assert [each.name for each in gallery.videos()] == ["one"]
+        assert [each.num_boxes for each in gallery.sightings()] == [NUM_FRAMES] * 3
+    known = track(finished.parent, "two", [2, 0, 1, 7], 2)
+    assert known.exit_code == 0, known.output
+    assert set(ids_by_place("two")) & {1, 2, 3}
+
+
+def test_what_is_added_can_be_chosen_and_named(finished):
+    result = masa(
+        "gallery", "add", "shop.gallery", finished / "embeddings.masa", "--ids", 2, "--name", "Anna"
+    )
+    assert result.exit_code == 0, result.output
+    assert "shop.gallery: 1 added, 0 left out" in result.stdout
+    assert "Anna" in result.stdout
+    assert [(each.id, each.name) for each in identities()] == [(1, "Anna")]
+    assert [each["of_run"] for each in add(finished, "--ids", "3,1")["added"]] == [3, 1]
+    with reading(Path("shop.gallery")) as gallery:
+        assert len(gallery.videos()) == 1  # what was seen together is still known to be distinct
+    told = add(finished, "--ids", "1,2,3")
+    assert not told["added"]
+    assert [each["id"] for each in told["already_there"]] == [3, 1, 2]
+
+
+def test_what_was_added_before_is_left_out_until_it_is_removed(finished):
+    add(finished, "--ids", "1,2")
+    assert masa("gallery", "remove", "shop.gallery", 2).exit_code == 0
+    told = add(finished)
+    assert [(each["id"], each["of_run"]) for each in told["added"]] == [(3, 2), (4, 3)]
+    assert told["already_there"] == [{"id": 1, "of_run": 1}]
+    again = masa("gallery", "add", "shop.gallery", finished)
+    assert "2 of the run was left out: it is 3 already" in again.stdout
+    assert "4 of the run was left out: it was seen in too few boxes" in again.stdout
+
+
+def test_an_addition_that_fails_leaves_the_gallery_as_it_was(finished, monkeypatch):
+    add(finished, "--ids", "1")
+
+    def fail(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("masa_cli.formats.gallery.Gallery.set_ids", fail)
+    assert masa("gallery", "add", "shop.gallery", finished, "--ids", "2").exit_code == 1
+    assert [each.id for each in identities()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--ids", "9"], 1, "has no identity 9"),
+        (["--ids", "4"], 1, "was seen in 5 boxes"),
+        (["--ids", ""], 2, "--ids expects ids"),
+        (["--ids", "1,two"], 2, "--ids expects ids"),
+        (["--name", "Anna"], 2, "--name is for a single identity"),
+        (["--ids", "1,2", "--name", "Anna"], 2, "--name is for a single identity"),
+    ],
+)
+def test_what_cannot_be_added_is_told_and_makes_no_gallery(finished, options, code, words):
+    result = masa("gallery", "add", "shop.gallery", finished, *options)
+    assert result.exit_code == code
+    assert words in " ".join(result.stderr.split())
+    assert not Path("shop.gallery").exists()
+
+
+def test_a_run_without_embeddings_cannot_be_added(finished):
+    (finished / "embeddings.masa").unlink()
+    result = masa("gallery", "add", "shop.gallery", finished)
+    assert result.exit_code == 1
+    assert "has no embeddings.masa" in result.stderr
+    assert "--save-embeddings" in result.stderr
+
+
+def test_nothing_is_added_to_a_gallery_of_another_adapter(finished):
+    with changing(Path("shop.gallery"), AdapterKey("lite", "ab" * 32), 8):
+        pass
+    result = masa("gallery", "add", "shop.gallery", finished)
+    assert result.exit_code == 1
+    assert "holds embeddings of the adapter lite" in result.stderr
+    assert not identities()
