@@ -128,7 +128,8 @@ def main() -> None:
     kind = tensors[f"{LAYER}.weight"].dtype
     weight, bias = (tensors[f"{LAYER}.{name}"].float() for name in ("weight", "bias"))
     after = []
-    for row in range(len(classes) + 1):  # the last one: any object
+    # The last score, of any object, stays: which of those are right, no set tells completely.
+    for row in range(len(classes)):
         own = by_class.get(row + 1)
         scale, offset = platt(*own, common, PULL) if own else common
         weight[row] *= scale

@@ -123,7 +123,7 @@ PixelFormatName = Annotated[
 ]
 Start = Annotated[
     str | None,
-    option(
+    further(
         INPUT,
         "--start",
         metavar="TIME",
@@ -131,7 +131,7 @@ Start = Annotated[
         "from there.",
     ),
 ]
-End = Annotated[str | None, option(INPUT, "--end", metavar="TIME", help="End before this time.")]
+End = Annotated[str | None, further(INPUT, "--end", metavar="TIME", help="End before this time.")]
 Every = Annotated[
     int, further(INPUT, "--every", min=1, help="Take one frame of so many, leave out the others.")
 ]

@@ -330,12 +330,12 @@ def average_precision_in_pairs(
         for views in (features.key, features.reference):
             count += 1
             (own,) = views.instances
-            known = own.labels < len(detector.classes)  # the others are objects of no class
+            logits, boxes = detector([views.maps[level] for level in sorted(views.maps)])
+            known = own.labels < logits.shape[2] - 1  # the others are objects of no class
             labelled = own.boxes[known].cpu().numpy(), (own.labels[known] + 1).tolist()
             truth += coco_rows(count, *labelled)
             ignored = own.ignored_boxes.cpu().numpy(), (own.ignored_labels + 1).tolist()
             truth += [row | {"iscrowd": 1} for row in coco_rows(count, *ignored)]
-            logits, boxes = detector([views.maps[level] for level in sorted(views.maps)])
             chosen = postprocess(
                 logits[0, :, :-1], boxes[0], (features.size,) * 2, OneStageSettings()
             )

@@ -52,7 +52,7 @@ def detector_of(networks):
     request = DetectorRequest(
         DETECTORS["lite"],
         ("object",),
-        settings=BoxSettings(min_score=0.02, max_overlap=0.5, max_boxes=100),
+        settings=BoxSettings(min_score=5e-4, max_overlap=0.5, max_boxes=100),  # of noise
         weights=weights,
     )
     return build_class_detector(request, networks)
