@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from masa_cli.structures import BoolArray, FloatArray, IntArray
 from masa_cli.tracking import DEFAULT_FALSE_MATCHES
@@ -285,13 +285,13 @@ class Calibration:
 
     def false_matches(self, score: float, num_candidates: int) -> float:
         """How often the best of so many impostors would have such a score, 0 to 1."""
-        single = float(student_t.sf((score - self.mean) / self.spread, self._freedom))
+        single = float(stdtr(self._freedom, (self.mean - score) / self.spread))
         return float(-np.expm1(max(num_candidates, 1) * np.log1p(-min(single, 1 - 1e-12))))
 
     def threshold(self, rate: float, num_candidates: int) -> float:
         """The score that the best of so many impostors reaches that often."""
         single = -math.expm1(math.log1p(-rate) / max(num_candidates, 1))
-        return self.mean + float(student_t.isf(single, self._freedom)) * self.spread
+        return self.mean - float(stdtrit(self._freedom, single)) * self.spread
 
     @property
     def _freedom(self) -> float:
