@@ -1,7 +1,8 @@
 """Operators on boxes and maps, from torchvision's extension without its package.
 
-Importing torchvision imports torch._dynamo, torch.distributed and sympy: a second and 130 MB for every
-run. Its compiled operators need none of that. Where they are not found, the package is imported.
+Importing torchvision imports torch._dynamo, torch.distributed and sympy: a second and 130 MB for
+every run. Its compiled operators need none of that. Where they are not found, the package is
+imported.
 """
 
 from __future__ import annotations
