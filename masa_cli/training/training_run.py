@@ -16,6 +16,7 @@ from masa_cli.training.batches import Processes, processes, read_batches
 from masa_cli.training.loop import Trainee, Trainer
 from masa_cli.training.matching import MatchingSettings
 from masa_cli.training.objectives import OBJECTIVES, initial_weights
+from masa_cli.training.pace import quicken
 from masa_cli.training.pairs import PairMaker, find_cutouts
 from masa_cli.training.recipe import TrainJob
 from masa_cli.training.recorder import (
@@ -115,7 +116,10 @@ def _trainee(job: TrainJob, regions: RegionSet, own: Processes, progress: RunPro
     )
     pairs = list(zip(objectives, settings, strict=True))
     trainee = Trainee(find_variant(job.variant), parts, pairs, progress)
-    return trainee.train().to(own.device)
+    trainee.train().to(own.device)
+    if own.device.type == "cpu":
+        quicken(trainee.parts)
+    return trainee
 
 
 def _classes(regions: RegionSet) -> tuple[str, ...]:
