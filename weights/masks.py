@@ -34,7 +34,7 @@ from masa_cli.models.lite_heads import PART, MaskHead
 from masa_cli.models.trained_weights import describe_trained, save_tensors
 from masa_cli.models.variants import find_variant
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
-from masa_cli.segmenters.networks import LearnedSegmenter, points_of, with_margins
+from masa_cli.segmenters.lite import LearnedSegmenter, points_of, with_margins
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import BoolArray, FloatArray, Frame, Image
 from masa_cli.training.regions import REGIONS_FILE, Regions, read_regions

@@ -86,7 +86,7 @@ _ROWS = (
     SegmenterRow(
         "lite",
         "a small network on the maps of lite; comes with masa",
-        build=f"{_NETWORKS}:build_learned_segmenter",
+        build="masa_cli.segmenters.lite:build_learned_segmenter",
         has_weights=True,
         packaged=True,
         part="masks",
@@ -140,6 +140,13 @@ class SegmenterRequest:
     weights: Path | None = None
     further: tuple[Path, ...] = ()
     written: str = ""
+
+    @property
+    def file(self) -> Path:
+        """Its weights, of which there must be some."""
+        if self.weights is None:
+            raise ValueError(f"segmenter {self.name} was requested without its weights")
+        return self.weights
 
     def __str__(self) -> str:
         if self.written:

@@ -80,11 +80,15 @@ from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.detectors.request import request_prompt
 from masa_cli.models import SharedNetworks
 from masa_cli.models.adapter import build_adapter
+from masa_cli.segmenters import request_segmenter
 from masa_cli.structures import Frame
 frame = Frame(0, Fraction(0), np.zeros((64, 64, 3), np.uint8))
 request_prompt(parse_prompt("person")).build(SharedNetworks(device="cpu")).detect([frame])
-build_adapter("raw", device="cpu").embed([frame], [np.array([[1, 1, 20, 20]], np.float32)])
-heavy = {"torchvision", "torch._dynamo", "sympy", "transformers"} & sys.modules.keys()
+box = np.array([[1, 1, 20, 20]], np.float32)
+build_adapter("raw", device="cpu").embed([frame], [box])
+request_segmenter("lite").build(SharedNetworks(device="cpu")).segment(frame, box)
+slow = {"torchvision", "torch._dynamo", "sympy", "transformers", "segment_anything"}
+heavy = slow & sys.modules.keys()
 sys.exit(", ".join(heavy) or 0)
 """
 

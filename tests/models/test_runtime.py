@@ -22,7 +22,7 @@ from masa_cli.models import SharedNetworks, runtime
 from masa_cli.models.adapter import build_adapter, resolve
 from masa_cli.models.runtime import Converted, choose_runtime, one_thread_beside
 from masa_cli.segmenters import SegmenterRequest
-from masa_cli.segmenters.networks import build_learned_segmenter
+from masa_cli.segmenters.lite import build_learned_segmenter
 from masa_cli.structures import Frame
 from tests.golden import assert_samples_close, golden
 from tests.recipe import recipe_input
