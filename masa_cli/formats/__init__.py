@@ -49,7 +49,8 @@ class TrackFormat:
             a target of conversion may have any.
         sniff: tells whether a file is of this format; rows are tried in order. None: not a file.
         read: "module:function" from a path to a TrackTable; None: cannot be read.
-        read_with: which of the hints that function takes, by name: size, images, pictures.
+        read_with: which of the hints that function takes, by name: size, images, pictures; and
+            progress, if it tells how far it is.
         first: what the format calls the first frame, where `pictures` is none of its hints.
         stream: "module:class" that gives the frames of a path one by one, if there is one.
         write: "module:class" of a context that takes each frame, a TracksSink; None: read only.
@@ -98,6 +99,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
                 line.startswith("{") and '"frame"' in line and not _has_sequence(head)
             ),
             read="masa_cli.formats.jsonl:read_tracks",
+            read_with=("progress",),
             stream="masa_cli.formats.jsonl:TracksReader",
             write="masa_cli.formats.jsonl:TracksWriter",
             write_with=("classes",),
@@ -270,13 +272,20 @@ class Hints:
     pictures: tuple[str, ...] = ()
 
 
-def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -> TrackTable:
+def read_tracks(
+    path: Path,
+    *,
+    format: str = AUTO,
+    hints: Hints | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> TrackTable:
     """All tracks of a file or folder.
 
     Args:
         path: the file; the folder of YOLO's labels.
         format: its format; "auto": what it holds tells.
         hints: what the user says of it.
+        progress: is told the share of the file that is read, if its format can tell.
 
     Raises:
         SourceError: it cannot be read, or breaks a rule of its format.
@@ -291,7 +300,9 @@ def read_tracks(path: Path, *, format: str = AUTO, hints: Hints | None = None) -
             f"--images is for TAO results, but {path} is {chosen}", fix="leave out --images"
         )
     _check_package(chosen)
-    given = {name: getattr(hints, name) for name in row.read_with}
+    told = {"size": hints.size, "images": hints.images, "pictures": hints.pictures}
+    facts: dict[str, Any] = {**told, "progress": progress}
+    given = {name: facts[name] for name in row.read_with}
     table: TrackTable = member(row.read)(path, **given)
     if hints.pictures and "pictures" not in row.read_with:
         table = in_folder(table, path, hints.pictures, row.first)

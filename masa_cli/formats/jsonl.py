@@ -29,7 +29,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO
@@ -39,6 +39,7 @@ import orjson
 from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError, SourceError, shortened
+from masa_cli.formats.columns import Progress, read_at_once, untold
 from masa_cli.formats.files import PartFile, data_lines, wrong_line
 from masa_cli.formats.tables import (
     LARGEST,
@@ -71,10 +72,18 @@ class TracksReader:
         path: the file.
         classes: names to number first; others follow as they appear.
         first_id: the smallest id that is read.
+        progress: is told the share of the file that is read.
     """
 
-    def __init__(self, path: Path, classes: Sequence[str] = (), *, first_id: int = 1) -> None:
-        self._path, self._first_id = path, first_id
+    def __init__(
+        self,
+        path: Path,
+        classes: Sequence[str] = (),
+        *,
+        first_id: int = 1,
+        progress: Progress = untold,
+    ) -> None:
+        self._path, self._first_id, self._progress = path, first_id, progress
         self._classes = {name: label for label, name in enumerate(classes)}
 
     @property
@@ -83,8 +92,11 @@ class TracksReader:
         return tuple(self._classes)
 
     def __iter__(self) -> Iterator[FrameTracks]:
-        last = -1
+        last, done = -1, 0
+        size = max(self._path.stat().st_size, 1) if self._path.exists() else 1
         for record in read_records(self._path):
+            done += len(record.line) + 1
+            self._progress(min(1.0, done / size))
             frame = record.frame()
             if frame <= last:
                 raise record.wrong(f"a frame after {last}", str(frame))
@@ -133,14 +145,14 @@ class TracksWriter:
         self._file.__exit__(kind, error, traceback)
 
 
-def read_tracks(path: Path) -> TrackTable:
+def read_tracks(path: Path, progress: Progress = untold) -> TrackTable:
     """All tracks at once; see TracksReader for the order of lines."""
-    return _read_at_once(path) or _read_by_line(path)
+    return read_at_once(path, progress) or read_by_line(path, progress)
 
 
-def _read_by_line(path: Path) -> TrackTable:
+def read_by_line(path: Path, progress: Progress = untold) -> TrackTable:
     """Each line checked by itself, so that the one that is wrong is named."""
-    reader = TracksReader(path, first_id=0)
+    reader = TracksReader(path, first_id=0, progress=progress)
     lines = list(reader)
     num_frames = lines[-1].index + 1 if lines else 0
     check_frame(path, num_frames - 1)
@@ -154,91 +166,6 @@ def _read_by_line(path: Path) -> TrackTable:
         num_frames=num_frames,
         times=FrameTimes.of_rows(path, indices, times),
     )
-
-
-_LINES = 4096  # that are made columns of at once
-_NUMBERS, _WHOLE = frozenset({int, float}), frozenset({int})
-
-
-def _read_at_once(path: Path) -> TrackTable | None:
-    """The same of a file whose lines are all right: hours of video are read in seconds.
-
-    None for any other file, and for one with masks, whose reading takes the time.
-    """
-    classes: dict[str, int] = {}
-    parts: list[tuple[IntArray, NDArray[np.float64], IntArray, Tracks]] = []
-    try:
-        with path.open("rb") as file:
-            while lines := list(islice(file, _LINES)):
-                parts.append(_columns([orjson.loads(line) for line in lines], classes))
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
-        return None
-    if not parts:
-        return None
-    frames = np.concatenate([part[0] for part in parts])
-    times = np.concatenate([part[1] for part in parts])
-    if frames[0] < 0 or np.any(np.diff(frames) <= 0):
-        return None
-    num_frames = int(frames[-1]) + 1
-    check_frame(path, num_frames - 1)
-    return TrackTable.from_rows(
-        path,
-        np.repeat(frames, np.concatenate([part[2] for part in parts])),
-        Tracks.joined(part[3] for part in parts),
-        tuple(classes) or (NAMELESS,),
-        num_frames=num_frames,
-        times=FrameTimes.of_rows(path, frames, times),
-    )
-
-
-_KINDS: Mapping[str, frozenset[type]] = MappingProxyType(
-    {
-        "ids": frozenset({int}),
-        "scores": _NUMBERS,
-        "labels": frozenset({str}),
-        "interpolated": frozenset({bool}),
-        "margins": _NUMBERS | {type(None)},
-    }
-)
-_USUAL: Mapping[str, object] = {"labels": NAMELESS, "interpolated": False, "margins": None}
-
-
-def _columns(
-    records: Sequence[Mapping[str, Any]], classes: dict[str, int]
-) -> tuple[IntArray, NDArray[np.float64], IntArray, Tracks]:
-    """Frames, times, counts and rows of some lines; ValueError for what is not plainly right."""
-    counts = [len(record["boxes"]) for record in records]
-    columns: dict[str, list[Any]] = {"ids": [], "scores": [], **{key: [] for key in _USUAL}}
-    for record, count in zip(records, counts, strict=True):
-        for key, column in columns.items():
-            values = record[key] if key not in _USUAL or key in record else [_USUAL[key]] * count
-            if type(values) is not list or len(values) != count:
-                raise ValueError(key)
-            column.extend(values)
-        if "masks" in record or len(set(record["ids"])) != count:
-            raise ValueError("masks, or an id twice")
-    boxes = list(chain.from_iterable(record["boxes"] for record in records))
-    frames, times = ([record[key] for record in records] for key in ("frame", "time"))
-    told = [(columns[key], kinds) for key, kinds in _KINDS.items()]
-    told += [(list(chain.from_iterable(boxes)), _NUMBERS), (times, _NUMBERS), (frames, _WHOLE)]
-    if any(not set(map(type, values)) <= kinds for values, kinds in told):
-        raise ValueError("kinds")
-    corners = np.array(boxes, np.float64).reshape(-1, 4)
-    seconds, scores = np.array(times, np.float64), np.array(columns["scores"], np.float64)
-    if any(np.any(np.abs(values) >= LARGEST) for values in (corners, seconds, scores)):
-        raise ValueError("numbers")
-    ids, labels = np.array(columns["ids"], np.int64), columns["labels"]
-    if ids.min(initial=0) < 0 or not set(map(len, boxes)) <= {4}:
-        raise ValueError("ids or boxes")
-    tracks = Tracks(
-        corners.astype(np.float32),
-        scores.astype(np.float32),
-        np.array([classes.setdefault(name, len(classes)) for name in labels], np.int64),
-        ids,
-        np.array(columns["interpolated"], np.bool_),
-        margins=np.array([math.inf if m is None else m for m in columns["margins"]], np.float32),
-    )
-    return np.array(frames, np.int64), seconds, np.array(counts, np.int64), tracks
 
 
 def read_detections(path: Path) -> DetectionTable:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from masa_cli import formats
 from masa_cli.errors import SourceError
 from masa_cli.formats import jsonl
 from masa_cli.formats.jsonl import TracksReader, TracksWriter, read_detections
@@ -106,7 +107,7 @@ def test_a_file_that_is_all_right_is_read_at_once_and_gives_the_same(tmp_path: P
         writer.write(frame(0), replace(some_tracks(3), interpolated=marks))
         writer.write(frame(1), Tracks.empty())
         writer.write(frame(4), replace(some_tracks(3), margins=unsure))
-    one, other = jsonl._read_at_once(path), jsonl._read_by_line(path)
+    one, other = jsonl.read_at_once(path), jsonl.read_by_line(path)
     assert one is not None
     assert (one.classes, one.num_frames) == (other.classes, other.num_frames)
     np.testing.assert_array_equal(one.frames, other.frames, strict=True)
@@ -146,13 +147,25 @@ def test_a_file_that_is_all_right_is_read_at_once_and_gives_the_same(tmp_path: P
 def test_what_is_not_plainly_right_is_read_line_by_line(tmp_path: Path, old: str, new: str):
     path = tmp_path / "t.jsonl"
     path.write_text(LINE.replace(old, new))
-    assert jsonl._read_at_once(path) is None
+    assert jsonl.read_at_once(path) is None
+
+
+@pytest.mark.parametrize("masks", ["", ',"masks":[null]'])
+def test_it_is_told_how_much_of_a_file_is_read(tmp_path: Path, masks: str):
+    path = tmp_path / "t.jsonl"
+    lines = [f'{{"frame":{index},{LINE[11:-2]}{masks}}}\n' for index in range(600)]
+    path.write_text("".join(lines))
+    told: list[float] = []
+    formats.read_tracks(path, progress=told.append)
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert told[-1] == 1
 
 
 def test_frames_out_of_order_are_left_to_the_lines(tmp_path: Path):
     path = tmp_path / "t.jsonl"
     path.write_text(LINE + LINE)
-    assert jsonl._read_at_once(path) is None
+    assert jsonl.read_at_once(path) is None
 
 
 def test_parts_of_arrays_are_written_too(tmp_path: Path):
