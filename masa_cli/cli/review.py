@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from masa_cli import formats
 from masa_cli.cli import options
 from masa_cli.cli.command import choice, or_auto
+
+if TYPE_CHECKING:
+    from masa_cli.review.opening import Opening, Step
+    from masa_cli.review.session import Review
+
+_PATIENCE = 1.0  # seconds until the page is served, whether its tracks are read or not
 
 VideoOrFolder = Annotated[
     Path, typer.Argument(help="The video file or folder of images.", show_default=False)
@@ -109,34 +115,49 @@ def review(
     """
     from masa_cli.cli.console import messages, progress_bar, say, show
     from masa_cli.progress import RunProgress
+    from masa_cli.review.opening import Opening
     from masa_cli.review.server import HOST, ReviewApp, new_token, serve
     from masa_cli.review.session import open_review
     from masa_cli.review.static import write_static
     from masa_cli.settings import parse_frame_rate
 
-    log = edits or _log_of(tracks)
-    run = RunProgress()
-    with messages(quiet=quiet):
-        with progress_bar(run, None, quiet=quiet):
-            opened = open_review(
-                source, tracks, log, reads=reads, frame_rate=parse_frame_rate(fps), run=run
-            )
-        with opened:
-            if static:
-                for path in write_static(opened, static, overwrite=overwrite):
-                    show(str(path))
-                return
-            app = ReviewApp(opened, output or tracks.parent, new_token())
+    log, rate, run = edits or _log_of(tracks), parse_frame_rate(fps), RunProgress()
 
-            def ready(listening: int) -> None:
-                address = f"http://{HOST}:{listening}/{app.token}/"
-                show(address)
-                sys.stdout.flush()
-                say("review", f"edits are kept in {log}; Ctrl-C ends it")
-                if not no_browser:
-                    webbrowser.open(address)
+    def opens(opening: Opening) -> Review:
+        return open_review(
+            source,
+            tracks,
+            log,
+            reads=reads,
+            frame_rate=rate,
+            tell=opening.tell,
+            show=opening.show,
+        )
 
-            serve(app, port, ready)
+    def on_step(step: Step) -> None:
+        run.on_pass(step.text, round(100 * (step.share or 0)))
+
+    with messages(quiet=quiet), Opening(opens, on_step) as opening:
+        with progress_bar(run, 100, quiet=quiet):
+            # Most are open by then, and what is wrong with them is told before there is a page.
+            review = opening.review(None if static else _PATIENCE)
+        if static and review:
+            for path in write_static(review, static, overwrite=overwrite):
+                show(str(path))
+            return
+        app = ReviewApp(opening, output or tracks.parent, new_token())
+
+        def ready(listening: int) -> None:
+            address = f"http://{HOST}:{listening}/{app.token}/"
+            show(address)
+            sys.stdout.flush()
+            if review is None:
+                say("review", "the tracks are still being read: the page tells how far")
+            say("review", f"edits are kept in {log}; Ctrl-C ends it")
+            if not no_browser:
+                webbrowser.open(address)
+
+        serve(app, port, ready)
 
 
 def edit(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from masa_cli import formats
 from masa_cli.errors import MasaError, OutputError, UsageError
 from masa_cli.formats.files import as_utf8
 from masa_cli.jobs.convert import VideoFacts, write_table
+from masa_cli.review.opening import Opening
 from masa_cli.review.session import Review, StaleError, masks_of, unpacked_track
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ _MAX_HEAD = 2**15
 _MOST_AT_ONCE = 4 * 2**20  # bytes of the video in an answer: a browser that waits holds no thread
 _MOST_MASKS = 64  # frames of masks in an answer
 _THREADS = 6
-_PATIENCE = 0.5  # seconds that an answer waits for suspicious places
+_PATIENCE = 0.5  # seconds that an answer waits for what is not there yet
+_TICK = 0.5  # seconds
 
 _PAGE: Mapping[str, str] = MappingProxyType(
     {
@@ -95,21 +98,21 @@ class ReviewApp:
     """Answers the requests of the page (WSGI).
 
     Args:
-        review: what is reviewed.
+        opening: of what is reviewed.
         folder: where tracks are saved.
         token: what addresses begin with.
     """
 
-    def __init__(self, review: Review, folder: Path, token: str) -> None:
+    def __init__(self, opening: Opening, folder: Path, token: str) -> None:
         self.token = token
-        self._review, self._video, self._folder = review, review.video, folder
+        self._opening, self._folder = opening, folder
         self.port = 0  # that is listened on; none until then
         self._get: Mapping[str, Callable[[Request], Response]] = {
             "video": self._answer_video,
             "api/state": lambda _: _json(self.state()),
             "api/tracks": lambda _: Response(self._review.packed(), mimetype=_BYTES),
             "api/times": lambda _: Response(
-                (self._review.times - self._video.times[0]).astype("<f8").tobytes(), mimetype=_BYTES
+                self._review.video_times.astype("<f8").tobytes(), mimetype=_BYTES
             ),
             "api/masks": self._answer_masks,
             "api/places": lambda _: _json({"places": self._told_places(_PATIENCE)}),
@@ -135,15 +138,33 @@ class ReviewApp:
         response.headers.extend(_HEADERS)
         return response(environ, start_response)
 
+    def check(self) -> None:
+        """Raise what kept the review from being opened, once a page could tell it."""
+        self._opening.check()
+
     def state(self) -> dict[str, object]:
-        """What the page is told first."""
+        """What the page is told first: the review, or how far it is from being open."""
+        try:
+            review = self._opening.review(_PATIENCE)
+        except MasaError:
+            self._opening.is_told = True
+            raise
+        if review is None:
+            return {"opening": asdict(self._opening.step), "video": self._opening.video is not None}
         folder = as_utf8(str(self._folder))
         return {
-            **state_of(self._review),
+            **state_of(review),
             "places": self._told_places(),
             "formats": _formats(),
             "folder": folder,
         }
+
+    @property
+    def _review(self) -> Review:
+        review = self._opening.review()
+        if review is None:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the tracks are still being read")
+        return review
 
     def _told_places(self, seconds: float = 0.0) -> list[dict[str, object]] | None:
         places = self._review.places(seconds)
@@ -184,7 +205,10 @@ class ReviewApp:
             raise Refused(HTTPStatus.FORBIDDEN, "the request does not tell which page it is of")
 
     def _answer_video(self, request: Request) -> Response:
-        path = self._video.path
+        video = self._opening.video
+        if video is None:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there is no video yet")
+        path = video.path
         try:
             size, file = path.stat().st_size, path.open("rb")
         except OSError as error:
@@ -201,14 +225,14 @@ class ReviewApp:
                 return response
             start, stop = found[0], min(found[1], found[0] + _MOST_AT_ONCE)
             if request.method == "HEAD":
-                response = Response(mimetype=self._video.type)
+                response = Response(mimetype=video.type)
                 response.headers["Content-Length"] = str(size)
             else:
                 file.seek(start)
                 response = Response(
                     file.read(stop - start),
                     status=HTTPStatus.PARTIAL_CONTENT,
-                    mimetype=self._video.type,
+                    mimetype=video.type,
                 )
                 response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
             response.headers["Accept-Ranges"] = "bytes"
@@ -284,7 +308,7 @@ def new_token() -> str:
 
 
 def serve(app: ReviewApp, port: int, ready: Callable[[int], None]) -> None:
-    """Answer until interrupted.
+    """Answer until interrupted, or until it is clear that the review cannot be opened.
 
     Args:
         app: answers.
@@ -293,6 +317,7 @@ def serve(app: ReviewApp, port: int, ready: Callable[[int], None]) -> None:
 
     Raises:
         OutputError: the port is taken.
+        MasaError: what kept the review from being opened.
     """
     from waitress.server import create_server
 
@@ -314,9 +339,15 @@ def serve(app: ReviewApp, port: int, ready: Callable[[int], None]) -> None:
             fix="leave out --port, or choose another",
         ) from error
     app.port = int(server.effective_port)
+    answers = threading.Thread(target=server.run, name="answer", daemon=True)
     try:
+        answers.start()
         ready(app.port)
-        server.run()
+        while answers.is_alive():
+            answers.join(_TICK)
+            app.check()
+    except KeyboardInterrupt:
+        logger.debug("interrupted")
     finally:
         server.close()
 

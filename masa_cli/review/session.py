@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,12 +19,11 @@ from masa_cli import formats
 from masa_cli.errors import MasaError, UsageError
 from masa_cli.formats.tables import TrackTable
 from masa_cli.formats.times import FrameTimes
-from masa_cli.progress import RunProgress
 from masa_cli.review.edits import EditError, SetBox, parse
 from masa_cli.review.log import REDO, UNDO, History, LogFile, LogWriter
 from masa_cli.review.places import Place, suspicious_places
 from masa_cli.review.tracks import Patch, Track, TracksById, digest_of
-from masa_cli.review.video import PlayableVideo, playable
+from masa_cli.review.video import PlayableVideo, known_video, playable
 from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources import open_source, picture_names
 from masa_cli.structures import Tracks
@@ -61,7 +60,8 @@ def open_review(
     *,
     reads: str = formats.AUTO,
     frame_rate: Fraction | None = None,
-    run: RunProgress,
+    tell: Callable[[str, float | None], None] = lambda text, share: None,
+    show: Callable[[PlayableVideo], None] = lambda video: None,
 ) -> Review:
     """Read tracks and their log, and have a video that browsers play.
 
@@ -71,7 +71,8 @@ def open_review(
         log: where edits are kept.
         reads: format of the tracks, or "auto".
         frame_rate: of a folder of images, or instead of that of the file.
-        run: is told how far a video is that has to be made.
+        tell: is told what is being done, and the share of it that is done where that is known.
+        show: is given the video, as soon as there is one.
 
     Raises:
         MasaError: something cannot be read, or a video cannot be made.
@@ -79,12 +80,30 @@ def open_review(
     if log.resolve() == tracks.resolve():
         raise UsageError(f"{tracks} are the tracks, not their edits", fix="name another --edits")
     info = open_source(source, frame_rate=frame_rate).info
+    chosen = formats.recognise(tracks) if reads == formats.AUTO else reads
+    tell("looking at the video", None)
+    video = known_video(source, frame_rate=frame_rate)
+    if video:
+        show(video)
+    tell("reading tracks", None)
     hints = formats.Hints((info.width, info.height), None, picture_names(source))
-    table = formats.read_tracks(tracks, format=reads, hints=hints)
-    run.on_pass("making a video for browsers", 0)
-    video = playable(source, frame_rate=frame_rate, progress=lambda done: run.on_frame(done, 0))
-    table = timed(tracks, table, video.times)
-    return Review(tracks, table, log, video)
+    table = formats.read_tracks(
+        tracks,
+        format=chosen,
+        hints=hints,
+        progress=lambda share: tell("reading tracks", share),
+    )
+    if video is None:
+        text, num_frames = "making a video that browsers play", info.num_frames
+        tell(text, None)
+        video = playable(
+            source,
+            frame_rate=frame_rate,
+            progress=lambda done: tell(text, min(1, done / num_frames) if num_frames else None),
+        )
+        show(video)
+    tell("sorting tracks", None)
+    return Review(tracks, timed(tracks, table, video.times), log, video)
 
 
 class Review:
@@ -154,6 +173,12 @@ class Review:
         return told.at(frames)
 
     @property
+    def video_times(self) -> NDArray[np.float64]:
+        """(num_frames,) seconds of the frames in the file that browsers play."""
+        seconds: NDArray[np.float64] = self.times - self.video.times[0]
+        return seconds
+
+    @property
     def num_done(self) -> int:
         """Edits in force."""
         return len(self._history.done)
@@ -211,6 +236,11 @@ class Review:
             "free": history.tracks.free_id,
         }
 
+    def close(self) -> None:
+        """Close the log; places that are still looked for are left."""
+        self._looking.shutdown(wait=False, cancel_futures=True)
+        self._writer.close()
+
     def __enter__(self) -> Review:
         return self
 
@@ -220,8 +250,7 @@ class Review:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._looking.shutdown(wait=False, cancel_futures=True)
-        self._writer.close()
+        self.close()
 
 
 def packed(tracks: TracksById, *, with_masks: bool = True) -> bytes:

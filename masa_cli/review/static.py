@@ -71,7 +71,7 @@ def write_static(review: Review, target: Path, *, overwrite: bool = False) -> li
     inside = {
         "state": state,
         "tracks": _packed(tracks),
-        "times": _packed((review.times - video.times[0]).astype("<f8").tobytes()),
+        "times": _packed(review.video_times.astype("<f8").tobytes()),
         "video": quote(beside.name),
         "type": video.type,
     }

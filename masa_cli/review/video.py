@@ -47,6 +47,27 @@ class PlayableVideo:
     height: int
 
 
+def known_video(path: Path, *, frame_rate: Fraction | None = None) -> PlayableVideo | None:
+    """The video at `path` if browsers play it as it is, or if it was made for them before.
+
+    Args:
+        path: video file or folder of images.
+        frame_rate: see `playable`.
+
+    Raises SourceError: it is no video.
+    """
+    source = open_source(path, frame_rate=frame_rate)
+    info = source.info
+    if path.is_file() and frame_rate is None:
+        times = _if_played(path, source)
+        if times is not None:
+            return PlayableVideo(path, _TYPES[path.suffix.lower()], times, info.width, info.height)
+    made, listed = _made(path, frame_rate)
+    if not (made.exists() and listed.exists()):
+        return None
+    return PlayableVideo(made, "video/mp4", np.load(listed), info.width, info.height)
+
+
 def playable(
     path: Path,
     *,
@@ -64,18 +85,21 @@ def playable(
         SourceError: it is no video.
         OutputError: the cache cannot be written.
     """
+    video = known_video(path, frame_rate=frame_rate)
+    if video:
+        return video
+    made, listed = _made(path, frame_rate)
+    make_folder(made.parent)
     source = open_source(path, frame_rate=frame_rate)
+    _make(source, made, listed, progress)
     info = source.info
-    if path.is_file() and frame_rate is None:
-        times = _if_played(path, source)
-        if times is not None:
-            return PlayableVideo(path, _TYPES[path.suffix.lower()], times, info.width, info.height)
-    made = _cache_folder() / f"{_key(path, frame_rate)}.mp4"
-    listed = made.with_suffix(".npy")
-    if not (made.exists() and listed.exists()):
-        make_folder(made.parent)
-        _make(source, made, listed, progress)
     return PlayableVideo(made, "video/mp4", np.load(listed), info.width, info.height)
+
+
+def _made(path: Path, frame_rate: Fraction | None) -> tuple[Path, Path]:
+    """Where the video for browsers is made, and the times of its frames."""
+    made = _cache_folder() / f"{_key(path, frame_rate)}.mp4"
+    return made, made.with_suffix(".npy")
 
 
 def _if_played(path: Path, source: Source) -> NDArray[np.float64] | None:

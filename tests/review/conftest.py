@@ -5,7 +5,6 @@ from fractions import Fraction
 import pytest
 
 from masa_cli import formats
-from masa_cli.progress import RunProgress
 from masa_cli.review.session import open_review
 from masa_cli.structures import VideoInfo
 from tests.clips import HEIGHT, RATE, WIDTH, boxes_at, write_clip
@@ -39,5 +38,5 @@ def clip(tmp_path, monkeypatch):
 @pytest.fixture
 def review(clip, tmp_path):
     video, tracks = clip
-    with open_review(video, tracks, tmp_path / "edits.jsonl", run=RunProgress()) as opened:
+    with open_review(video, tracks, tmp_path / "edits.jsonl") as opened:
         yield opened

@@ -12,6 +12,7 @@ from werkzeug.test import Client
 from masa_cli import formats
 from masa_cli.review import server
 from masa_cli.review.log import LogFile
+from masa_cli.review.opening import Opening
 from masa_cli.review.server import MAX_BODY, ReviewApp, page_file
 from tests.review.tables import shown
 
@@ -20,11 +21,21 @@ HOST = f"127.0.0.1:{PORT}"
 OWN = {"Host": HOST, "Origin": f"http://{HOST}"}
 
 
+def opens(review):
+    def show(opening):
+        opening.show(review.video)
+        return review
+
+    return show
+
+
 @pytest.fixture
 def app(review, tmp_path):
-    app = ReviewApp(review, tmp_path, TOKEN)
-    app.port = PORT
-    return app
+    with Opening(opens(review)) as opening:
+        opening.review(None)
+        app = ReviewApp(opening, tmp_path, TOKEN)
+        app.port = PORT
+        yield app
 
 
 @pytest.fixture

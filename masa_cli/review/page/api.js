@@ -5,14 +5,22 @@ const INSIDE = document.getElementById("masa-inside");
 
 export const isStatic = INSIDE !== null;
 
-/** The state (JSON), tracks (ArrayBuffer), times (Float64Array) and where the video is. */
-export async function open() {
+/**
+ * The state (JSON), tracks (ArrayBuffer), times (Float64Array) and where the video is. While tracks
+ * are still read, `waiting({opening: {text, share}, video})` is called again and again.
+ */
+export async function open(waiting) {
   if (isStatic) return openInside();
-  const [state, tracks, times] = await Promise.all([
-    ask("api/state").then((answer) => answer.json()),
+  let state = await told("api/state");
+  while (state.opening) {
+    waiting(state);
+    state = await told("api/state"); // which the server answers after a while, or once they are
+  }
+  const late = setTimeout(() => waiting({ opening: { text: "fetching tracks", share: null }, video: true }), 300);
+  const [tracks, times] = await Promise.all([
     ask("api/tracks").then((answer) => answer.arrayBuffer()),
     ask("api/times").then((answer) => answer.arrayBuffer()),
-  ]);
+  ]).finally(() => clearTimeout(late));
   return { state, tracks, times: new Float64Array(times), video: "video" };
 }
 
@@ -40,6 +48,10 @@ export function edit(record, revision) {
 /** Write the tracks as they are now; the answer has the file. */
 export function save(request) {
   return post("api/save", request);
+}
+
+async function told(path) {
+  return (await ask(path)).json();
 }
 
 async function post(path, body) {

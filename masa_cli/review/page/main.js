@@ -40,9 +40,9 @@ class Review {
     this.history(state);
     this.filter();
     $("video").addEventListener("error", () => this.complain("The video cannot be played here; tracks are shown without it."));
-    $("video").src = video;
+    if (!$("video").src) $("video").src = video; // it may be there since the tracks were read
     $("video").addEventListener("seeked", () => (document.body.dataset.ready = "yes"), { once: true });
-    this.player.seek(0);
+    this.player.seek(this.player.indexAt($("video").currentTime));
     if (this.looking) {
       api.places(state).then((found) => {
         this.places = found;
@@ -542,9 +542,33 @@ class Review {
   }
 }
 
-api.open().then((told) => {
+// What the page is until its tracks are there: a video to look at, and how far they are.
+
+const PARTS = ["editing", "controls", "show", "panel", "tracks"];
+
+function waiting({ opening, video }) {
+  $("opening").hidden = false;
+  const bar = $("opening").querySelector("progress"), share = opening.share;
+  const far = share === null ? "…" : ` (${Math.floor(100 * share)} %)`;
+  $("opening").querySelector("span").textContent = `${opening.text}${far}`;
+  if (share === null) bar.removeAttribute("value");
+  else bar.value = share;
+  for (const part of PARTS) $(part).inert = true;
+  $("overlay").hidden = true;
+  if (video && !$("video").src) Object.assign($("video"), { src: "video", controls: true });
+}
+
+function opened() {
+  $("opening").hidden = true;
+  for (const part of PARTS) $(part).inert = false;
+  $("overlay").hidden = $("video").controls = false;
+}
+
+api.open(waiting).then((told) => {
+  opened();
   window.review = new Review(told); // for those who try things in the browser's console, and tests
 }).catch((error) => {
+  $("opening").hidden = true;
   $("message").hidden = false;
   $("message").textContent = error.message;
 });
