@@ -112,6 +112,7 @@ def _if_played(path: Path, source: Source) -> NDArray[np.float64] | None:
             stream = container.streams.video[0]
             if not _is_plain(container, stream, kind):
                 return None
+            unit = float(stream.time_base or 0)  # which is gone once the file is closed
             ticks = [
                 packet.pts
                 for packet in container.demux(stream)
@@ -122,7 +123,7 @@ def _if_played(path: Path, source: Source) -> NDArray[np.float64] | None:
     times = np.sort(np.array([np.nan if tick is None else tick for tick in ticks], np.float64))
     if not len(times) or times[0] != 0 or not np.all(np.diff(times) > 0):
         return None
-    return times * float(stream.time_base or 0)
+    return times * unit
 
 
 def _is_plain(container: InputContainer, stream: VideoStream, kind: str) -> bool:

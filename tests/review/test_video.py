@@ -2,14 +2,16 @@
 
 import os
 from fractions import Fraction
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from masa_cli.errors import SourceError
 from masa_cli.render.video import VideoWriter
-from masa_cli.review.video import playable
+from masa_cli.review.video import _if_played, playable
 from masa_cli.sources import open_source
 from masa_cli.structures import Frame, VideoInfo
 from tests.clips import write_clip
@@ -42,6 +44,42 @@ def test_its_times_are_those_that_masa_counts(tmp_path):
     write_video(video, [0, 0.04, 0.1, 0.5, 0.51])
     own = [float(frame.time) for frame in open_source(video).frames()]
     np.testing.assert_allclose(playable(video).times, own)
+
+
+class Opened:
+    """What is in a container, and what it has, as long as it is open."""
+
+    def __init__(self, inner, is_closed=lambda: False):
+        self._inner, self._is_closed = inner, is_closed
+
+    def __enter__(self):
+        self._closed = False
+        self._inner.__enter__()
+        self.streams = SimpleNamespace(
+            video=[Opened(each, lambda: self._closed) for each in self._inner.streams.video]
+        )
+        return self
+
+    def __exit__(self, *error):
+        self._closed = True
+        return self._inner.__exit__(*error)
+
+    def __getattr__(self, name):
+        assert not self._is_closed(), f"{name} of a file that is closed"
+        return getattr(self._inner, name)
+
+    def demux(self, stream):
+        return self._inner.demux(stream._inner)
+
+
+def test_nothing_is_asked_of_a_file_that_is_closed(tmp_path, monkeypatch):
+    """Its memory is used for something else by then: times were billions of seconds."""
+    video, _ = write_clip(tmp_path, 10)
+    own = av.open
+    source = open_source(video)
+    monkeypatch.setattr("masa_cli.review.video.av.open", lambda path: Opened(own(path)))
+    times = _if_played(video, source)
+    np.testing.assert_allclose(times, np.arange(10) / 25)
 
 
 def test_a_late_start_is_made_anew_and_begins_at_0(tmp_path, cache):
