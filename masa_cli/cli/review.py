@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +75,24 @@ From = Annotated[
         **choice(or_auto(formats.readable_names)),
     ),
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="TIME",
+        help="The tracks begin at this time of the video, as masa track --start took it.",
+        show_default="that in the run.json beside TRACKS",
+    ),
+]
+Every = Annotated[
+    int | None,
+    typer.Option(
+        "--every",
+        min=1,
+        help="The tracks are of one frame of so many, as masa track --every took them.",
+        show_default="that in the run.json beside TRACKS",
+    ),
+]
 Edits = Annotated[
     Path,
     typer.Argument(metavar="EDITS", help="The edits.jsonl of masa review.", show_default=False),
@@ -104,6 +123,8 @@ def review(
     static: Static = None,
     reads: From = formats.AUTO,
     fps: options.FrameRate = None,
+    start: Start = None,
+    every: Every = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -117,11 +138,14 @@ def review(
     from masa_cli.progress import RunProgress
     from masa_cli.review.opening import Opening
     from masa_cli.review.server import HOST, ReviewApp, new_token, serve
-    from masa_cli.review.session import open_review
+    from masa_cli.review.session import Part, open_review
     from masa_cli.review.static import write_static
-    from masa_cli.settings import parse_frame_rate
+    from masa_cli.settings import parse_frame_rate, parse_time
 
     log, rate, run = edits or _log_of(tracks), parse_frame_rate(fps), RunProgress()
+
+    begin = parse_time(start, "--start")
+    part = None if begin is None and every is None else Part(begin or Fraction(0), every or 1)
 
     def opens(opening: Opening) -> Review:
         return open_review(
@@ -130,6 +154,7 @@ def review(
             log,
             reads=reads,
             frame_rate=rate,
+            part=part,
             tell=opening.tell,
             show=opening.show,
         )

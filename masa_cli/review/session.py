@@ -26,12 +26,13 @@ from masa_cli.review.tracks import Patch, Track, TracksById, digest_of
 from masa_cli.review.video import PlayableVideo, known_video, playable
 from masa_cli.settings import DEFAULT_FRAME_RATE
 from masa_cli.sources import open_source, picture_names
-from masa_cli.structures import Tracks
+from masa_cli.structures import Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
 
 _INTERPOLATED, _HAS_MASK = 1, 2  # flags of a box
 _NUM_SHOWN = 200  # edits that the page lists
+_SAME = 1e-6  # seconds, which sums of times differ by
 
 
 class StaleError(MasaError):
@@ -60,6 +61,7 @@ def open_review(
     *,
     reads: str = formats.AUTO,
     frame_rate: Fraction | None = None,
+    part: Part | None = None,
     tell: Callable[[str, float | None], None] = lambda text, share: None,
     show: Callable[[PlayableVideo], None] = lambda video: None,
 ) -> Review:
@@ -71,6 +73,7 @@ def open_review(
         log: where edits are kept.
         reads: format of the tracks, or "auto".
         frame_rate: of a folder of images, or instead of that of the file.
+        part: of the video that was tracked; None: what the run.json beside the tracks tells.
         tell: is told what is being done, and the share of it that is done where that is known.
         show: is given the video, as soon as there is one.
 
@@ -103,7 +106,66 @@ def open_review(
         )
         show(video)
     tell("sorting tracks", None)
-    return Review(tracks, timed(tracks, table, video.times), log, video)
+    part = part or part_of(tracks, info)
+    # On the clock of the video, as the run took it.
+    start = float(part.start // info.time_base * info.time_base)
+    table = timed(tracks, table, part.of(video.times) - start)
+    return Review(tracks, table, log, video, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a video that tracks are of, as `masa track --start --every` took it.
+
+    Attributes:
+        start: seconds; times and frames of the tracks count from there.
+        every: of the frames from there on, every so many.
+    """
+
+    start: Fraction = Fraction(0)
+    every: int = 1
+
+    def of(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(K,) of the (N,) seconds of a video those of its frames that are in the part.
+
+        Raises UsageError: there are none.
+        """
+        first = int(np.searchsorted(times, float(self.start) - _SAME))
+        if first == len(times):
+            raise UsageError(
+                f"the video ends before {float(self.start):g} s, where the tracks begin",
+                fix="give the video that was tracked, or the --start with which it was",
+            )
+        return times[first :: self.every]
+
+
+def part_of(tracks: Path, video: VideoInfo) -> Part:
+    """As the run.json beside the tracks tells; the whole where no run tells of these tracks.
+
+    Args:
+        tracks: the file that the run has written.
+        video: that is looked at.
+    """
+    try:
+        told = orjson.loads(tracks.with_name("run.json").read_bytes())
+        source = told["source"]
+        start = Fraction(source["start"]) - video.start
+        every = video.frame_rate / Fraction(source["frame_rate"])
+        written = {Path(each).name for each in told["written"]}
+        is_part = start > 0 or (every > 1 and every.denominator == 1)
+    except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError):
+        return Part()
+    if tracks.name not in written or not is_part:
+        return Part()
+    if source.get("name") != video.name:
+        logger.warning(
+            "%s is of a part of %s, but this is %s: give --start and --every if it is the same",
+            tracks,
+            source.get("name"),
+            video.name,
+        )
+        return Part()
+    return Part(max(start, Fraction(0)), int(every) if every.denominator == 1 else 1)
 
 
 class Review:
@@ -114,6 +176,7 @@ class Review:
         table: what is in it.
         log: where edits are kept; those that are there already are done first.
         video: as browsers play it.
+        start: seconds of the video from which the times of the tracks count.
 
     Raises:
         SourceError: the log is of other tracks, or damaged.
@@ -126,8 +189,9 @@ class Review:
         table: TrackTable,
         log: Path,
         video: PlayableVideo,
+        start: float = 0.0,
     ) -> None:
-        self.path, self.log, self.video = path, log, video
+        self.path, self.log, self.video, self._start = path, log, video, start
         self._lock = threading.Lock()
         self.num_frames = table.num_frames
         self._history = History(TracksById.of(table))
@@ -175,7 +239,7 @@ class Review:
     @property
     def video_times(self) -> NDArray[np.float64]:
         """(num_frames,) seconds of the frames in the file that browsers play."""
-        seconds: NDArray[np.float64] = self.times - self.video.times[0]
+        seconds: NDArray[np.float64] = self.times + self._start - self.video.times[0]
         return seconds
 
     @property
@@ -321,7 +385,7 @@ def timed(path: Path, table: TrackTable, video: NDArray[np.float64]) -> TrackTab
     Args:
         path: the file of tracks, for messages.
         table: the tracks.
-        video: (N,) seconds of the frames of the video, at least one.
+        video: (N,) seconds of the frames that could be tracked, at least one, as tracks count them.
     """
     step = float(np.median(np.diff(video))) if len(video) > 1 else float(1 / DEFAULT_FRAME_RATE)
     if table.times is not None:
