@@ -15,7 +15,7 @@ camera's tracks, and the mean of the inverse of its rank (each object is there o
 of tracks that are taken for another object when their own is left out of the gallery, at each
 stated rate; right and wrong: share of those whose own is there that get it, or another. All
 sequences count alike. `--search` measures what a gallery of 100,000 identities costs, in seconds of
-one core.
+one core, and how often the best of all is missed.
 """
 
 from __future__ import annotations
@@ -217,23 +217,43 @@ def usable(run: RunTemplates, label: str) -> list:
 
 
 def search() -> None:
-    """Time and memory of a gallery of 100,000 identities, for the tracks of one frame."""
+    """What a gallery of 100,000 identities costs: time, and how often the best are not found."""
     rng = np.random.default_rng(0)
-    count, dim = 100_000, 256
-    means = normalised(rng.normal(size=(count, dim)).astype(np.float32))
-    starts = np.arange(count, dtype=np.int64)
-    flat = np.zeros(count, np.float32)
-    known = Rows(means, means, starts, flat, flat + 1)
-    known = KnownIdentities(known, np.arange(count))
-    for new in (1, 5, 20):
-        probes = Rows(means[:new], means[:new], starts[:new], flat[:new], flat[:new] + 1)
+    count, dim, num_views = 100_000, 256, 4
+    # As embeddings of real videos have it, 64 directions hold three quarters of the variance.
+    deviations = np.arange(1, dim + 1) ** -0.45
+
+    def seen(objects: np.ndarray) -> Rows:
+        noise = 0.5 * deviations * rng.normal(size=(len(objects), num_views, dim))
+        noise[:, 0] *= 0.5  # the mean of all
+        views = normalised((objects[:, None] + noise).reshape(-1, dim).astype(np.float32))
+        starts = np.arange(len(objects)) * num_views
+        centres = rng.normal(0, 0.03, len(objects)).astype(np.float32)
+        spreads = rng.uniform(0.15, 0.25, len(objects)).astype(np.float32)
+        return Rows(views[::num_views], views, starts, centres, spreads)
+
+    objects = deviations * rng.normal(size=(count, dim))
+    rows = seen(objects)
+    known = KnownIdentities(rows, np.arange(count))
+    asked = seen(objects[:20])
+    strangers = seen(deviations * rng.normal(size=(20, dim)))
+    for new in (1, 2, 5, 20):
         times = []
-        for _ in range(9):
+        for start in range(9):
+            probes = asked.block(0, new)
             begin = time.process_time()
-            found = known.best(probes)
-            times.append(time.process_time() - begin)
-        assert [best[0][0] for best in found] == list(range(new))
-        print(f"{count} identities, {new} tracks: {1e3 * np.median(times):.1f} ms")
+            known.best(probes)
+            times.append(1e3 * (time.process_time() - begin))
+        print(
+            f"{count} identities, {new} tracks: {np.median(times):.1f} ms (best {min(times):.1f})"
+        )
+    for name, probes in (("known", asked), ("strangers", strangers)):
+        lost = []
+        for row, best in enumerate(known.best(probes)):
+            exact = scores(probes.block(row, row + 1), rows)[0]
+            lost.append(float(exact.max()) - best[0][1])
+        same = np.mean(np.array(lost) < 1e-4)
+        print(f"{name}: the best is found of {same:.1%}; its score is {np.mean(lost):.3f} higher")
 
 
 def main() -> None:

@@ -207,6 +207,7 @@ def test_of_many_identities_the_best_are_found_as_of_few(monkeypatch):
     exact = KnownIdentities(rows, owners).best(probes)
     monkeypatch.setattr("masa_cli.tracking.identities._MANY", 10)
     monkeypatch.setattr("masa_cli.tracking.identities._DIRECTIONS", 16)
+    monkeypatch.setattr("masa_cli.tracking.identities._NUM_ROUGH", 60)
     quick = KnownIdentities(rows, owners).best(probes)
     assert [best[0] for best in quick] == [best[0] for best in exact]
     assert [best[0][0] for best in exact] == list(range(25))
