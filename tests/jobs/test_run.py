@@ -1,7 +1,6 @@
 """Frames of a live source that nobody had time for leave no gaps in the results."""
 
 import threading
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -23,31 +22,41 @@ from tests.jobs.jobs import changed, new_job
 
 
 class Camera:
-    """A hundred frames, whether somebody looks or not."""
+    """A frame for each that it is allowed, whether somebody looks or not."""
 
     newest_only = True
     info = VideoInfo("camera0", 16, 16, Fraction(100), Fraction(1, 100))
 
+    def __init__(self, num_frames):
+        self._num_frames = num_frames
+        self.allowed, self.taken = threading.Semaphore(1), threading.Semaphore(0)
+
     def frames(self, start=0):
-        for index in range(100):
-            time.sleep(0.001)
+        for index in range(self._num_frames):
+            assert self.allowed.acquire(timeout=60)
             yield Frame(index, Fraction(index, 100), np.zeros((16, 16, 3), np.uint8))
+            self.taken.release()  # asked for the next, so this one lies ready
+
+    def go_on(self, num_frames):
+        """Give so many, all but the last of them unseen."""
+        self.allowed.release(num_frames)
+        assert all(self.taken.acquire(timeout=60) for _ in range(num_frames))
 
 
 def test_frames_are_numbered_without_gaps_and_keep_their_times(tmp_path):
     dets = tmp_path / "dets.txt"
     dets.write_text("")
     detector = given(FromFile(read_detections(dets)))
-    job = new_job(Camera(), detector, tmp_path, association="motion")
+    camera = Camera(21)
+    job = new_job(camera, detector, tmp_path, association="motion")
     seen = []
     for frame, _ in live_frames(job, RunProgress()):
+        assert seen or camera.taken.acquire(timeout=60)
         seen.append(frame)
-        time.sleep(0.005)
-    assert len(seen) < 60
-    assert [frame.index for frame in seen] == list(range(len(seen)))
-    ticks = [int(frame.time * 100) for frame in seen]
-    assert ticks == sorted(set(ticks))
-    assert ticks[-1] == 99
+        if len(seen) < 5:
+            camera.go_on(5)
+    assert [frame.index for frame in seen] == [0, 1, 2, 3, 4]
+    assert [frame.time for frame in seen] == [Fraction(each, 100) for each in (0, 5, 10, 15, 20)]
 
 
 NUM_FRAMES = 30
