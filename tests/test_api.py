@@ -99,7 +99,7 @@ def test_settings_are_those_of_the_association(clip):
         ({"dets": Truth(), "association": "nothing"}, SettingsError),
         ({"dets": Truth(), "settings": {"nothing": 1}}, SettingsError),
     ],
-    ids=str,
+    ids=["nothing to track", "two detectors", "no file", "no association", "no setting"],
 )
 def test_mistakes_are_told_at_once_with_a_way_on(clip, arguments, kind):
     with pytest.raises(kind) as error:
