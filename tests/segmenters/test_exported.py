@@ -24,7 +24,7 @@ from masa_cli.segmenters import request_segmenter
 from masa_cli.segmenters.exported import understood
 from masa_cli.segmenters.upsampling import WindowSettings
 from masa_cli.structures import Frame
-from tests.segmenters.test_networks import pixels_of
+from tests.segmenters.test_lite import pixels_of
 from tests.tiny_sam import SIDE, sam2_model
 
 SIZE = (72, 128)  # so that nothing is resized, which each does in its own way

@@ -15,7 +15,7 @@ from masa_cli.segmenters import SEGMENTERS, request_segmenter
 from masa_cli.segmenters.hub import _processor
 from masa_cli.segmenters.upsampling import WindowSettings
 from masa_cli.structures import Frame
-from tests.segmenters.test_networks import pixels_of
+from tests.segmenters.test_lite import pixels_of
 from tests.tiny_sam import FAMILIES, SIDE, edgetam_model, write_sam
 
 MODELS = {"sam": SamModel, "sam_hq": SamHQModel, "sam2": Sam2Model, "edgetam": EdgeTamModel}
