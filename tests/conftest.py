@@ -1,12 +1,14 @@
 """What all tests share, also those that run in two processes at a time."""
 
 import os
+import random
 import shutil
 import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported, which reads it once
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # several on one core wait for each other
+    os.environ.pop("PYTHONHASHSEED", None)  # programs that tests start have their own
 
 import pytest
 import torch
@@ -27,6 +29,8 @@ def pytest_xdist_auto_num_workers(config):
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         os.environ[SHARED] = tempfile.mkdtemp(prefix="masa-tests-")
+        # Sets in parameters are in the names of tests, which have to be the same in all processes.
+        os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
 
 
 def pytest_unconfigure(config):
