@@ -23,7 +23,7 @@ from masa_cli.errors import OutputError, SourceError, shortened
 from masa_cli.formats.files import explained, unwritable
 from masa_cli.formats.tables import TrackTable
 from masa_cli.review.edits import Edit, EditError, as_record, parse
-from masa_cli.review.tracks import Patch, TracksById, digest_of
+from masa_cli.review.tracks import Patch, TracksById, digest_of, settled
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class History:
     def _apply(self, edit: Edit) -> Patch:
         patch, classes = edit.apply(self.tracks)
         before = {id_: self.tracks.tracks.get(id_) for id_ in patch}
+        patch = settled(before, patch)
         self.done.append((edit, before, self.tracks.classes))
         self.tracks = self.tracks.patched(patch, classes)
         return patch

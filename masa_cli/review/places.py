@@ -1,49 +1,29 @@
 """Suspicious places: where identities are likely to be wrong, the likeliest first.
 
-Each hint is a probability that an identity is wrong in some frame. The tracker's own doubts tell
-most: how little likelier its match was than the next best one. Boxes alone tell the rest, and all
-there is to know of tracks from elsewhere: objects that pass each other, come back after a gap,
-begin or end in the middle of the picture, or last only a moment. Hints of the same identities
-within a second are one place, and its worth is their sum.
+Hints at the same identities within a second are one place, and its worth is the sum of their
+probabilities. After an edit, hints are looked for anew around what it changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from itertools import chain
+from queue import SimpleQueue
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
-from masa_cli.boxes import centres
 from masa_cli.formats.tables import TrackTable
 from masa_cli.formats.times import FrameTimes
+from masa_cli.review.hints import AROUND, LONGEST, Hint, Sight, Whole, hints_of
+from masa_cli.review.tracks import Patch, TracksById, changed_frames
 from masa_cli.settings import DEFAULT_FRAME_RATE
-from masa_cli.structures import BoolArray, IntArray
 
-Numbers = NDArray[np.float64]
-
-AROUND = 1.0  # seconds: hints nearer to each other are one place
 _MOST = 200  # places
-_LEAST = 0.03  # probability of a hint that is told
-
-# What boxes tell, as linking.py has it: speeds fade in a second, and what is not seen wanders.
-_DAMPING, _WANDER, _TURNING = 1.0, 0.5, 4.0
-_TURN = 1.0  # sizes per second by which speeds change
-_NOISE = 0.05  # of a box's centre, in sizes, at least
-_SPEED_ROWS = 5  # boxes that a speed is told from
-_NEAR = 1.5  # sizes: others nearer than this may be the same object
-_LONGEST = 10.0  # seconds between the end of a track and the beginning of what may be its rest
-_EDGE = 0.25  # sizes: nearer to the border of the picture, objects come and go
-_MID_PICTURE = 0.1  # probability that something is wrong where a track begins or ends there
-_NEW_LLR = 2.0  # of a new object, in the place of which another would have to be as likely
-_JUMP = 0.5  # probability below which a step is no jump: boxes tremble, cameras shake
-_OVERLAP = 0.3  # of boxes that hide each other
-_SHORT, _MOMENT = 0.5, 0.2  # a track of less seconds may be no object, with this probability
-_BOXES_ALONE = (
-    0.5  # what a hint of boxes counts where the tracker, who saw pictures, told its doubts
-)
+_FEWEST = 12  # frames around an edit in which places are looked for anew: speeds are told from ten
 
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
@@ -77,336 +57,155 @@ class Place:
     boxes: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Hint:
-    frame: int
-    kind: str
-    probability: float
-    rows: tuple[int, ...]  # of the table, the one it is about first
-
-
 def suspicious_places(table: TrackTable) -> list[Place]:
     """Those of a table of tracks, at most 200."""
-    if not len(table):
-        return []
-    scene = _Scene.of(table)
-    hints = [
-        *_crossings(scene),
-        *_returns(scene),
-        *_handovers(scene),
-        *_ends(scene),
-    ]
-    told = list(_matches(scene, table.tracks.margins))
-    if told:
-        weighed = (each.probability * _BOXES_ALONE for each in hints)
-        hints = [replace(each, probability=p) for each, p in zip(hints, weighed, strict=True)]
-    return _grouped(scene, [*told, *hints])
+    return Suspicions.of(table).places()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scene:
-    """The columns of a table that hints are made of; rows are those of the table."""
+@dataclass(frozen=True, slots=True)
+class Suspicions:
+    """All hints of the tracks of a video.
 
-    frames: IntArray
-    seconds: Numbers  # of each row
-    ids: IntArray
-    boxes: NDArray[np.float32]
-    centres: Numbers  # (M, 2)
-    sizes: Numbers
-    measured: BoolArray
-    tracks: Sequence[IntArray]  # the measured rows of each track, by frame
-    track_of: Mapping[int, IntArray]  # the same by identity
-    before: Numbers  # (M, 2) speed up to each measured row, pixels per second
-    after: Numbers  # (M, 2) speed from each measured row on
-    noise: float  # sizes
-    density: float  # of other objects, per square pixel
-    frame_size: tuple[float, float]
-    step: float  # seconds from frame to frame
-    last: float  # seconds of the last frame
-    first_row: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # of each frame
+    Attributes:
+        hints: in any order.
+        whole: what they took from all tracks; None where there were none.
+    """
+
+    hints: tuple[Hint, ...]
+    whole: Whole | None
 
     @staticmethod
-    def of(table: TrackTable) -> _Scene:
-        times = table.times or FrameTimes.even(DEFAULT_FRAME_RATE)
-        boxes = table.tracks.boxes
-        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).astype(np.float64)
-        sizes = np.sqrt(sides.prod(axis=1))
-        middle, seconds = centres(boxes).astype(np.float64), times.at(table.frames)
-        measured = ~table.tracks.interpolated
-        order = np.lexsort((table.frames, table.tracks.ids))
-        order = order[measured[order]]
-        starts = np.flatnonzero(np.diff(table.tracks.ids[order], prepend=-1))
-        tracks = np.split(order, starts[1:]) if len(order) else []
-        before, after = _speeds(tracks, middle, seconds)
-        size = table.size if table.size and min(table.size) else boxes[:, 2:].max(axis=0)
-        area = float(size[0]) * float(size[1])
-        present = len(table) / max(len(np.unique(table.frames)), 1)
-        ends = times.at(np.array([0, max(table.num_frames - 1, 0)]))
-        return _Scene(
-            frames=table.frames,
-            seconds=seconds,
-            ids=table.tracks.ids,
-            boxes=boxes,
-            centres=middle,
-            sizes=sizes,
-            measured=measured,
-            tracks=tracks,
-            track_of={int(table.tracks.ids[rows[0]]): rows for rows in tracks},
-            before=before,
-            after=after,
-            noise=_noise(tracks, middle, seconds, sizes, before, times.step),
-            density=max(present, 1.0) / max(area, 1.0),
-            frame_size=(float(size[0]), float(size[1])),
-            step=times.step,
-            last=float(ends[1]),
-            first_row=np.searchsorted(table.frames, np.arange(table.num_frames + 1)),
-        )
+    def of(table: TrackTable, whole: Whole | None = None) -> Suspicions:
+        """Those of a table; `whole` where it holds still what held before."""
+        if not len(table):
+            return Suspicions((), whole)
+        hints, whole = hints_of(table, whole)
+        return Suspicions(tuple(hints), whole)
 
-    def in_frame(self, frame: int) -> IntArray:
-        """The rows of a frame."""
-        return np.arange(self.first_row[frame], self.first_row[frame + 1])
+    def places(self) -> list[Place]:
+        """The places they come to, at most 200, the most suspicious first."""
+        return _grouped(self.hints)
 
-    def link_llr(self, rows: IntArray, nexts: IntArray) -> Numbers:
-        """(R,) llr that an object went from each row to the next, and no other came there."""
-        gap = np.maximum(self.seconds[nexts] - self.seconds[rows], self.step)
-        size = np.sqrt(self.sizes[rows] * self.sizes[nexts])
-        reach = (_DAMPING * (1 - np.exp(-gap / _DAMPING)) / 2)[:, None]
-        way = self.centres[nexts] - self.centres[rows]
-        way = way - reach * (self.before[rows] + self.after[nexts])
-        spread = (2 * self.noise**2 + (_WANDER * gap) ** 2 / (1 + gap / _TURNING)) * size**2
-        squares = (way**2).sum(axis=1) / spread
-        # Who is seen to go on as it went before has hardly turned meanwhile.
-        turn = (self.after[nexts] - self.before[rows]) / (_TURN * size[:, None])
-        squares = squares + (turn**2).sum(axis=1)
-        # Student's density of four degrees of freedom: objects turn and run now and then.
-        density = np.log(1 / (2 * np.pi * spread)) - 3 * np.log1p(squares / 4)
-        llr: Numbers = density - np.log(self.density)
-        return llr
+    def edited(self, before: Patch, after: Patch, tracks: TracksById) -> Suspicions:
+        """After an edit, looked for anew only around what it changed.
 
-    def at_edge(self, row: int) -> bool:
-        """Whether a box is where objects enter and leave."""
-        x1, y1, x2, y2 = self.boxes[row]
-        width, height = self.frame_size
-        reach = _EDGE * self.sizes[row]
-        return bool(x1 < reach or y1 < reach or x2 > width - reach or y2 > height - reach)
+        Args:
+            before: what the identities that it changed were.
+            after: what they are.
+            tracks: all of them, after it.
+        """
+        if self.whole is None:
+            return Suspicions.of(tracks.table())
+        changed = changed_frames(before, after)
+        if changed is None:
+            return Suspicions(tuple(_renamed(after, self.hints)), self.whole)
+        times = tracks.times or FrameTimes.even(DEFAULT_FRAME_RATE)
+        first, last = times.at(np.array(changed)).tolist()
+        reach = max(LONGEST + AROUND, _FEWEST * self.whole.step)
+        first, last = first - reach, last + reach
+        outside = [hint for hint in self.hints if not first <= hint.seconds <= last]
+        near = _part(tracks, times, first - reach, last + reach)
+        new = Suspicions.of(near, self.whole).hints
+        inside = [hint for hint in new if first <= hint.seconds <= last]
+        return Suspicions((*_renamed(after, outside), *inside), self.whole)
 
 
-def _speeds(
-    tracks: Sequence[IntArray], middle: Numbers, seconds: Numbers
-) -> tuple[Numbers, Numbers]:
-    before, after = np.zeros_like(middle), np.zeros_like(middle)
-    for rows in tracks:
-        if len(rows) < 3:
-            continue
-        index = np.arange(len(rows))
-        for back, speeds in ((-_SPEED_ROWS, before), (_SPEED_ROWS, after)):
-            other = rows[np.clip(index + back, 0, len(rows) - 1)]
-            span = np.abs(seconds[rows] - seconds[other])
-            # Across a gap a speed is that of the way, not of the moment.
-            known = (span > 0) & (span < 1.0)
-            way = (middle[rows] - middle[other]) * -np.sign(back)
-            speeds[rows[known]] = way[known] / span[known, None]
-    return before, after
+class Finder:
+    """Keeps the places of tracks that are edited, looking for them in a thread of its own.
 
-
-def _noise(
-    tracks: Sequence[IntArray],
-    middle: Numbers,
-    seconds: Numbers,
-    sizes: Numbers,
-    before: Numbers,
-    step: float,
-) -> float:
-    """Of a box's centre from frame to frame, in sizes: what half of all steps do not exceed."""
-    residuals = []
-    for rows in tracks:
-        first, second = rows[:-1], rows[1:]
-        gap = seconds[second] - seconds[first]
-        way = middle[second] - middle[first] - before[first] * gap[:, None]
-        near = gap < 1.5 * step
-        residuals.append(np.linalg.norm(way[near], axis=1) / sizes[first[near]])
-    joined = np.concatenate([np.empty(0), *residuals])
-    return max(_NOISE, float(np.median(joined)) / 1.18) if len(joined) else _NOISE
-
-
-def _wrong(llr: Numbers | float) -> Numbers:
-    """Probability of the other alternative."""
-    odds: Numbers = 1 / (1 + np.exp(np.clip(llr, -30, 30)))
-    return odds
-
-
-def _matches(scene: _Scene, margins: NDArray[np.float32]) -> Iterator[_Hint]:
-    """What the tracker told, with whom its boxes may be confused."""
-    rows = np.flatnonzero(np.isfinite(margins))
-    for row, probability in zip(
-        rows.tolist(), _wrong(margins[rows].astype(np.float64)).tolist(), strict=True
-    ):
-        yield _Hint(int(scene.frames[row]), "match", probability, (row, *_nearest(scene, row)))
-
-
-def _nearest(scene: _Scene, row: int) -> tuple[int, ...]:
-    """The row of the nearest other one in the frame, if it is near."""
-    rows = scene.in_frame(int(scene.frames[row]))
-    rows = rows[rows != row]
-    if not len(rows):
-        return ()
-    far = np.linalg.norm(scene.centres[rows] - scene.centres[row], axis=1)
-    nearest = int(far.argmin())
-    return (int(rows[nearest]),) if far[nearest] < _NEAR * scene.sizes[row] else ()
-
-
-def _returns(scene: _Scene) -> Iterator[_Hint]:
-    """Tracks that jump, or were away or only interpolated, and may be another object since."""
-    for rows in scene.tracks:
-        wrong = _wrong(scene.link_llr(rows[:-1], rows[1:]))
-        for step in np.flatnonzero(wrong >= _LEAST).tolist():
-            before, back = int(rows[step]), int(rows[step + 1])
-            away = scene.seconds[back] - scene.seconds[before] > 1.5 * scene.step
-            if not away and wrong[step] < _JUMP:
-                continue
-            yield _Hint(
-                int(scene.frames[back]),
-                "return" if away else "jump",
-                float(wrong[step]),
-                (back, *_nearest(scene, back)),
-            )
-
-
-def _handovers(scene: _Scene) -> Iterator[_Hint]:
-    """Tracks that begin, or are back, where another one has just gone: it may be its rest."""
-    going, until, coming, own = _goings_and_comings(scene)
-    order = np.argsort(scene.seconds[going], kind="stable")
-    going, until = going[order], until[order]
-    gone = scene.seconds[going]
-    for row, before in zip(coming.tolist(), own.tolist(), strict=True):
-        now = scene.seconds[row]
-        is_new = before < 0
-        start, stop = np.searchsorted(gone, [now - _LONGEST, now])
-        away = (until[start:stop] > now) & (scene.ids[going[start:stop]] != scene.ids[row])
-        others = going[start:stop][away]
-        usual = (
-            _NEW_LLR if is_new else float(scene.link_llr(np.array([before]), np.array([row]))[0])
-        )
-        probability, near = 0.0, -1
-        if len(others):
-            llr = scene.link_llr(others, np.full(len(others), row))
-            near = int(others[llr.argmax()])
-            probability = float(1 - _wrong(llr.max() - max(usual, _NEW_LLR)))
-        if is_new and now > AROUND and not scene.at_edge(row):
-            probability = max(probability, _MID_PICTURE)
-        if probability >= _LEAST:
-            kind = "begin" if is_new else "return"
-            rows = (row, near) if near >= 0 else (row, *_nearest(scene, row))
-            yield _Hint(int(scene.frames[row]), kind, probability, rows)
-
-
-def _goings_and_comings(scene: _Scene) -> tuple[IntArray, Numbers, IntArray, IntArray]:
-    """Rows after which a track is away, until when, rows in which it is there, and those before.
-
-    The row before is -1 where a track begins; the time is infinite where it ends.
+    Args:
+        table: gives the tracks as they are at first.
     """
-    going, until, coming, own = [], [], [], []
-    for rows in scene.tracks:
-        gaps = np.flatnonzero(np.diff(scene.seconds[rows]) > 1.5 * scene.step)
-        going.append(np.append(rows[gaps], rows[-1]))
-        until.append(np.append(scene.seconds[rows[gaps + 1]], np.inf))
-        coming.append(np.append(rows[0], rows[gaps + 1]))
-        own.append(np.append(-1, rows[gaps]))
-    nothing = np.empty(0, np.int64)
-    return (
-        np.concatenate([nothing, *going]),
-        np.concatenate([np.empty(0), *until]),
-        np.concatenate([nothing, *coming]),
-        np.concatenate([nothing, *own]),
-    )
+
+    def __init__(self, table: Callable[[], TrackTable]) -> None:
+        self._queue: SimpleQueue[_Search] = SimpleQueue()
+        self._closed = False
+        self._latest = self._search(lambda _: Suspicions.of(table()))
+        # A daemon: nobody waits for it when the program ends.
+        threading.Thread(target=self._run, name="suspicious places", daemon=True).start()
+
+    def edited(self, before: Patch, after: Patch, tracks: TracksById) -> None:
+        """Note an edit; see `Suspicions.edited`."""
+        self._latest = self._search(lambda known: known.edited(before, after, tracks))
+
+    def places(self, seconds: float | None = 0.0) -> list[Place] | None:
+        """Those after the last edit; None if they are not known yet.
+
+        Args:
+            seconds: to wait for them; None: as long as it takes.
+        """
+        latest = self._latest
+        wait([latest], seconds)
+        return latest.result() if latest.done() else None
+
+    def close(self) -> None:
+        """Look for no more."""
+        self._closed = True
+        self._search(lambda known: known)
+
+    def _search(self, work: Callable[[Suspicions], Suspicions]) -> Future[list[Place]]:
+        future: Future[list[Place]] = Future()
+        self._queue.put((future, work))
+        return future
+
+    def _run(self) -> None:
+        known = Suspicions((), None)
+        while not self._closed:
+            future, work = self._queue.get()
+            try:
+                known = work(known)
+                future.set_result(known.places())
+            except BaseException as error:  # noqa: BLE001 - raised by who asks for the places
+                future.set_exception(error)
 
 
-def _ends(scene: _Scene) -> Iterator[_Hint]:
-    """Tracks that end in mid-picture, and those of a moment."""
-    for rows in scene.tracks:
-        first, last = int(rows[0]), int(rows[-1])
-        if scene.seconds[last] < scene.last - AROUND and not scene.at_edge(last):
-            near = (last, *_nearest(scene, last))
-            yield _Hint(int(scene.frames[last]), "end", _MID_PICTURE, near)
-        if scene.seconds[last] - scene.seconds[first] < _SHORT:
-            yield _Hint(int(scene.frames[first]), "short", _MOMENT, (first,))
+_Search = tuple[Future[list[Place]], Callable[[Suspicions], Suspicions]]
 
 
-def _crossings(scene: _Scene) -> Iterator[_Hint]:
-    """Pairs that hid each other, and may have been swapped."""
-    for first, second, one, two in _meetings(scene):
-        ends = [_outside(scene, id_, first, second) for id_ in (one, two)]
-        if None in ends:
+def _renamed(patch: Patch, hints: Iterable[Hint]) -> Iterator[Hint]:
+    """Hints of boxes that are still there, under the identities that have them now."""
+    for hint in hints:
+        if all(sight.id not in patch for sight in hint.sights):
+            yield hint
             continue
-        (a, b), (c, d) = ends  # type: ignore[misc]
-        rows, nexts = np.array([a, c, a, c]), np.array([b, d, d, b])
-        llr = scene.link_llr(rows, nexts)
-        margin = float(llr[0] + llr[1] - llr[2] - llr[3])
-        yield _Hint(int(scene.frames[b]), "crossing", float(_wrong(margin)), (int(b), int(d)))
+        sights = [_owned(patch, sight) if sight.id in patch else sight for sight in hint.sights]
+        if sights[0] is not None:
+            yield replace(hint, sights=tuple(sight for sight in sights if sight is not None))
 
 
-def _meetings(scene: _Scene) -> list[tuple[int, int, int, int]]:
-    """(first frame, last frame, id, id) of pairs whose boxes overlap much, without a break."""
-    order = np.lexsort((scene.boxes[:, 0], scene.frames))
-    frames, boxes, ids = (
-        scene.frames[order],
-        scene.boxes[order].astype(np.float64),
-        scene.ids[order],
-    )
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    found, reach = [], 1
-    alive = np.arange(len(order) - 1)
-    # By their left borders: once a box begins right of another one, so do all that follow.
-    while len(alive):
-        alive = alive[alive + reach < len(order)]
-        other = alive + reach
-        near = (frames[other] == frames[alive]) & (boxes[other, 0] < boxes[alive, 2])
-        alive, other = alive[near], other[near]
-        width = np.minimum(boxes[alive, 2], boxes[other, 2]) - boxes[other, 0]
-        top = np.maximum(boxes[alive, 1], boxes[other, 1])
-        height = np.minimum(boxes[alive, 3], boxes[other, 3]) - top
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        much = shared > _OVERLAP * np.minimum(area[alive], area[other])
-        pairs = np.sort(np.stack([ids[alive[much]], ids[other[much]]], axis=1), axis=1)
-        found.append(np.column_stack([pairs, frames[alive[much]]]))
-        reach += 1
-    rows = np.concatenate([np.empty((0, 3), np.int64), *found])
-    rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
-    if not len(rows):
-        return []
-    pause = max(1, round(0.5 * AROUND / scene.step))
-    new = (np.diff(rows[:, :2], axis=0) != 0).any(axis=1) | (np.diff(rows[:, 2]) > pause)
-    starts = np.concatenate([[0], np.flatnonzero(new) + 1])
-    stops = np.concatenate([starts[1:], [len(rows)]]) - 1
-    return [
-        (int(rows[start, 2]), int(rows[stop, 2]), int(rows[start, 0]), int(rows[start, 1]))
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
-    ]
+def _owned(patch: Patch, sight: Sight) -> Sight | None:
+    """The same box under the identity that has it now; None where nobody has."""
+    wanted = np.array(sight.box, np.float32)
+    for track in patch.values():
+        part = track and track.between(sight.frame, sight.frame)
+        if part and np.array_equal(part.rows.boxes[0], wanted):
+            return replace(sight, id=part.id)
+    return None
 
 
-def _outside(scene: _Scene, id_: int, first: int, last: int) -> tuple[int, int] | None:
-    """The last measured row of a track before a frame, and its first one after another."""
-    rows = scene.track_of.get(id_)
-    if rows is None:
-        return None
-    start, stop = np.searchsorted(scene.frames[rows], [first, last + 1])
-    if start == 0 or stop == len(rows):
-        return None
-    return int(rows[start - 1]), int(rows[stop])
+def _part(tracks: TracksById, times: FrameTimes, first: float, last: float) -> TrackTable:
+    """All rows of the tracks that are there at some time between two."""
+    seconds = times.at(np.arange(tracks.num_frames))
+    start, stop = np.searchsorted(seconds, [first, last])
+    near = {
+        id_: track
+        for id_, track in tracks.tracks.items()
+        if track.frames[-1] >= start and track.frames[0] <= stop
+    }
+    return replace(tracks, tracks=near, times=times).table()
 
 
-def _grouped(scene: _Scene, hints: Sequence[_Hint]) -> list[Place]:
+def _grouped(hints: Sequence[Hint]) -> list[Place]:
     """Hints of the same identities within a second as one place, the most suspicious first."""
-    hints = [each for each in hints if each.probability >= _LEAST]
     by_id: dict[int, list[int]] = {}
     for index, hint in enumerate(hints):
-        for row in hint.rows:
-            by_id.setdefault(int(scene.ids[row]), []).append(index)
-    seconds = np.array([scene.seconds[hint.rows[0]] for hint in hints])
+        for sight in hint.sights:
+            by_id.setdefault(sight.id, []).append(index)
+    seconds = np.array([hint.seconds for hint in hints])
     left = np.ones(len(hints), np.bool_)
 
     def around(index: int) -> list[int]:
-        ids = {int(scene.ids[row]) for row in hints[index].rows}
+        ids = {sight.id for sight in hints[index].sights}
         others = sorted({other for id_ in ids for other in by_id[id_] if left[other]})
         return [other for other in others if abs(seconds[other] - seconds[index]) <= AROUND]
 
@@ -422,22 +221,20 @@ def _grouped(scene: _Scene, hints: Sequence[_Hint]) -> list[Place]:
         for other in group:
             changed.update(around(other))
         left[group] = False
-        places.append(_place(scene, [hints[other] for other in group]))
+        places.append(_place([hints[other] for other in group]))
         for other in changed:
             if left[other]:
                 worth[other] = sum(hints[each].probability for each in around(other))
     return sorted(places, key=lambda place: -place.worth)
 
 
-def _place(scene: _Scene, hints: Sequence[_Hint]) -> Place:
+def _place(hints: Sequence[Hint]) -> Place:
     kinds = list(dict.fromkeys(hint.kind for hint in hints))
-    rows = dict.fromkeys(row for hint in hints for row in hint.rows)
-    seen: dict[int, int] = {}
-    for row in rows:
-        seen.setdefault(int(scene.ids[row]), row)
+    seen: dict[int, Sight] = {}
+    for sight in chain.from_iterable(hint.sights for hint in hints):
+        seen.setdefault(sight.id, sight)
     boxes = tuple(
-        (int(scene.frames[row]), *(round(float(side), 2) for side in scene.boxes[row]))
-        for row in list(seen.values())[:4]
+        (sight.frame, *(round(side, 2) for side in sight.box)) for sight in list(seen.values())[:4]
     )
     return Place(
         frame=hints[0].frame,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +20,7 @@ from masa_cli.formats.tables import TrackTable
 from masa_cli.formats.times import FrameTimes
 from masa_cli.review.edits import EditError, SetBox, parse
 from masa_cli.review.log import REDO, UNDO, History, LogFile, LogWriter
-from masa_cli.review.places import Place, suspicious_places
+from masa_cli.review.places import Finder, Place
 from masa_cli.review.tracks import Patch, Track, TracksById, digest_of
 from masa_cli.review.video import PlayableVideo, known_video, playable
 from masa_cli.settings import DEFAULT_FRAME_RATE
@@ -205,8 +204,8 @@ class Review:
         self._writer = LogWriter(log, path, digest, length)
         self._packed: bytes | None = None
         # Of hours it takes longer than to open the page, which asks for them later.
-        self._looking = ThreadPoolExecutor(1, thread_name_prefix="suspicious places")
-        self._places = self._looking.submit(suspicious_places, table)
+        first = self.tracks if self._revision else None
+        self._finder = Finder(lambda: first.table() if first else table)
 
     @property
     def tracks(self) -> TracksById:
@@ -221,13 +220,12 @@ class Review:
             return self._packed
 
     def places(self, seconds: float | None = 0.0) -> list[Place] | None:
-        """The suspicious places of the tracks in the file; None if they are not known yet.
+        """The suspicious places of the tracks as they are now; None if they are not known yet.
 
         Args:
             seconds: to wait for them; None: as long as it takes.
         """
-        wait([self._places], seconds)
-        return self._places.result() if self._places.done() else None
+        return self._finder.places(seconds)
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -260,6 +258,7 @@ class Review:
                 raise StaleError(
                     "the tracks were edited in another window", fix="look at them anew"
                 )
+            earlier = self.tracks
             name = record.get("edit") if isinstance(record, dict) else None
             if name in (UNDO, REDO):
                 patch = self._history.step({"edit": name})
@@ -286,6 +285,8 @@ class Review:
                 raise
             self._revision += 1
             self._packed = None
+            was = {id_: earlier.tracks.get(id_) for id_ in patch}
+            self._finder.edited(was, patch, self.tracks)
             return Change(patch, self._revision, self.summary())
 
     def summary(self) -> dict[str, object]:
@@ -302,7 +303,7 @@ class Review:
 
     def close(self) -> None:
         """Close the log; places that are still looked for are left."""
-        self._looking.shutdown(wait=False, cancel_futures=True)
+        self._finder.close()
         self._writer.close()
 
     def __enter__(self) -> Review:

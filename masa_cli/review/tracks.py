@@ -75,6 +75,48 @@ class Track:
 Patch = Mapping[int, Track | None]
 
 
+def changed_frames(before: Patch, after: Patch) -> tuple[int, int] | None:
+    """The first and the last frame of what an edit changed but for the names of identities.
+
+    That is boxes that come or go, and what follows what: of two tracks that are swapped from a
+    frame on, only the steps into that frame. None where nothing else is changed.
+    """
+    changed = [np.frombuffer(link) for link in _links(before) ^ _links(after)]
+    frames = [frame for link in changed for frame in link[[0, _FACTS]] if frame >= 0]
+    return (int(min(frames)), int(max(frames))) if frames else None
+
+
+def settled(before: Patch, after: Patch) -> Patch:
+    """What an edit has made, without the tracker's doubts where somebody has put it right."""
+    known = _links(before)
+
+    def sure(track: Track | None) -> Track | None:
+        if track is None or not np.isfinite(track.rows.margins).any():
+            return track
+        new = np.array([link not in known for link in _links_of(track)[:-1]])
+        margins = np.where(new, np.float32(np.inf), track.rows.margins)
+        return Track(track.frames, replace(track.rows, margins=margins))
+
+    return {id_: sure(track) for id_, track in after.items()}
+
+
+_FACTS = 6  # numbers that tell a box: frame, four sides, whether it is interpolated
+
+
+def _links(patch: Patch) -> set[bytes]:
+    return {link for track in patch.values() if track for link in _links_of(track)}
+
+
+def _links_of(track: Track) -> list[bytes]:
+    """What leads to each box, and to the end: the box before and the box itself."""
+    facts = np.full((len(track) + 2, _FACTS), -1.0)
+    facts[1:-1, 0], facts[1:-1, 1:5] = track.frames, track.rows.boxes
+    facts[1:-1, 5] = track.rows.interpolated
+    links = np.ascontiguousarray(np.concatenate([facts[:-1], facts[1:]], axis=1))
+    told: list[bytes] = links.view(f"V{links.itemsize * links.shape[1]}").ravel().tolist()
+    return told
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TracksById:
     """The tracks of a video.

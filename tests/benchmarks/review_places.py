@@ -18,7 +18,8 @@ import numpy as np
 
 from masa_cli import formats
 from masa_cli.boxes import iou
-from masa_cli.review.places import AROUND, suspicious_places
+from masa_cli.review.hints import AROUND
+from masa_cli.review.places import suspicious_places
 from masa_cli.settings import parse_size
 
 DRAWS = 200

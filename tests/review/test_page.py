@@ -117,6 +117,61 @@ def test_reloading_keeps_edits(page, clip):
     assert page.locator("#tab-edits").text_content() == "Edits (1)"
 
 
+def dump(page):
+    """All that the page knows of tracks, and the list of edits."""
+    return page.evaluate(
+        "() => [[...review.store.tracks.values()].map((track) => [track.id, track.label,"
+        " ...['frames', 'boxes', 'scores', 'labels', 'flags'].map((name) => [...track[name]])]),"
+        " review.classes, document.getElementById('edits').textContent]"
+    )
+
+
+def test_edits_of_every_kind_are_the_same_after_a_reload(page):
+    edits = [
+        {"edit": "split", "id": 1, "frame": 15, "new": 3},
+        {"edit": "rename", "id": 1, "to": 8},
+        {"edit": "class", "id": 8, "label": "dog"},
+        {"edit": "merge", "id": 3, "into": 8},
+        {"edit": "swap", "id": 8, "other": 2, "frame": 15},
+        {"edit": "box", "id": 8, "frame": 10, "box": [20, 8, 31.25, 28]},
+        {"edit": "interpolate", "id": 8, "first": 10, "last": 14},
+        {"edit": "box", "id": 5, "frame": 3, "box": [1, 2, 9, 9], "label": "car"},
+        {"edit": "delete", "id": 2, "first": 20},
+        {"edit": "undo"},
+        {"edit": "delete", "id": 2, "first": 0, "last": 4},
+    ]
+    for number, edit in enumerate(edits, start=1):
+        page.evaluate("(edit) => review.attempt(edit)", edit)
+        page.wait_for_function("(number) => review.state.revision === number", arg=number)
+    before = dump(page)
+    assert len(before[0]) == 3
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    tracks, *rest = dump(page)
+    by_id = {track[0]: track for track in tracks}
+    assert rest == before[1:]
+    for track in before[0]:
+        again = by_id[track[0]]
+        assert (again[:3], again[5:]) == (track[:3], track[5:])
+        # An edit tells boxes and scores with a few digits, all tracks are told as float32.
+        assert again[3] == pytest.approx(track[3], abs=1e-3)
+        assert again[4] == pytest.approx(track[4], abs=1e-4)
+
+
+def test_places_are_looked_for_again_after_an_edit(page):
+    page.locator("#tab-places", has_text="Suspicious (2)").wait_for()
+    page.keyboard.press("n")
+    assert page.evaluate("() => [review.place, review.player.frame]") == [0, 15]
+    page.evaluate("() => review.attempt({edit: 'swap', id: 1, other: 2, frame: 15})")
+    done(page, "swap")
+    page.locator("#tab-places", has_text="Suspicious (0)").wait_for()
+    assert page.locator("#places").text_content() == "none found"
+    page.keyboard.press("u")
+    page.locator("#tab-places", has_text="Suspicious (2)").wait_for()
+    page.keyboard.press("n")
+    assert page.evaluate("() => [review.place, review.player.frame]") == [0, 15]
+
+
 def test_saving_writes_what_is_shown(page, clip):
     page.evaluate("() => review.attempt({edit: 'rename', id: 2, to: 9})")
     page.locator("#status", has_text="done: rename").wait_for()

@@ -25,13 +25,11 @@ export async function open(waiting) {
 }
 
 /** The suspicious places, once they are known. */
-export async function places(state) {
-  let { places: found } = state;
-  while (found === null) {
-    found = (await (await ask("api/places")).json()).places;
-    if (found === null) await new Promise((resolve) => setTimeout(resolve, 500));
+export async function places() {
+  for (;;) {
+    const { places: found } = await told("api/places"); // which the server answers after a while
+    if (found !== null) return found;
   }
-  return found;
 }
 
 /** Masks of some frames: {size, frames: {frame: {id: run lengths}}}. */

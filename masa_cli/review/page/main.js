@@ -22,8 +22,9 @@ class Review {
     this.looking = state.places === null; // for places, which takes a while for hours of video
     this.readonly = state.readonly;
     this.selection = []; // ids: what edits change, and the other one
-    this.place = -1;
-    this.seen = new Set();
+    this.place = -1; // where N and P are in the list
+    this.current = null; // the key of the place that is looked at
+    this.seen = new Set(); // keys
     this.masks = new Map(); // by chunk of frames
     this.shown = {};
     this.passing = null; // ids that pass the filter; null: all
@@ -43,14 +44,7 @@ class Review {
     if (!$("video").src) $("video").src = video; // it may be there since the tracks were read
     $("video").addEventListener("seeked", () => (document.body.dataset.ready = "yes"), { once: true });
     this.player.seek(this.player.indexAt($("video").currentTime));
-    if (this.looking) {
-      api.places(state).then((found) => {
-        this.places = found;
-        this.looking = false;
-        this.listed();
-        this.timeline.draw();
-      }).catch((error) => this.complain(error.message));
-    }
+    if (this.looking) this.look();
   }
 
   // What parts ask of the page.
@@ -117,7 +111,7 @@ class Review {
       this.filter();
       this.selection = this.selection.filter((id) => this.store.tracks.has(id));
       this.refresh();
-      this.listed();
+      this.look();
       this.say(record.edit === "undo" || record.edit === "redo" ? `${record.edit}: done` : `done: ${told.edits.at(-1)}`);
     } catch (error) {
       if (error.kind === "stale") location.reload();
@@ -248,14 +242,37 @@ class Review {
 
   // Lists and filters.
 
+  /** Ask for the places, as they are after an edit, too; meanwhile those from before are listed. */
+  async look() {
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    this.looking = true;
+    this.listed();
+    try {
+      const found = await api.places();
+      if (turn !== this.turn) return; // there was another edit
+      const index = found.findIndex((place) => keyOf(place) === this.current);
+      if (index >= 0) this.place = index;
+      else if (this.current !== null) {
+        this.place -= 1; // it is mended: the next one has moved up
+        this.current = null;
+      }
+      this.places = found;
+    } catch (error) {
+      this.complain(error.message);
+    }
+    this.looking = false;
+    this.listed();
+    this.timeline.draw();
+  }
+
   listed() {
     const items = this.places.map((place, index) => {
       const ids = this.idsOf(place), button = document.createElement("button");
       const when = Object.assign(document.createElement("span"), { className: "when", textContent: clock(this.player.times[place.frame], true) });
       const what = Object.assign(document.createElement("span"), { textContent: `${index + 1}. ${place.text} · ${ids.join(", ") || "gone"}` });
       button.append(when, what);
-      button.className = this.seen.has(index) ? "seen" : "";
-      button.setAttribute("aria-current", index === this.place);
+      button.className = this.seen.has(keyOf(place)) ? "seen" : "";
+      button.setAttribute("aria-current", keyOf(place) === this.current);
       button.addEventListener("click", () => this.visit(index));
       const item = document.createElement("li");
       item.append(button);
@@ -276,7 +293,8 @@ class Review {
     if (!this.places[index]) return;
     const place = this.places[index];
     this.place = index;
-    this.seen.add(index);
+    this.current = keyOf(place);
+    this.seen.add(this.current);
     if (this.player.playing) this.player.video.pause();
     this.player.seek(place.frame);
     this.selection = this.idsOf(place).slice(0, 2);
@@ -540,6 +558,11 @@ class Review {
     }
     tell("Keys", table);
   }
+}
+
+/** What tells a place, also after an edit elsewhere. */
+function keyOf({ frame, kind, boxes }) {
+  return JSON.stringify([frame, kind, boxes[0]]);
 }
 
 // What the page is until its tracks are there: a video to look at, and how far they are.
