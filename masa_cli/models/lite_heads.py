@@ -28,6 +28,7 @@ class OneStageSettings:
     min_score: float = 0.05  # boxes up to it are dropped
     max_candidates: int = 1000  # boxes that are compared with each other, the best
     max_overlap: float = 0.6  # IoU above which the weaker of two of one class is dropped
+    vote_spread: float = 0.05  # of 1 - IoU, by which a dropped box has less say where its better is
     max_boxes: int = 300
 
 
@@ -111,6 +112,8 @@ def postprocess(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The boxes of one image, the best first: (M, 4), scores (M,), columns of `logits` (M,).
 
+    Each is the mean of itself and of those that it makes drop out, by score and overlap.
+
     Args:
         logits: (N, K) of the classes that count.
         boxes: (N, 4) xyxy.
@@ -125,7 +128,22 @@ def postprocess(
     rows, labels, found = rows[order], labels[order], found[: settings.max_candidates]
     shown = clip_boxes(boxes[rows], size)
     kept = batched_nms(shown, found, labels, settings.max_overlap)[: settings.max_boxes]
-    return shown[kept], found[kept], labels[kept]
+    overlaps = _iou(shown[kept], shown)
+    has_say = (overlaps > settings.max_overlap) & (labels[kept, None] == labels)
+    # As in PAA (arXiv 2007.08103), section 3.4.
+    say = has_say * found * (-((1 - overlaps) ** 2) / settings.vote_spread).exp()
+    say[torch.arange(len(kept)), kept] = found[kept]  # also of a box without area
+    return say / say.sum(dim=1, keepdim=True) @ shown, found[kept], labels[kept]
+
+
+def _iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """(N, M) overlaps of boxes (N, 4) with others (M, 4) xyxy."""
+    shared = torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(
+        boxes[:, None, :2], others[:, :2]
+    )
+    common = shared.clamp(min=0).prod(dim=2)
+    areas, other_areas = ((each[:, 2:] - each[:, :2]).prod(dim=1) for each in (boxes, others))
+    return common / (areas[:, None] + other_areas - common).clamp(min=1e-9)
 
 
 PART = "masks"  # in a file of weights

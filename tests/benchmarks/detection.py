@@ -14,7 +14,8 @@ BOXES is MOTChallenge truth of persons, or detections of another detector to com
 each --video takes VIDEO TRUTH; --against FILE scores those detections on the same frames. REGIONS
 is a file that weights/pseudo_boxes.py or masa train prepare made; regions to ignore are ignored.
 --teachers scores the models that made such boxes, too; of all, precision and recall by score.
-Prints AP50 in percent and, with its own spread, milliseconds per frame of the network.
+Prints AP50 in percent, false boxes above score 0.5 per frame and, with its own spread, milliseconds
+per frame of the network.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from masa_cli.training.validation import average_precisions, coco_rows
 
 ALL = load_vocabulary().classes
 MIN_PAIR_SCORE, MIN_PAIR_IOU, MIN_PAIR_HEIGHT = 0.3, 0.1, 40  # of persons that overlap; pixels
+MIN_SURE_SCORE = 0.5  # of boxes that are counted as false ones per frame of a video
 
 
 def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
@@ -90,12 +92,16 @@ def score_video(weights: Path, video: str, truth: str, every: int, against: list
     ]
     times = np.percentile([spent for _, spent in results], (10, 50, 90))
     score = 100 * average_precisions(rows, found, indices)[1]
-    print(f"{Path(video).name}: {len(frames)} frames, AP50 of persons {score:.1f}")
+    wrong = false_boxes(rows, found) / len(frames)
+    print(
+        f"{Path(video).name}: {len(frames)} frames, AP50 of persons {score:.1f}, {wrong:.2f} false"
+    )
     print("  ms per frame: median {1:.0f}, 10-90 % {0:.0f}-{2:.0f}".format(*times))
     for file in against:
         table = read_detections(Path(file))
         others = [row for i in indices for row in results_of(table.of_frame(i), i, [1] * 100)]
-        print(f"  {Path(file).name}: {100 * average_precisions(rows, others, indices)[1]:.1f}")
+        score, wrong = average_precisions(rows, others, indices)[1], false_boxes(rows, others)
+        print(f"  {Path(file).name}: {100 * score:.1f}, {wrong / len(frames):.2f} false")
 
 
 Finder = Callable[[np.ndarray], tuple[np.ndarray, list[float], list[str]]]
@@ -139,6 +145,12 @@ def precise(truth: list[dict], found: list[dict], least: float) -> tuple[float, 
     true = sum(not row["iscrowd"] for row in truth)
     counted = hits[hits >= 0]
     return 100 * float(counted.mean()) if len(counted) else np.nan, 100 * (hits > 0).sum() / true
+
+
+def false_boxes(truth: list[dict], found: list[dict]) -> int:
+    """How many boxes above MIN_SURE_SCORE show no true object."""
+    hits = matched(truth, [row for row in found if row["score"] > MIN_SURE_SCORE])
+    return int((hits == 0).sum())
 
 
 def matched(truth: list[dict], found: list[dict]) -> np.ndarray:

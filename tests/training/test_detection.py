@@ -120,9 +120,23 @@ def test_boxes_are_cut_at_the_border_and_the_weaker_of_two_is_dropped():
     boxes = torch.tensor([[-10.0, 5, 50, 60], [-9, 5, 50, 60], [60, 60, 90, 90]])
     logits = torch.tensor([[2.0, -9], [1, -9], [-9, 0]])
     shown, scores, labels = postprocess(logits, boxes, (50, 80), OneStageSettings())
-    assert shown.tolist() == [[0, 5, 50, 50], [60, 50, 80, 50]]
+    torch.testing.assert_close(shown, torch.tensor([[0.0, 5, 50, 50], [60, 50, 80, 50]]))
     assert labels.tolist() == [0, 1]
     assert scores.tolist() == torch.tensor([2.0, 0]).sigmoid().tolist()
+
+
+def test_a_dropped_box_has_a_say_where_the_better_one_is():
+    """By its score and by how much the two overlap; boxes of other classes and places have none."""
+    boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 36], [0, 0, 40, 20], [60, 0, 90, 40]])
+    logits = torch.tensor([[2.0, -9], [1, -9], [-9, 1], [1.5, -9]])
+    settings = OneStageSettings(max_overlap=0.5, vote_spread=0.05)
+    shown, scores, _ = postprocess(logits, boxes, (50, 100), settings)
+    better, weaker = torch.tensor([2.0, 1]).sigmoid().tolist()
+    say = float(weaker * np.exp(-(0.1**2) / 0.05))
+    bottom = (better * 40 + say * 36) / (better + say)
+    expected = torch.tensor([[0, 0, 40, bottom], [60, 0, 90, 40], [0, 0, 40, 20]])
+    torch.testing.assert_close(shown, expected.float())
+    assert scores.tolist() == torch.tensor([2.0, 1.5, 1]).sigmoid().tolist()
 
 
 def test_two_classes_may_share_a_place():
