@@ -296,6 +296,7 @@ def state_of(review: Review) -> dict[str, object]:
         "width": review.video.width,
         "height": review.video.height,
         "frames": review.num_frames,
+        "keys": review.video.keys.tolist(),
         "readonly": False,
         "name": as_utf8(f"{review.path.name.partition('.')[0] or 'tracks'}-reviewed"),
         **review.summary(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class PlayableVideo:
         times: (N,) seconds of the frames, as masa counts them; in the file the first is at 0.
         width: pixels, upright.
         height: pixels, upright.
+        keys: (K,) seconds in the file of frames that are coded by themselves, where there are many
+            frames between them; else none. Any other frame takes as long as all since then.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class PlayableVideo:
     times: NDArray[np.float64]
     width: int
     height: int
+    keys: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 def known_video(path: Path, *, frame_rate: Fraction | None = None) -> PlayableVideo | None:
@@ -59,9 +62,10 @@ def known_video(path: Path, *, frame_rate: Fraction | None = None) -> PlayableVi
     source = open_source(path, frame_rate=frame_rate)
     info = source.info
     if path.is_file() and frame_rate is None:
-        times = _if_played(path, source)
-        if times is not None:
-            return PlayableVideo(path, _TYPES[path.suffix.lower()], times, info.width, info.height)
+        found = _if_played(path, source)
+        if found is not None:
+            kind, (times, keys) = _TYPES[path.suffix.lower()], found
+            return PlayableVideo(path, kind, times, info.width, info.height, keys)
     made, listed = _made(path, frame_rate)
     if not (made.exists() and listed.exists()):
         return None
@@ -102,8 +106,10 @@ def _made(path: Path, frame_rate: Fraction | None) -> tuple[Path, Path]:
     return made, made.with_suffix(".npy")
 
 
-def _if_played(path: Path, source: Source) -> NDArray[np.float64] | None:
-    """(N,) times of the frames, if all browsers play the file as it is, frame by frame."""
+def _if_played(
+    path: Path, source: Source
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """(N,) times of the frames, and `keys`, if all browsers play the file as it is."""
     kind = _TYPES.get(path.suffix.lower())
     if kind is None or source.info.pixel_aspect != 1:
         return None
@@ -113,17 +119,20 @@ def _if_played(path: Path, source: Source) -> NDArray[np.float64] | None:
             if not _is_plain(container, stream, kind):
                 return None
             unit = float(stream.time_base or 0)  # which is gone once the file is closed
-            ticks = [
-                packet.pts
+            told = [
+                (np.nan if packet.pts is None else packet.pts, packet.is_keyframe)
                 for packet in container.demux(stream)
                 if packet.size and not packet.is_discard and not packet.is_corrupt
             ]
     except (FFmpegError, OSError):
         return None
-    times = np.sort(np.array([np.nan if tick is None else tick for tick in ticks], np.float64))
+    ticks, are_keys = np.array(told, np.float64).reshape(-1, 2).T
+    times = np.sort(ticks)
     if not len(times) or times[0] != 0 or not np.all(np.diff(times) > 0):
         return None
-    return times * unit
+    keys = np.sort(ticks[are_keys > 0])
+    are_rare = len(keys) and len(times) > 1.5 * _KEY_EVERY * len(keys)
+    return times * unit, keys * unit if are_rare else np.empty(0)
 
 
 def _is_plain(container: InputContainer, stream: VideoStream, kind: str) -> bool:

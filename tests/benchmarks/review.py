@@ -79,7 +79,7 @@ SCRUB = """async (wishes) => {
   review.player.video.addEventListener("seeked", seen);
   const from = performance.now();
   for (let each = 0; each < wishes; each += 1) {
-    review.player.seek(Math.round((last * (each + 1)) / (wishes + 1)));
+    review.player.seek(Math.round((last * (each + 1)) / (wishes + 1)), true);
     await new Promise(requestAnimationFrame);
   }
   const seconds = (performance.now() - from) / 1000;

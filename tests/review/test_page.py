@@ -84,6 +84,29 @@ def test_steps_are_single_frames(page):
     assert frame_of(page) == [12, 12]
 
 
+def test_while_dragging_pictures_from_nearby_are_shown_and_then_the_right_one(page):
+    page.evaluate("() => { review.player.keys = [0, 0.8]; review.player.seek(29, true); }")
+    page.locator("#overlay.ahead").wait_for()
+    assert frame_of(page)[0] == 29
+    page.wait_for_function(
+        "() => review.player.nearby === null && !review.player.pending"
+        " && review.player.indexAt(review.player.video.currentTime) === 29"
+    )
+    page.locator("#overlay:not(.ahead)").wait_for()
+
+
+def test_within_a_stretch_the_picture_itself_is_shown(page):
+    page.evaluate(
+        "() => { const player = review.player; player.keys = [0, 0.8]; player.seek(24);"
+        " player.seek(28, true); }"
+    )
+    page.wait_for_function(
+        "() => !review.player.pending"
+        " && review.player.indexAt(review.player.video.currentTime) === 28"
+    )
+    assert page.evaluate("() => review.player.nearby") is None
+
+
 def test_it_plays_to_the_end(page):
     page.keyboard.press("Space")
     page.wait_for_timeout(2500)

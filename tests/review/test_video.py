@@ -23,11 +23,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache/masa/review"
 
 
-def write_video(path, times, size=(32, 16)):
+def write_video(path, times, size=(32, 16), every=None):
     info = VideoInfo("v", *size, Fraction(25), Fraction(1, 100), len(times))
-    with VideoWriter(path, info) as writer:
+    with VideoWriter(path, info, key_every=every) as writer:
         for index, time in enumerate(times):
-            image = np.full((size[1], size[0], 3), 20 * index, np.uint8)
+            image = np.full((size[1], size[0], 3), 2 * index, np.uint8)
             writer.write(Frame(index, Fraction(time).limit_denominator(100), image))
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_asked_of_a_file_that_is_closed(tmp_path, monkeypatch):
     own = av.open
     source = open_source(video)
     monkeypatch.setattr("masa_cli.review.video.av.open", lambda path: Opened(own(path)))
-    times = _if_played(video, source)
+    times, _ = _if_played(video, source)
     np.testing.assert_allclose(times, np.arange(10) / 25)
 
 
@@ -91,6 +91,14 @@ def test_a_late_start_is_made_anew_and_begins_at_0(tmp_path, cache):
     np.testing.assert_allclose(found.times, [0, 0.04, 0.1])
     again = [float(frame.time) for frame in open_source(found.path).frames()]
     np.testing.assert_allclose(again, [0, 0.04, 0.1], atol=1e-9)
+
+
+def test_pictures_that_come_quickly_are_known_where_they_are_rare(tmp_path):
+    times = [Fraction(index, 25) for index in range(90)]
+    for every, keys in ((40, [0, 1.6, 3.2]), (10, [])):
+        video = tmp_path / f"{every}.mp4"
+        write_video(video, times, every=every)
+        np.testing.assert_allclose(playable(video).keys, keys)
 
 
 def test_another_ending_is_made_anew_once(tmp_path, cache):

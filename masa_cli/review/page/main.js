@@ -29,7 +29,7 @@ class Review {
     this.shown = {};
     this.passing = null; // ids that pass the filter; null: all
     this.busy = false;
-    this.player = new Player($("video"), times, (frame) => this.moved(frame));
+    this.player = new Player($("video"), times, state.keys, (frame) => this.moved(frame));
     this.stage = new Stage($("overlay"), this);
     this.pictures = new Thumbs(video, this.player, this.size, (id) => this._pictured(id));
     this.timeline = new Timeline($("lanes"), $("timeline"), $("spacer"), this);
@@ -86,6 +86,7 @@ class Review {
       this.later = requestAnimationFrame(() => {
         this.later = null;
         this.stage.draw();
+        $("overlay").classList.toggle("ahead", this.player.nearby !== null); // of the picture
         this.timeline.draw();
         this.described();
         $("play").textContent = this.player.playing ? "❚❚" : "▶";
@@ -403,7 +404,7 @@ class Review {
     on("play", "click", () => this.player.toggle());
     on("back", "click", () => this.player.step(-1));
     on("forward", "click", () => this.player.step(1));
-    on("scrub", "input", () => this.player.seek($("scrub").valueAsNumber));
+    on("scrub", "input", () => this.player.seek($("scrub").valueAsNumber, true));
     on("speed", "change", () => ($("video").playbackRate = Number($("speed").value)));
     on("undo", "click", () => this.attempt({ edit: "undo" }));
     on("redo", "click", () => this.attempt({ edit: "redo" }));

@@ -1,10 +1,18 @@
 // Which frame is shown: frames of the tracks, by their times, on the video of the browser.
 
-/** Plays and seeks; calls `changed(frame)` whenever another frame is shown or wanted. */
+const SETTLES = 150; // milliseconds without another wish, after which it is the picture itself that is shown
+
+/**
+ * Plays and seeks; calls `changed(frame)` whenever another frame is shown or wanted. `keys` are times
+ * of pictures that are shown quickly, where others take long.
+ */
 export class Player {
-  constructor(video, times, changed) {
+  constructor(video, times, keys, changed) {
     this.video = video;
     this.times = times;
+    this.keys = keys;
+    this.rough = false; // a picture from nearby will do
+    this.nearby = null; // the key whose picture is shown instead of that of the frame
     this.changed = changed;
     this.frame = 0;
     this.pending = false;
@@ -38,8 +46,14 @@ export class Player {
     return this.video.play().catch(() => {});
   }
 
-  /** Show a frame; while the video still seeks, only the newest wish counts. */
-  seek(frame) {
+  /**
+   * Show a frame; while the video still seeks, only the newest wish counts. Where `rough`, as while
+   * a slider is dragged, a picture from nearby is shown until there is time for the one that is meant.
+   */
+  seek(frame, rough = false) {
+    clearTimeout(this.settling);
+    this.rough = rough && this.keys.length > 0;
+    if (this.rough) this.settling = setTimeout(() => this.seek(this.frame), SETTLES);
     const target = Math.max(0, Math.min(this.last, Math.round(frame)));
     this.wanted = target;
     this._show(target);
@@ -70,13 +84,31 @@ export class Player {
     const next = frame < this.last ? this.times[frame + 1] - this.times[frame] : this.usual;
     // Into the middle of the frame (but of one after which there is a gap, its beginning): whichever
     // way a browser rounds, it is this frame that it shows.
-    const target = Math.max(0, this.times[frame] + Math.min(next, 2 * this.usual) * 0.4);
+    let target = Math.max(0, this.times[frame] + Math.min(next, 2 * this.usual) * 0.4);
+    const key = this.rough ? this._keyOf(target) : null;
+    // Within the same stretch again, the picture itself comes after all.
+    const isNearby = key !== null && key !== this.stretch && target - key > next;
+    this.stretch = this._keyOf(target);
+    this.nearby = isNearby ? key : null;
+    if (isNearby) target = key + 0.4 * this.usual;
     this.pending = true;
     this.video.currentTime = target;
   }
 
+  /** The last key up to a time. */
+  _keyOf(seconds) {
+    let low = 0, high = this.keys.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.keys[middle] <= seconds) low = middle;
+      else high = middle - 1;
+    }
+    return this.keys[low] ?? null;
+  }
+
   _seeked() {
     this.pending = false;
+    this.changed(this.frame); // whose picture it is, or is not
     if (this.wanted !== null) this._start();
   }
 

@@ -183,7 +183,7 @@ export class Timeline {
 
   _scrub(event) {
     const [x] = this._place(event);
-    this.host.player.seek(Math.floor(this.from + Math.max(0, x - NAME) / this._scale));
+    this.host.player.seek(Math.floor(this.from + Math.max(0, x - NAME) / this._scale), true);
   }
 
   _wheel(event) {
