@@ -95,10 +95,13 @@ def test_a_late_start_is_made_anew_and_begins_at_0(tmp_path, cache):
 
 def test_pictures_that_come_quickly_are_known_where_they_are_rare(tmp_path):
     times = [Fraction(index, 25) for index in range(90)]
-    for every, keys in ((40, [0, 1.6, 3.2]), (10, [])):
+    for every in (40, 10):
         video = tmp_path / f"{every}.mp4"
         write_video(video, times, every=every)
-        np.testing.assert_allclose(playable(video).keys, keys)
+        with av.open(str(video)) as file:
+            keys = [frame.time for frame in file.decode(video=0) if frame.key_frame]
+        assert len(keys) == (3 if every == 40 else 10)
+        np.testing.assert_allclose(playable(video).keys, keys if every == 40 else [])
 
 
 def test_another_ending_is_made_anew_once(tmp_path, cache):
