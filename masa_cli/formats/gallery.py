@@ -113,6 +113,11 @@ class Gallery:
         self._put("facts", _FACTS, ("next", str(number + 1)))
         return number
 
+    def give_back(self, numbers: Sequence[int]) -> None:
+        """Numbers that were reserved, in order, but not used; kept back if others came since."""
+        if numbers and int(self._fact("next")) == numbers[-1] + 1:
+            self._put("facts", _FACTS, ("next", str(numbers[0])))
+
     def add_video(self, run: str, name: str, clock: int = 0, start: float = 0.0) -> int:
         """Take in a video; its number."""
         number = self._database.largest("videos", "id") + 1

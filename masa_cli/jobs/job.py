@@ -406,7 +406,6 @@ class TrackJob:
             "--clean-up": self.association.clean_up,
             "--min-track-length": self.association.min_track_length > 1,
             "--save-embeddings": self.outputs.wants_embeddings,
-            "--gallery": self.outputs.gallery is not None,
         }
         for option in [option for option, is_wanted in unfit.items() if is_wanted]:
             raise SettingsError(

@@ -85,7 +85,7 @@ def recognise(
         recognised = _recognised(ids, templates.tracks, gallery)
         if report is not None:
             write_report(report, use, records)
-    _tell(use, records)
+    tell(use, records)
     return recognised
 
 
@@ -174,6 +174,28 @@ def _companies(
         if rows:
             parts = [each.template(label) for each in rows]
             yield Company(parts, are_distinct=True), [index[each.identity] for each in rows]
+
+
+def companies_by_class(
+    videos: Sequence[Video], sightings: Sequence[Sighting], label_of: Mapping[int, str]
+) -> dict[str, list[tuple[Company, list[int]]]]:
+    """By class, what is known of it by the video that it was seen in, and the identities."""
+    found: dict[str, list[tuple[Company, list[int]]]] = {}
+    for label in dict.fromkeys(label_of.values()):
+        index = {id_: id_ for id_, own in label_of.items() if own == label}
+        own = [each for each in sightings if each.identity in index]
+        if companies := list(_companies(videos, own, index, label)):
+            found[label] = companies
+    return found
+
+
+def occupied_by(
+    use: GalleryUse, videos: Sequence[Video], sightings: Sequence[Sighting]
+) -> dict[int, list[Floats]]:
+    """Where known identities were meanwhile, in seconds of this video."""
+    index = {each.identity: each.identity for each in sightings}
+    occupied = _occupied(use, videos, sightings, index)
+    return {id_: [spans - use.start for _, spans in each] for id_, each in occupied.items()}
 
 
 def _by_shot(
@@ -314,7 +336,8 @@ def write_report(path: Path, use: GalleryUse, records: Sequence[Mapping[str, obj
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace"))
 
 
-def _tell(use: GalleryUse, records: Sequence[Mapping[str, object]]) -> None:
+def tell(use: GalleryUse, records: Sequence[Mapping[str, object]]) -> None:
+    """Say in one line what was decided."""
     counts = Counter(str(each["verdict"]) for each in records)
     logger.info(
         "%s: %d known, %d new, %d unsure, %d too short to tell; of objects that are not in it, "

@@ -23,7 +23,7 @@ from masa_cli.jobs.job import TrackJob
 from masa_cli.jobs.recognise import CropCollector, renamed
 from masa_cli.jobs.record import write_record
 from masa_cli.jobs.sinks import open_sinks
-from masa_cli.jobs.with_gallery import adapter_facts, check_gallery, recognise_run
+from masa_cli.jobs.with_gallery import adapter_facts, check_gallery, live_gallery, recognise_run
 from masa_cli.pipeline import (
     FRAMES_AHEAD,
     Observations,
@@ -42,7 +42,7 @@ from masa_cli.segmenters import TrackSegmenter
 from masa_cli.settings import with_changes
 from masa_cli.sources import is_live
 from masa_cli.sources.prefetch import live, prefetch
-from masa_cli.structures import EndedTracklets, Frame, FrameTracks, State, Tracks
+from masa_cli.structures import EndedTracklets, Frame, FrameTracks, Observation, State, Tracks
 from masa_cli.threads import limited
 from masa_cli.tracking import Tracker
 from masa_cli.tracking.camera import CameraMotionEstimator
@@ -109,6 +109,7 @@ def run_live(
     with progress.stage("load"):
         job.check()
         job.check_live()
+        check_gallery(job)
     outputs = job.outputs
     if outputs.wanted() or not more_sinks:
         outputs.prepare(inputs=job.input.files, overwrite=overwrite)
@@ -140,9 +141,22 @@ def live_frames(
     observations = observe(
         frames, networks.detector, networks.embedder, _camera(job, tracker), progress=progress
     )
-    with closing(_tracked(observations, tracker, networks.track_segmenter, progress)) as tracked:
-        for frame, frame_tracks in tracked:
-            yield frame, frame_tracks.tracks
+    gallery, latest = live_gallery(job), _Latest()
+    if gallery is not None:
+        observations = latest.of(observations)
+    try:
+        with closing(
+            _tracked(observations, tracker, networks.track_segmenter, progress)
+        ) as tracked:
+            for frame, found in tracked:
+                tracks = found.tracks
+                if gallery is not None and latest.observation is not None:
+                    with progress.stage("recognise"):
+                        tracks = gallery.named(frame, found, latest.observation)
+                yield frame, tracks
+    finally:
+        if gallery is not None:
+            gallery.finish()
 
 
 # The first pass: from the video to the spool.
@@ -409,6 +423,24 @@ def _live_frames(job: TrackJob, progress: RunProgress) -> Generator[Frame, None,
     )
     frames = progress.timed("wait for frames", frames)
     return _numbered_anew(frames) if newest_only else frames
+
+
+class _Latest:
+    """Remembers the observation that was looked at last.
+
+    Attributes:
+        observation: that one.
+    """
+
+    def __init__(self) -> None:
+        self.observation: Observation | None = None
+
+    def of(self, observations: Observations) -> Observations:
+        """The same observations; they are closed at the end."""
+        with closing(observations):
+            for frame, observation in observations:
+                self.observation = observation
+                yield frame, observation
 
 
 def _numbered_anew(frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:

@@ -63,8 +63,8 @@ class RunTemplates:
 
 
 @dataclass(slots=True, eq=False)
-class _Growing:
-    """A track that is being read."""
+class GrowingTrack:
+    """A track that goes on: what its template will be made of."""
 
     spans: list[list[float]] = field(default_factory=list)
     scores: Counter[int] = field(default_factory=Counter)
@@ -75,12 +75,14 @@ class _Growing:
     best: tuple[float, int, FloatArray] = (0.0, -1, np.zeros(4, np.float32))
 
     def be_there(self, time: float) -> None:
+        """It is seen at a moment."""
         if self.spans and time - self.spans[-1][1] <= SPAN_GAP:
             self.spans[-1][1] = time
         else:
             self.spans.append([time, time])
 
     def look(self, frame: int, box: FloatArray, quality: float, embedding: FloatArray) -> None:
+        """A box of it shows what it looks like."""
         if quality > self.best[0]:
             self.best = quality, frame, box
         if self.num_boxes % self.stride == 0:
@@ -89,6 +91,55 @@ class _Growing:
                 self.samples = self.samples[::2]
                 self.stride *= 2
         self.num_boxes += 1
+
+    def finished(self, id_: int, classes: Sequence[str]) -> TrackTemplate:
+        """What it is by now, of an id, and names that its labels index."""
+        label = classes[min(self.scores, key=lambda label: (-self.scores[label], label))]
+        shot = min(self.shots, key=lambda shot: (-self.shots[shot], shot))
+        spans = merged_spans(np.array(self.spans, np.float64), 0.0)
+        template = None
+        if self.samples:
+            weights = np.array([quality for quality, _ in self.samples], np.float32)
+            rows = normalised(np.stack([each for _, each in self.samples]).astype(np.float32))
+            mean = normalised((weights[:, None] * rows).sum(axis=0, keepdims=True))
+            views = np.concatenate([mean, typical_views(rows, weights)])
+            template = Template(label, views, spans, self.num_boxes)
+        return TrackTemplate(
+            id_, shot, label, spans, template, self.num_boxes, self.best[1], self.best[2]
+        )
+
+    def differences(self) -> Floats:
+        """(K, D) embeddings less their mean."""
+        rows = np.stack([each for _, each in self.samples]).astype(np.float64)
+        differences: Floats = rows - rows.mean(axis=0)
+        return differences
+
+
+def look_at(
+    growing: dict[int, GrowingTrack], frame: FrameTracks, observation: Observation, shot: int
+) -> None:
+    """Take in the tracks of one frame, by their ids.
+
+    Args:
+        growing: all tracks so far.
+        frame: its tracks.
+        observation: of the same frame.
+        shot: how many cuts were before it.
+    """
+    tracks = frame.tracks
+    rows = _rows_of(tracks, observation)
+    quality = _quality(tracks, observation.frame_size)
+    embeddings = normalised(observation.embeddings)
+    for row, (id_, label, score) in enumerate(
+        zip(tracks.ids.tolist(), tracks.labels.tolist(), tracks.scores.tolist(), strict=True)
+    ):
+        track = growing.setdefault(id_, GrowingTrack())
+        track.be_there(frame.time)
+        track.scores[label] += score
+        track.shots[shot] += 1
+        position = int(rows[row])
+        if position >= 0 and quality[row] > 0 and embeddings[position].any():
+            track.look(frame.index, tracks.boxes[row], quality[row], embeddings[position])
 
 
 def collect_templates(
@@ -103,32 +154,18 @@ def collect_templates(
         observations: of the same frames.
         classes: gives names that the labels of tracks index, once all frames are read.
     """
-    growing: dict[int, _Growing] = {}
+    growing: dict[int, GrowingTrack] = {}
     dim, shot = 0, 0
     for frame, observation in _side_by_side(frames, observations):
         dim = max(dim, observation.embeddings.shape[1])
         shot += observation.motion.is_cut
-        tracks = frame.tracks
-        rows = _rows_of(tracks, observation)
-        quality = _quality(tracks, observation.frame_size)
-        embeddings = normalised(observation.embeddings)
-        for row, (id_, label, score) in enumerate(
-            zip(tracks.ids.tolist(), tracks.labels.tolist(), tracks.scores.tolist(), strict=True)
-        ):
-            track = growing.setdefault(id_, _Growing())
-            track.be_there(frame.time)
-            track.scores[label] += score
-            track.shots[shot] += 1
-            position = int(rows[row])
-            if position >= 0 and quality[row] > 0 and embeddings[position].any():
-                track.look(frame.index, tracks.boxes[row], quality[row], embeddings[position])
+        look_at(growing, frame, observation, shot)
     scatter, num_pairs = np.zeros((dim, dim)), 0
     finished = []
     for id_, track in sorted(growing.items(), key=lambda each: (each[1].spans[0][0], each[0])):
-        finished.append(_finished(id_, track, classes()))
+        finished.append(track.finished(id_, classes()))
         if len(track.samples) > 1:
-            rows_ = np.stack([each for _, each in track.samples]).astype(np.float64)
-            differences = rows_ - rows_.mean(axis=0)
+            differences = track.differences()
             scatter += differences.T @ differences
             num_pairs += len(differences)
     return RunTemplates(finished, scatter, num_pairs)
@@ -177,19 +214,3 @@ def _quality(tracks: Tracks, size: tuple[int, int] | None) -> NDArray[np.float64
     visible = np.clip(inside, 0, 1) ** 2 * (1 - np.clip(occluded, 0, 1)) ** 2
     quality: NDArray[np.float64] = np.sqrt(areas) * visible * np.clip(tracks.scores, 0.01, None)
     return quality
-
-
-def _finished(id_: int, track: _Growing, classes: Sequence[str]) -> TrackTemplate:
-    label = classes[min(track.scores, key=lambda label: (-track.scores[label], label))]
-    shot = min(track.shots, key=lambda shot: (-track.shots[shot], shot))
-    spans = merged_spans(np.array(track.spans, np.float64), 0.0)
-    template = None
-    if track.samples:
-        weights = np.array([quality for quality, _ in track.samples], np.float32)
-        rows = normalised(np.stack([each for _, each in track.samples]).astype(np.float32))
-        mean = normalised((weights[:, None] * rows).sum(axis=0, keepdims=True))
-        views = np.concatenate([mean, typical_views(rows, weights)])
-        template = Template(label, views, spans, track.num_boxes)
-    return TrackTemplate(
-        id_, shot, label, spans, template, track.num_boxes, track.best[1], track.best[2]
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from masa_cli.formats.files import part_of, refuse_inputs
 from masa_cli.formats.gallery import check_usable
 from masa_cli.formats.gallery_records import AdapterKey, GalleryUse
 from masa_cli.jobs.job import TrackJob
+from masa_cli.jobs.live_gallery import LiveGallery
 from masa_cli.jobs.recognise import Recognised, recognise
 from masa_cli.jobs.record import describe_weights
 from masa_cli.jobs.templates import collect_templates
@@ -101,6 +103,15 @@ def check_gallery(job: TrackJob) -> None:
         return
     refuse_inputs([use.path], job.input.files)
     check_usable(use.path, adapter_key(job))
+
+
+def live_gallery(job: TrackJob) -> LiveGallery | None:
+    """What gives the tracks of a live run identities of its gallery; None without one."""
+    use, outputs = job.outputs.gallery, job.outputs
+    if use is None:
+        return None
+    token, name = uuid.uuid4().hex, job.input.source.info.name
+    return LiveGallery(use, adapter_key(job), token, name, lambda: job.classes, outputs.identities)
 
 
 def recognise_run(job: TrackJob, frames: Iterable[FrameTracks], token: str) -> Recognised:

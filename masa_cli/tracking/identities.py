@@ -16,9 +16,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from masa_cli.structures import FloatArray, IntArray
+from masa_cli.tracking.calibration import Calibration
 from masa_cli.tracking.recognition import (
     MAX_VIEWS,
-    Calibration,
     Company,
     Floats,
     Pairs,
@@ -201,7 +201,8 @@ def decide(
         For each class, decisions on all templates, which are numbered through all its probes.
     """
     classes = [[*each.probes, *(company for company, _ in each.gallery)] for each in questions]
-    rows, calibration = compared(classes, projection)
+    rows, impostors = compared(classes, projection)
+    calibration = impostors.calibration()
     return [
         _decided(each, own, calibration, settings)
         for each, own in zip(questions, rows, strict=True)
@@ -270,7 +271,8 @@ def link(
     Returns:
         For each class; templates are numbered through all its companies.
     """
-    parts, calibration = compared(classes, projection)
+    parts, impostors = compared(classes, projection)
+    calibration = impostors.calibration()
     linked = []
     for number, (companies, own) in enumerate(zip(classes, parts, strict=True)):
         pairs = pairs_above if compare is None else partial(compare, number)

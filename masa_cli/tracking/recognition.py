@@ -10,7 +10,6 @@ a false-match rate: how often an object that is not in the gallery would be take
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,20 +17,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.special import stdtr, stdtrit
 
 from masa_cli.structures import BoolArray, FloatArray, IntArray
 from masa_cli.tracking import DEFAULT_FALSE_MATCHES
 from masa_cli.tracking.appearance import normalised
+from masa_cli.tracking.calibration import MIN_SPREAD, NONE_SEEN, PRIOR_COHORT, Impostors, Moments
 
 MAX_VIEWS = 4  # of a template: the mean, and the views that differ most
 _MIN_SHARE = 0.15  # of the boxes, that make up a view
 _CENTRING_ROWS = 5.0  # the mean of a video is believed like so many templates less
 _PRIOR_PAIRS = 200.0  # of equal variation in all directions, before the whitening
-_PRIOR_COHORT = 3.0  # impostors of the whole video, in the statistics of each template
 _USUAL_IMPOSTOR, _USUAL_SPREAD = 0.3, 0.15  # where no impostors were seen at all
-_MIN_SPREAD = 0.02
-_PRIOR_FREEDOM = 20.0  # templates whose scores would be as those of most videos are
 BLOCK = 1024  # templates that are compared at a time
 
 Floats = NDArray[np.float64]
@@ -269,40 +265,10 @@ def scores(first: Rows, second: Rows) -> FloatArray:
     return ((own + other) / 2).astype(np.float32, copy=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What scores impostors reach.
-
-    Attributes:
-        mean: of their scores.
-        spread: standard deviation.
-        num_templates: that they were measured on.
-    """
-
-    mean: float = 0.0
-    spread: float = 1.0
-    num_templates: int = 0
-
-    def false_matches(self, score: float, num_candidates: int) -> float:
-        """How often the best of so many impostors would have such a score, 0 to 1."""
-        single = float(stdtr(self._freedom, (self.mean - score) / self.spread))
-        return float(-np.expm1(max(num_candidates, 1) * np.log1p(-min(single, 1 - 1e-12))))
-
-    def threshold(self, rate: float, num_candidates: int) -> float:
-        """The score that the best of so many impostors reaches that often."""
-        single = -math.expm1(math.log1p(-rate) / max(num_candidates, 1))
-        return self.mean - float(stdtrit(self._freedom, single)) * self.spread
-
-    @property
-    def _freedom(self) -> float:
-        """Degrees of freedom of Student's t: with few templates, high scores are less rare."""
-        return self.num_templates + _PRIOR_FREEDOM
-
-
 def compared(
-    classes: Sequence[Sequence[Company]], projection: FloatArray
-) -> tuple[list[list[Rows]], Calibration]:
-    """The templates of each company as they are compared, and what impostors reach.
+    classes: Sequence[Sequence[Company]], projection: FloatArray, earlier: Impostors = NONE_SEEN
+) -> tuple[list[list[Rows]], Impostors]:
+    """The templates of each company as they are compared, and what impostors had in common.
 
     Scores of all classes are measured alike, so impostors of all tell what they reach: of few
     objects of a class nothing could be told.
@@ -310,44 +276,31 @@ def compared(
     Args:
         classes: companies of each class, none of them empty.
         projection: (D, D), of the whitening.
+        earlier: impostors of other templates, which count as well.
     """
     bare = [[_centred(each.templates, projection) for each in own] for own in classes]
     masks = [[each.impostors() for each in own] for own in classes]
     inside = [[similarities(rows, rows) for rows in own] for own in bare]
     seen = [_impostors(*each) for each in zip(inside, masks, strict=True)]
-    usual = _fitted(_all(seen), _USUAL_IMPOSTOR, _USUAL_SPREAD)
+    similar = sum(seen, earlier.similar)
+    usual = similar.fitted(_USUAL_IMPOSTOR, _USUAL_SPREAD)
     found: list[list[Rows]] = []
-    reached, num_templates = [], 0
-    for own, known, similar, values in zip(bare, masks, inside, seen, strict=True):
-        of_class = _fitted(values, *usual)
+    reached, num_templates = earlier.reached, earlier.num_templates
+    for own, known, values_of, values in zip(bare, masks, inside, seen, strict=True):
+        of_class = values.fitted(*usual)
         found.append([])
-        for rows, mask, each in zip(own, known, similar, strict=True):
+        for rows, mask, each in zip(own, known, values_of, strict=True):
             cohort = _Cohort.of(each, mask, *of_class)
             centres, spreads = cohort.statistics()
             found[-1].append(Rows(rows.means, rows.views, rows.starts, centres, spreads))
-            reached.append(cohort.scores()[np.triu(mask, 1)])
+            reached += Moments.of(cohort.scores()[np.triu(mask, 1)])
             num_templates += int(mask.any(axis=1).sum())
-    together = _all(reached)
-    if not len(together):
-        return found, Calibration()
-    mean, deviation = _fitted(together, 0.0, 1.0)
-    return found, Calibration(mean, deviation, num_templates)
+    return found, Impostors(similar, reached, num_templates)
 
 
-def _impostors(similar: Sequence[FloatArray], masks: Sequence[BoolArray]) -> FloatArray:
-    return _all([each[mask] for each, mask in zip(similar, masks, strict=True)])
-
-
-def _all(parts: Sequence[FloatArray]) -> FloatArray:
-    return np.concatenate([np.empty(0, np.float32), *parts])
-
-
-def _fitted(values: FloatArray, mean: float, spread: float) -> tuple[float, float]:
-    """Mean and standard deviation, with a prior like a few values."""
-    number = len(values) + _PRIOR_COHORT
-    centre = (float(values.sum()) + _PRIOR_COHORT * mean) / number
-    squares = float(((values - centre) ** 2).sum()) + _PRIOR_COHORT * spread**2
-    return centre, max(math.sqrt(squares / number), _MIN_SPREAD)
+def _impostors(similar: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Moments:
+    parts = zip(similar, masks, strict=True)
+    return sum((Moments.of(each[mask]) for each, mask in parts), Moments())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -366,9 +319,9 @@ class _Cohort:
         return _Cohort(
             found,
             mask,
-            mask.sum(axis=1).astype(np.float32) + np.float32(_PRIOR_COHORT),
-            (values.sum(axis=1) + _PRIOR_COHORT * centre).astype(np.float32),
-            ((values**2).sum(axis=1) + _PRIOR_COHORT * (centre**2 + spread**2)).astype(np.float32),
+            mask.sum(axis=1).astype(np.float32) + np.float32(PRIOR_COHORT),
+            (values.sum(axis=1) + PRIOR_COHORT * centre).astype(np.float32),
+            ((values**2).sum(axis=1) + PRIOR_COHORT * (centre**2 + spread**2)).astype(np.float32),
         )
 
     def statistics(self) -> tuple[FloatArray, FloatArray]:
@@ -392,7 +345,7 @@ def _statistics(
     counts: FloatArray, sums: FloatArray, squares: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     means = sums / counts
-    spreads = np.sqrt(np.maximum(squares / counts - means**2, _MIN_SPREAD**2))
+    spreads = np.sqrt(np.maximum(squares / counts - means**2, MIN_SPREAD**2))
     return means.astype(np.float32, copy=False), spreads.astype(np.float32, copy=False)
 
 

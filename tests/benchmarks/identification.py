@@ -182,7 +182,8 @@ def scored(runs: Sequence[RunTemplates], rates: Sequence[float]) -> dict[str, fl
                 ]
                 for label in labels
             ]
-            parts, calibration = compared(classes, projection)
+            parts, impostors = compared(classes, projection)
+            calibration = impostors.calibration()
             for label, (rows, others) in zip(labels, parts, strict=True):
                 own, known = usable(probe, label), usable(other, label)
                 found = scores(rows, others)
@@ -239,7 +240,7 @@ def search() -> None:
     strangers = seen(deviations * rng.normal(size=(20, dim)))
     for new in (1, 2, 5, 20):
         times = []
-        for start in range(9):
+        for _ in range(9):
             probes = asked.block(0, new)
             begin = time.process_time()
             known.best(probes)

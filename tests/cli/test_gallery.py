@@ -137,12 +137,50 @@ def test_a_gallery_of_another_adapter_is_refused_before_anything_is_loaded(folde
     assert not Path("out-one").exists()
 
 
+def test_a_live_run_gives_ids_as_soon_as_they_are_sure(folder):
+    first = track(folder, "one", [0, 1, 2, 3, 4], 1, "--jsonl", "-")
+    assert first.exit_code == 0, first.output
+    assert "0 known, 5 new" in first.stderr
+    second = track(folder, "two", [3, 1, 7, 0, 4], 2, "--jsonl", "-")
+    assert second.exit_code == 0, second.output
+    lines = [json.loads(line) for line in second.stdout.splitlines()]
+    kept = [json.loads(line) for line in Path("out-two/tracks.jsonl").read_text().splitlines()]
+    ids = [line["ids"] for line in lines if "ids" in line]
+    assert ids == [line["ids"] for line in kept if "ids" in line]  # nothing is changed afterwards
+    assert all(len(set(each)) == len(each) for each in ids)
+    before = ids_by_place("one")
+    assert sorted(before) == [1, 2, 3, 4, 5]
+    seen_first = next(each for each in ids if len(each) == 5)
+    assert min(seen_first) > 5  # nobody is known before five boxes were seen
+    last = ids[-1]
+    known = set(last) & set(before)
+    assert len(known) >= 3
+    told = {each["id"]: each for each in report("two")}
+    for identity in known:
+        assert told[identity]["verdict"] == "known"
+        assert set(told[identity]["shown_before_as"]) <= set(seen_first)
+    learned = {each.id for each in identities()}
+    assert learned == {*before, *last}
+    assert all(each.crop.startswith(b"\xff\xd8") for each in identities())
+
+
+def test_a_live_run_recognises_what_an_offline_run_learned_and_the_other_way_round(folder):
+    track(folder, "one", [0, 1, 2, 3, 4], 1)
+    live = track(folder, "two", [3, 1, 7, 0, 4], 2, "--jsonl", "-")
+    assert live.exit_code == 0, live.output
+    fresh = max(each.id for each in identities())
+    third = track(folder, "three", [7, 0, 8, 1, 2], 3)
+    assert third.exit_code == 0, third.output
+    found = {each["id"] for each in report("three")}
+    assert len(found & {1, 2, 3, 4, 5, fresh}) >= 3
+    assert min(found - {1, 2, 3, 4, 5, fresh}) == 11  # 6 to 10 were shown before it was sure
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--association", "motion"], "makes no embeddings"),
         (["--max-false-matches", "2"], "a share between 0 and 1"),
-        (["--jsonl", "-"], "--gallery needs the whole video"),
         (["--same-time", "soon"], "expects a time"),
     ],
 )

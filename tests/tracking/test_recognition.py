@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from masa_cli.tracking.appearance import normalised
+from masa_cli.tracking.calibration import Calibration
 from masa_cli.tracking.identities import Clusters, KnownIdentities, Question, decide
 from masa_cli.tracking.recognition import (
     MAX_VIEWS,
-    Calibration,
     Company,
     RecognitionSettings,
     Rows,
