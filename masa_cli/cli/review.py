@@ -62,7 +62,8 @@ Static = Annotated[
     typer.Option(
         "--static",
         help="Write the page with all tracks into this HTML file, to be looked at only, and serve "
-        "nothing. A video of up to 64 MiB is inside, a larger one beside it.",
+        "nothing. A video of up to 64 MiB is inside, a larger one beside it; so are masks of up to "
+        "64 MiB, more are left out.",
         show_default=False,
     ),
 ]

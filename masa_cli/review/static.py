@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
 import zlib
 from collections.abc import Mapping
@@ -16,9 +17,12 @@ import orjson
 from masa_cli.errors import OutputError
 from masa_cli.formats.files import PartFile, make_folder, refuse_existing, refuse_inputs
 from masa_cli.review.server import page_file, state_of
-from masa_cli.review.session import Review, packed
+from masa_cli.review.session import Review, masks_of, packed
+
+logger = logging.getLogger(__name__)
 
 MAX_INSIDE = 64 * 2**20  # bytes of a video that is put into the page; of a longer one, beside it
+MAX_MASKS = 64 * 2**20  # characters of masks; more are left out
 MAX_TRACKS = 256 * 2**20  # bytes of packed tracks: a browser would take too long to open more
 
 _MODULES = (
@@ -41,8 +45,8 @@ _POLICY = (
 def write_static(review: Review, target: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the page of a review, read only, and the video beside it where it is large.
 
-    A video of at most 64 MiB is inside; a larger one is copied beside the page. Masks are left out.
-    Returns what was written.
+    A video of at most 64 MiB is inside; a larger one is copied beside the page. Masks of at most
+    64 MiB are inside; more are left out, which is said. Returns what was written.
 
     Args:
         review: with its edits.
@@ -59,7 +63,16 @@ def write_static(review: Review, target: Path, *, overwrite: bool = False) -> li
     refuse_inputs(written, [review.path, review.log, video.path])
     if not overwrite:
         refuse_existing(written)
-    tracks = packed(review.tracks, with_masks=False)
+    masks = orjson.dumps(masks_of(review.tracks, 0, review.num_frames))
+    has_masks = len(masks) <= MAX_MASKS
+    if not has_masks:
+        logger.warning(
+            "%s is written without its masks: they are %d MiB, and at most %d are written",
+            target,
+            len(masks) >> 20,
+            MAX_MASKS >> 20,
+        )
+    tracks = packed(review.tracks, with_masks=has_masks)
     if len(tracks) > MAX_TRACKS:
         raise OutputError(
             f"{len(review.tracks.tracks)} tracks are too many for one page "
@@ -71,6 +84,7 @@ def write_static(review: Review, target: Path, *, overwrite: bool = False) -> li
     inside = {
         "state": state,
         "tracks": _packed(tracks),
+        "masks": _packed(masks if has_masks else b'{"size":[0,0],"frames":{}}'),
         "times": _packed(review.video_times.astype("<f8").tobytes()),
         "video": quote(beside.name),
         "type": video.type,

@@ -1,15 +1,22 @@
 """The page as one file: it opens without a server, and shows without mending."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from masa_cli import formats
 from masa_cli.errors import OutputError
+from masa_cli.masks import pack
 from masa_cli.review import static
 from masa_cli.review.server import page_file
+from masa_cli.review.session import open_review
 from masa_cli.review.static import write_static
 from tests.review.browser import browser, opened_page
+from tests.review.conftest import write_tracks
 
+MASK = pack(np.ones((20, 10), np.bool_), (5, 5), (64, 96))
 NAME = "</script><script>document.title='run'</script><!--"
 
 
@@ -48,6 +55,42 @@ def test_too_many_tracks_are_refused(review, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="too many for one page"):
         write_static(review, tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
+
+
+@pytest.fixture
+def masked(clip, tmp_path):
+    """A review in which everyone has a mask in the first ten frames."""
+    video, tracks = clip
+    table = formats.read_tracks(tracks)
+    masks = np.where(table.frames < 10, np.array(MASK, object), None)
+    write_tracks(tracks, replace(table, tracks=replace(table.tracks, masks=masks)))
+    with open_review(video, tracks, tmp_path / "edits.jsonl") as opened:
+        yield opened
+
+
+def test_masks_are_inside(masked, tmp_path):
+    masked.edit({"edit": "delete", "id": 2}, 0)
+    target = tmp_path / "out.html"
+    write_static(masked, target)
+    with browser() as chromium, opened_page(chromium, target.as_uri()) as page:
+        page.wait_for_function("() => review.masksOf(0)")
+        assert page.evaluate("() => review.masksOf(0)") == {
+            "size": [64, 96],
+            "masks": {"1": MASK.counts},
+        }
+        assert page.evaluate("() => review.store.tracks.get(1).flags[0]") == 2
+        assert page.evaluate("() => review.masksOf(9).masks['1']") == MASK.counts
+
+
+def test_more_masks_than_a_page_opens_with_are_left_out_and_it_is_said(
+    masked, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(static, "MAX_MASKS", 100)
+    target = tmp_path / "out.html"
+    write_static(masked, target)
+    assert "is written without its masks" in caplog.text
+    with browser() as chromium, opened_page(chromium, target.as_uri()) as page:
+        assert page.evaluate("() => review.store.tracks.get(1).flags[0]") == 0
 
 
 def test_what_is_there_is_replaced_only_if_asked(review, tmp_path):

@@ -34,7 +34,7 @@ export async function places() {
 
 /** Masks of some frames: {size, frames: {frame: {id: run lengths}}}. */
 export async function masks(first, count) {
-  if (isStatic) return { size: [0, 0], frames: {} };
+  if (isStatic) return insideMasks(); // all of them
   return (await ask(`api/masks?first=${first}&count=${count}`)).json();
 }
 
@@ -80,8 +80,16 @@ async function ask(path, options) {
   throw error;
 }
 
+let inside = null; // what is in the page, if it is one file
+let allMasks = null;
+
+function insideMasks() {
+  allMasks ??= inflated(inside.masks).then((data) => JSON.parse(new TextDecoder().decode(data)));
+  return allMasks;
+}
+
 async function openInside() {
-  const inside = JSON.parse(INSIDE.textContent);
+  inside = JSON.parse(INSIDE.textContent);
   const tracks = await inflated(inside.tracks);
   const times = new Float64Array(await inflated(inside.times));
   let video = inside.video;
