@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,6 @@ class SharedNetworks:
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.preparing = preparing
-        self._threads: int | None = None  # of torch, when the first network was built
         self.device, self.precision, self.runtime = device, precision, runtime
         self.preprocessing, self.side = preprocessing, side
         self._backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
@@ -78,27 +78,21 @@ class SharedNetworks:
         **gives: bool,
     ) -> nn.Module:
         """The network as the runtime computes it; arguments as for `runtime.Converted`."""
-        import torch
-
-        from masa_cli.models.runtime import Converted
-
-        if not self.converts:
-            return network
-        # Some are built when they are needed, by those who work on fewer threads.
-        self._threads = self._threads or torch.get_num_threads()
-        return Converted(
-            network,
-            part,
-            example,
-            precision or self.precision,
-            preparing=self.preparing,
-            threads=self._threads,
-            **gives,
+        return (
+            self._conversion.of(network, part, example, precision, **gives)
+            if self.converts
+            else network
         )
 
-    def _convert_fused(self, name: str, network: nn.Module, finest: int) -> nn.Module:
-        part = f"the maps of {name} from level {finest}"
-        return self.converted(network, part, lambda: [example_maps(name)])
+    @cached_property
+    def _conversion(self) -> _Conversion:
+        """With the threads of torch when the first network is built.
+
+        Some are built when they are needed, by those who work on fewer threads.
+        """
+        import torch
+
+        return _Conversion(self.precision, self.preparing, torch.get_num_threads())
 
     def backbone(self, name: str, weights: Path | None) -> FrameFeatures:
         """Of a variant of the adapter or of Segment Anything."""
@@ -116,7 +110,7 @@ class SharedNetworks:
                 name, features, weights=weights, device=self.device, precision=self.precision
             )
             if self.converts and find_variant(name).fusion != "none":
-                pyramid.convert_with(partial(self._convert_fused, name))
+                pyramid.convert_with(partial(self._conversion.of_fused, name))
             self._pyramids[name, weights] = pyramid
         return self._pyramids[name, weights]
 
@@ -163,6 +157,45 @@ class SharedNetworks:
         return build_sam_features(
             name, weights=weights, device=self.device, precision=self.precision
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """How OpenVINO computes networks.
+
+    It does not know them: a pyramid that knew of all networks, itself among them, would stay in
+    memory after its run, until such circles are looked for.
+    """
+
+    precision: str
+    preparing: Callable[[], AbstractContextManager[None]]
+    threads: int
+
+    def of(
+        self,
+        network: nn.Module,
+        part: str,
+        example: Example,
+        precision: str | None = None,
+        **gives: bool,
+    ) -> nn.Module:
+        """The network, computed by OpenVINO; arguments as for `runtime.Converted`."""
+        from masa_cli.models.runtime import Converted
+
+        return Converted(
+            network,
+            part,
+            example,
+            precision or self.precision,
+            preparing=self.preparing,
+            threads=self.threads,
+            **gives,
+        )
+
+    def of_fused(self, name: str, network: nn.Module, finest: int) -> nn.Module:
+        """The same of neck and fusion of a variant."""
+        part = f"the maps of {name} from level {finest}"
+        return self.of(network, part, lambda: [example_maps(name)])
 
 
 # Small inputs that show a converter what is computed. Sides differ, and none of any map is 1.

@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from masa_cli.structures import BoolArray, FloatArray, IntArray
 from masa_cli.tracking import DEFAULT_FALSE_MATCHES
@@ -102,6 +101,8 @@ def typical_views(embeddings: FloatArray, weights: FloatArray) -> FloatArray:
     most = MAX_VIEWS - 1
     if len(embeddings) <= most:
         return embeddings
+    from scipy.cluster.hierarchy import fcluster, linkage  # 9 MB, which most runs do not need
+
     tree = linkage(embeddings.astype(np.float64), "average", metric="cosine")
     clusters = fcluster(tree, most, "maxclust")
     chosen = [clusters == number for number in np.unique(clusters)]

@@ -1,10 +1,12 @@
 """OpenVINO computes what torch does, converts once, and stays at home."""
 
+import gc
 import json
 import logging
 import os
 import subprocess
 import sys
+import weakref
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -83,6 +85,22 @@ def test_lite_finds_describes_and_segments_the_same(size):
     for one, other in zip(embedded, other_embedded, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
     np.testing.assert_allclose(other_logits, logits, atol=1e-3)
+
+
+def test_networks_are_gone_with_the_run_that_built_them():
+    """Not when circles are looked for, which may be never: results are written in their memory."""
+    networks = networks_of("lite")
+    detector = detector_of(networks)
+    detector.detect([frame(0, 64, 96)])
+    gc.collect()
+    gc.disable()
+    try:
+        pyramid, network = (weakref.ref(x) for x in (detector._pyramid, detector._network))
+        del networks, detector
+        assert pyramid() is None
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 def test_raw_describes_the_same():
