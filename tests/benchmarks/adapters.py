@@ -3,8 +3,9 @@
     python tests/benchmarks/adapters.py r50 gdino detic sam-b [--threads 2] [--precision bfloat16]
 
 Weights are noise of the right size, so nothing has to be downloaded; the time does not depend on
-them. In the same run the fusion is timed with torchvision's `deform_conv2d` in place of ours. The
-reference's figures are those of its own code on two cores of another machine (spec section 15).
+them. In the same run the fusion is timed with torchvision's `deform_conv2d` in place of ours, and
+all from the backbone to the embeddings with OpenVINO, in float32 and bfloat16, as ratios to torch.
+The reference's figures are those of its own code on two cores of another machine (spec section 15).
 Memory is how far a stage raised the peak of the process; Linux only.
 """
 
@@ -13,18 +14,22 @@ import platform
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 from torchvision.ops import deform_conv2d
 
+from masa_cli.models import SharedNetworks, runtime
 from masa_cli.models import neck as fusion
 from masa_cli.models.adapter import build_parts
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.detic import Detic, DeticMasks, DeticNeck, propose, select
 from masa_cli.models.device import PRECISIONS, ready
+from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.heads import box_features
 from masa_cli.models.variants import VARIANTS
 
@@ -122,6 +127,22 @@ def stages(name, dtype, runs):
         far = max((theirs[k] - fused[k]).abs().max() / theirs[k].abs().max() for k in levels)
         print(f"  {name}: largest difference to torchvision's, relative: {far:.1e}")
         yield "fusion, torchvision", *row
+        for precision in ("float32", "bfloat16"):
+            look, fuse = converted(name, backbone, parts, precision)
+            _, *row = timed(lambda look=look: look(x), runs)
+            yield f"OpenVINO {precision}: backbone", *row
+            _, *row = timed(lambda fuse=fuse: fuse(maps, set(levels)), runs)
+            yield f"OpenVINO {precision}: maps", *row
+
+
+def converted(name, backbone, parts, precision):
+    """Backbone, and neck with fusion, as a run has them with --runtime openvino."""
+    networks = SharedNetworks(device="cpu", precision=precision, runtime="openvino")
+    features = FrameFeatures(backbone, None)
+    networks.share(name, None, features)
+    pyramid = Pyramid(features, parts["neck"], parts["fusion"])
+    pyramid.convert_with(partial(networks._conversion.of_fused, name))
+    return features.network, pyramid._fused
 
 
 def detector_stages(maps, dtype, runs):
@@ -153,16 +174,25 @@ def report(name, dtype, runs):
             ours[stage] = seconds
             known = reference.get(stage)
             ratio = f"{known / seconds:6.1f}" if known else "      "
-            print(f"{name:6} {stage:20} {seconds:8.3f} s  +-{spread:6.3f}  {peak:6.0f} MB  {ratio}")
+            print(f"{name:6} {stage:27} {seconds:8.3f} s  +-{spread:6.3f}  {peak:6.0f} MB  {ratio}")
     behind = ("neck", "fusion", "boxes", "head")
     total = sum(ours[stage] for stage in behind)
     detector = sum(seconds for stage, seconds in ours.items() if stage.startswith("detector"))
     if detector:
-        print(f"{name:6} {'detector':20} {detector:8.3f} s")
-    print(f"{name:6} {'neck to head':20} {total:8.3f} s")
+        print(f"{name:6} {'detector':27} {detector:8.3f} s")
+    print(f"{name:6} {'neck to head':27} {total:8.3f} s")
     if "fusion, torchvision" in ours:
         other = total - ours["fusion"] + ours["fusion, torchvision"]
         print(f"  {other / total:.1f} times faster than with torchvision's convolution")
+    for precision in ("float32", "bfloat16"):
+        own = [ours[s] for s in ours if s.startswith(f"OpenVINO {precision}")]
+        if own:
+            torchs = ours["backbone"] + total
+            fast = sum(own) + ours["boxes"] + ours["head"]
+            print(
+                f"  backbone to embeddings, OpenVINO in {precision}: {fast:.2f} s, "
+                f"{torchs / fast:.2f} times faster than torch's {torchs:.2f} s in float32"
+            )
     if all(stage in reference for stage in behind):
         known = sum(reference[stage] for stage in behind)
         busy = f" (beside other work: {STARRED[name]})" if name in STARRED else ""
@@ -185,8 +215,10 @@ def main():
         f"{NUM_BOXES} boxes, median of {options.runs} after one; last column: the reference's "
         "seconds over ours"
     )
-    for name in options.variants:
-        report(name, PRECISIONS[options.precision], options.runs)
+    with tempfile.TemporaryDirectory() as folder:
+        runtime.cache_folder = lambda: Path(folder)  # noise is not worth keeping
+        for name in options.variants:
+            report(name, PRECISIONS[options.precision], options.runs)
     print(f"peak memory of all: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
 
 

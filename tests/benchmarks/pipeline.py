@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.pipeline VIDEO [--cases lite,raw,...] [--runtimes torch,openvino]
         [--end 10] [--runs 3] [--threads N] [--trace FOLDER] [--heights 480,1080,2160]
+        [--peers PYTHON]
 
 Each case is `masa track` (or `segment-track`) in a process of its own, the video written. Boxes of
 `raw` and `motion` are those that a first run of `lite` finds, which also converts its networks; one
@@ -9,7 +10,9 @@ more run of each case, not counted, does it for the others. Cases and runtimes t
 what else the machine does meets all alike. Prints the median and the range of frames/s, each ratio
 to torch in the same run, time outside networks as a share of the whole, milliseconds and share of
 each stage (decoding and encoding have threads of their own), and the most memory (Linux). --heights
-does all of it with copies of the video that are so many pixels high.
+does all of it with copies of the video that are so many pixels high. --peers, a Python that has
+`trackers`, times its trackers on the same boxes after each turn: what association alone takes, of
+BoT-SORT with the camera's motion.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from masa_cli import __version__
 from masa_cli.render.video import VideoWriter
@@ -41,6 +45,7 @@ CASES = {
 }
 WITHOUT_NETWORKS = ("motion",)
 IN_NETWORKS = ("detect", "embed", "segment")
+ALONE = ("associate", "camera")
 BESIDE = ("decode", "encode")  # in threads of their own
 
 # Runs a command in this process; the last line on stderr is the most memory that it held, kB.
@@ -88,14 +93,36 @@ def find_boxes(options, folder):
     (folder / "dets.txt").write_text("".join(f"{r[0]},-1,{','.join(r[2:7])}\n" for r in rows))
 
 
+def run_peers(options, folder):
+    """Milliseconds per frame of each of the other trackers for the same boxes."""
+    info = open_source(options.video).info
+    rows = np.loadtxt(folder / "dets.txt", delimiter=",", ndmin=2)
+    frames = rows[:, 0].astype(int) - 1
+    boxes = np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], axis=1)
+    np.savez(folder / "boxes.npz", frames=frames, boxes=boxes, scores=rows[:, 6])
+    job = {
+        "video": str(options.video),
+        "boxes": str(folder / "boxes.npz"),
+        "frame_rate": float(info.frame_rate),
+        "num_frames": int(frames.max()) + 1,
+        "out": str(folder / "peers"),
+    }
+    listed = folder / "jobs.json"
+    listed.write_text(json.dumps([job]))
+    script = Path(__file__).with_name("peers.py")
+    subprocess.run([options.peers, script, listed], check=True, capture_output=True)
+    seconds = json.loads((folder / "peers" / "seconds.json").read_text())
+    return {name: each / job["num_frames"] * 1e3 for name, each in seconds.items()}
+
+
 def measure(options):
-    """By case and runtime: all counted runs, each its summary and peak."""
+    """By case and runtime: all counted runs, each its summary and peak; and those of peers."""
     kinds = [
         (case, runtime)
         for case in options.cases
         for runtime in (options.runtimes[:1] if case in WITHOUT_NETWORKS else options.runtimes)
     ]
-    found = {kind: [] for kind in kinds}
+    found, peers = {kind: [] for kind in kinds}, []
     with tempfile.TemporaryDirectory() as name:
         find_boxes(options, Path(name))
         for turn in range(options.runs + 1):
@@ -103,7 +130,9 @@ def measure(options):
                 result = run_masa(command_of(*kind, options, Path(name)))
                 if turn:
                     found[kind].append(result)
-    return found
+            if turn and options.peers:
+                peers.append(run_peers(options, Path(name)))
+    return found, peers
 
 
 def rate(summary):
@@ -161,6 +190,23 @@ def print_stages(found):
         print(f"{case}, {runtime}: {'; '.join(cells)}")
 
 
+def print_peers(found, peers):
+    """Association alone, beside ours on the same boxes."""
+    print("\nms per frame for association alone (range)")
+    rows = {}
+    for (case, runtime), runs in found.items():
+        if case in WITHOUT_NETWORKS or (case == "raw" and runtime != "torch"):
+            spent = [[s["stages"].get(n, 0) / s["frames"] * 1e3 for n in ALONE] for s, _ in runs]
+            rows[f"masa, {case}"] = [each[0] for each in spent]
+            rows[f"masa, {case}, camera's motion"] = [each[1] for each in spent]
+    for name in peers[0]:
+        rows[name] = [turn[name] for turn in peers]
+    for name, spent in rows.items():
+        if any(spent):
+            low, high = min(spent), max(spent)
+            print(f"{name:30} {statistics.median(spent):7.2f} ({low:.2f} to {high:.2f})")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("video", type=Path)
@@ -170,6 +216,7 @@ def main():
     parser.add_argument("--heights", help="of copies of the video, pixels (default: as it is)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads")
+    parser.add_argument("--peers", help="a Python that has `trackers`")
     parser.add_argument("--trace", type=Path, help="folder for a timeline of the last run of each")
     options = parser.parse_args()
     options.cases = options.cases.split(",")
@@ -186,9 +233,11 @@ def main():
             if height:
                 print(f"\n{height} pixels high")
                 options.video = scaled(video, int(height), options.end, Path(name))
-            found = measure(options)
+            found, peers = measure(options)
             print_runs(found)
             print_stages(found)
+            if peers:
+                print_peers(found, peers)
 
 
 if __name__ == "__main__":
