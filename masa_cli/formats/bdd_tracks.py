@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from masa_cli.formats.files import HELP, PartFile
+from masa_cli.formats.files import HELP, FileWriter, PartFile
 from masa_cli.formats.json_fields import Columns, columns_of, masks_of, read_json
 from masa_cli.formats.numbering import check_same_video, frames_of_stated
 from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
@@ -72,7 +71,7 @@ def read_tracks(path: Path, *, pictures: Sequence[str] = ()) -> TrackTable:
     )
 
 
-class BddWriter:
+class BddWriter(FileWriter[PartFile]):
     """Writes the tracks of one video as a list of frames; a frame without tracks is there, too.
 
     Args:
@@ -82,7 +81,7 @@ class BddWriter:
     """
 
     def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._name = info.name
         self._classes = tuple(classes)
         self._before = b"[\n"
@@ -115,20 +114,8 @@ class BddWriter:
         self._file.write(self._before + orjson.dumps(record))
         self._before = b",\n"
 
-    def __enter__(self) -> BddWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            with self._file:
-                self._file.write(b"[]\n" if self._before == b"[\n" else b"\n]\n")
-        else:
-            self._file.__exit__(kind, error, traceback)
+    def _write_end(self) -> None:
+        self._file.write(b"[]\n" if self._before == b"[\n" else b"\n]\n")
 
 
 class _Objects(NamedTuple):

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +21,7 @@ import orjson
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats.files import HELP, PartFile, TextFile
+from masa_cli.formats.files import HELP, FileWriter, PartFile, TextFile
 from masa_cli.formats.json_fields import Columns, columns_of, masks_of, read_json
 from masa_cli.formats.numbering import (
     check_one_video,
@@ -87,7 +87,7 @@ def read_tracks(
     return replace(table, times=FrameTimes.of_rows(path, indices, np.array(told, np.float64)))
 
 
-class CocoWriter:
+class CocoWriter(FileWriter[PartFile]):
     """Writes one object with annotations first, since they are known first, one a line.
 
     Image and annotation ids count from 1; the category of label 0 is 1. `frame_id` and
@@ -101,7 +101,7 @@ class CocoWriter:
     """
 
     def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._info = info
         self._classes = tuple(classes)
         self._frames, self._times = array("q"), array("d")  # all that is kept until the end
@@ -142,20 +142,7 @@ class CocoWriter:
             self._append(annotations, is_first=self._num_annotations == 0)
             self._num_annotations += len(annotations)
 
-    def __enter__(self) -> CocoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._write_rest()
-        self._file.__exit__(kind, error, traceback)
-
-    def _write_rest(self) -> None:
+    def _write_end(self) -> None:
         """Images and the lists that are as long as the video or shorter."""
         size = {"width": self._info.width, "height": self._info.height}
         self._file.write(b'\n],\n"images":[')

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
@@ -32,7 +31,7 @@ from masa_cli.formats.cvat_shapes import (
     upright,
     whole,
 )
-from masa_cli.formats.files import PartFile, explained
+from masa_cli.formats.files import FileWriter, PartFile, explained
 from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
     MAX_FRAMES,
@@ -95,7 +94,7 @@ def read_tracks(path: Path) -> TrackTable:
     )
 
 
-class CvatWriter:
+class CvatWriter(FileWriter[PartFile]):
     """Writes all tracks when it is closed: the format goes track by track, boxes come by frame.
 
     Meanwhile 40 bytes per box are in memory.
@@ -107,7 +106,7 @@ class CvatWriter:
     """
 
     def __init__(self, path: Path, *, info: VideoInfo, classes: Sequence[str]) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._info = info
         self._classes = tuple(_legal(name) for name in classes)
         self._frames: list[IntArray] = []
@@ -123,20 +122,7 @@ class CvatWriter:
             self._frames.append(np.full(len(tracks), frame.index))
             self._tracks.append(tracks)
 
-    def __enter__(self) -> CvatWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._write_all()
-        self._file.__exit__(kind, error, traceback)
-
-    def _write_all(self) -> None:
+    def _write_end(self) -> None:
         self._file.write(self._head().encode())
         if self._frames:
             frames, tracks = np.concatenate(self._frames), Tracks.joined(self._tracks)

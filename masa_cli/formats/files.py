@@ -6,13 +6,16 @@ import os
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from masa_cli.errors import OutputError, SourceError, shortened
+
+F = TypeVar("F", bound=AbstractContextManager[Any])
+W = TypeVar("W", bound="FileWriter[Any]")
 
 _MAX_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
 MIN_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
@@ -128,6 +131,35 @@ class PartFolder:
             os.replace(self.part, self.path)
         except OSError as failure:
             raise unwritable(self.path, failure.strerror) from failure
+
+
+class FileWriter(Generic[F]):
+    """What writers share: their file is complete when they are left without an exception.
+
+    Args:
+        file: what is written to.
+    """
+
+    def __init__(self, file: F) -> None:
+        self._file = file
+
+    def __enter__(self: W) -> W:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            with self._file:
+                self._write_end()
+        else:
+            self._file.__exit__(kind, error, traceback)
+
+    def _write_end(self) -> None:
+        """Write what can only be known, or only stand, at the end."""
 
 
 def fingerprint(path: Path) -> str:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from masa_cli.errors import OutputError, SourceError, shortened
 from masa_cli.formats.columns import Progress, read_at_once, untold
-from masa_cli.formats.files import PartFile, data_lines, wrong_line
+from masa_cli.formats.files import FileWriter, PartFile, data_lines, wrong_line
 from masa_cli.formats.tables import (
     LARGEST,
     MAX_ID,
@@ -104,7 +104,7 @@ class TracksReader:
             yield FrameTracks(frame, record.time(), record.tracks(self._classes, self._first_id))
 
 
-class TracksWriter:
+class TracksWriter(FileWriter[PartFile]):
     """Writes tracks.jsonl, to `<path>.part` until it is closed without an exception.
 
     Args:
@@ -115,7 +115,7 @@ class TracksWriter:
     """
 
     def __init__(self, path: Path, classes: Sequence[str], *, resume_at: int | None = None) -> None:
-        self._file = PartFile(path, resume_at=resume_at)
+        super().__init__(PartFile(path, resume_at=resume_at))
         self._classes = classes
 
     @property
@@ -132,17 +132,6 @@ class TracksWriter:
     def close(self) -> None:
         """Close the file, which stays `<path>.part`: there may be more to come."""
         self._file.close()
-
-    def __enter__(self) -> TracksWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, traceback)
 
 
 def read_tracks(path: Path, progress: Progress = untold) -> TrackTable:

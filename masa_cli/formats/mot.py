@@ -12,14 +12,13 @@ import logging
 from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.boxes import xywh_to_xyxy, xyxy_to_xywh
 from masa_cli.errors import SourceError
-from masa_cli.formats.files import PartFile, TextFile
+from masa_cli.formats.files import FileWriter, PartFile, TextFile
 from masa_cli.formats.headers import fields_of, mot_columns, mot_fields
 from masa_cli.formats.mot_sequence import find_sequence
 from masa_cli.formats.tables import (
@@ -81,7 +80,7 @@ def read_tracks(path: Path) -> TrackTable:
     return TrackTable.from_rows(path, rows.frames, tracks, classes or (NAMELESS,), times=times)
 
 
-class MotWriter:
+class MotWriter(FileWriter[PartFile]):
     """Writes tracks as `frame,id,left,top,width,height,score,-1,-1,-1`, in the order of ids.
 
     A score of 0 marks a box that was interpolated.
@@ -93,7 +92,7 @@ class MotWriter:
     """
 
     def __init__(self, path: Path, *, with_classes: bool = False) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._with_classes = with_classes
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -113,17 +112,6 @@ class MotWriter:
                 for id_, (x, y, w, h), score, class_ in rows
             ).encode()
         )
-
-    def __enter__(self) -> MotWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, traceback)
 
 
 def read_detections(path: Path) -> DetectionTable:

@@ -13,13 +13,13 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 
 from masa_cli.errors import OutputError
-from masa_cli.formats.files import PartFile, PartFolder, TextFile
+from masa_cli.formats.files import FileWriter, PartFile, PartFolder, TextFile
 from masa_cli.formats.tables import NAMELESS, TrackTable, numbered
 from masa_cli.masks import as_array, first_bad, frames_of, id_map, without_overlaps
 from masa_cli.structures import Frame, IntArray, Mask, Tracks, VideoInfo
@@ -68,7 +68,7 @@ def read_tracks(path: Path) -> TrackTable:
     return TrackTable.from_rows(path, rows.frames[kept] - first, tracks, classes or (NAMELESS,))
 
 
-class MotsTracksWriter:
+class MotsTracksWriter(FileWriter["MotsWriter"]):
     """A sink that writes a line for each mask; boxes without a mask are left out.
 
     Args:
@@ -77,7 +77,7 @@ class MotsTracksWriter:
     """
 
     def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
-        self._writer = MotsWriter(path)
+        super().__init__(MotsWriter(path))
         self._numbers = np.array(class_numbers(classes), np.int64)
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -86,24 +86,13 @@ class MotsTracksWriter:
         apart = apart[apart.has_mask]
         if not len(apart):
             return
-        self._writer.write(
+        self._file.write(
             frame.index,
             apart.ids,
             self._numbers[apart.labels],
             apart.masks[0].size,
             [mask.counts for mask in apart.masks],
         )
-
-    def __enter__(self) -> MotsTracksWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._writer.__exit__(kind, error, traceback)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +153,7 @@ def read_masks(path: Path, *, first_frame: int = 1) -> MotsRows:
     )
 
 
-class MotsWriter:
+class MotsWriter(FileWriter[PartFile]):
     """Writes masks as lines of `frame id class height width rle`.
 
     Args:
@@ -173,7 +162,7 @@ class MotsWriter:
     """
 
     def __init__(self, path: Path, *, first_frame: int = 1) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._first_frame = first_frame
 
     def write(
@@ -202,24 +191,13 @@ class MotsWriter:
             ).encode()
         )
 
-    def __enter__(self) -> MotsWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, traceback)
-
 
 def class_numbers(classes: Sequence[str]) -> list[int]:
     """The number of each class: those of the benchmarks, and from 11 on for all others."""
     return [_NUMBERS.get(name, IGNORE + 1 + label) for label, name in enumerate(classes)]
 
 
-class IdMapWriter:
+class IdMapWriter(FileWriter[PartFolder]):
     """Writes `<folder>/000001.png` and so on, frames from 1 as MOTChallenge counts them.
 
     Higher scores lie on top. The folder is `<folder>.part` until it is closed without an exception.
@@ -233,7 +211,7 @@ class IdMapWriter:
     """
 
     def __init__(self, folder: Path, *, info: VideoInfo) -> None:
-        self._folder = PartFolder(folder, lambda name: _IMAGE_NAME.fullmatch(name) is not None)
+        super().__init__(PartFolder(folder, lambda name: _IMAGE_NAME.fullmatch(name) is not None))
         self._size = info.height, info.width
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -242,23 +220,12 @@ class IdMapWriter:
         if highest > MAX_ID:
             raise OutputError(
                 f"frame {frame.index} has the id {highest}, but the pixels of "
-                f"{self._folder.path} hold ids up to {MAX_ID}",
+                f"{self._file.path} hold ids up to {MAX_ID}",
                 fix="leave out --masks-png",
             )
         image = id_map(tracks, self._size).astype(np.uint16)
         _, data = cv2.imencode(".png", image)
-        self._folder.write(f"{frame.index + 1:06d}.png", data.tobytes())
-
-    def __enter__(self) -> IdMapWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._folder.__exit__(kind, error, traceback)
+        self._file.write(f"{frame.index + 1:06d}.png", data.tobytes())
 
 
 def _whole_numbers(text: TextFile, fields: list[list[str]]) -> IntArray:

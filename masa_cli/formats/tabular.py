@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats.files import HELP, PartFile, TextFile, explained, part_of, unwritable
+from masa_cli.formats.files import (
+    HELP,
+    FileWriter,
+    PartFile,
+    TextFile,
+    explained,
+    part_of,
+    unwritable,
+)
 from masa_cli.formats.headers import columns_in, columns_of_names, fields_of
 from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
@@ -54,7 +62,7 @@ _MARKS = {"": 0.0, "0": 0.0, "false": 0.0, "1": 1.0, "true": 1.0}
 _ROWS_AT_ONCE = 100_000  # of a row group: what is in memory while writing
 
 
-class CsvWriter:
+class CsvWriter(FileWriter[PartFile]):
     """Writes one row per box.
 
     Spreadsheets take a name that begins with =, +, - or @ for a formula; such names get an
@@ -66,7 +74,7 @@ class CsvWriter:
     """
 
     def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._names = [harmless(name) for name in classes]
         self._file.write((",".join(_HEADER) + "\n").encode())
 
@@ -88,17 +96,6 @@ class CsvWriter:
             )
         )
         self._file.write(text.getvalue().encode())
-
-    def __enter__(self) -> CsvWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, traceback)
 
 
 def read_csv(path: Path) -> TrackTable:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import orjson
@@ -22,7 +21,7 @@ from masa_cli.formats.coco import (
     sizes_of_images,
     track_table,
 )
-from masa_cli.formats.files import HELP, PartFile
+from masa_cli.formats.files import HELP, FileWriter, PartFile
 from masa_cli.formats.json_fields import Columns, columns_of, read_json
 from masa_cli.formats.numbering import check_same_video, frames_of_numbers
 from masa_cli.formats.tables import TrackTable
@@ -69,7 +68,7 @@ def read_tracks(
     return track_table(path, rows, frames, {}, dict.fromkeys(frames, size))
 
 
-class TaoWriter:
+class TaoWriter(FileWriter[PartFile]):
     """Writes the tracks of one video as TAO results: a list with one box a line.
 
     The image of frame 0 is 1, the video is 1, and the category of label 0 is 1.
@@ -80,7 +79,7 @@ class TaoWriter:
     """
 
     def __init__(self, path: Path, *, classes: Sequence[str]) -> None:
-        self._file = PartFile(path)
+        super().__init__(PartFile(path))
         self._num_classes = len(classes)
         self._separator = b"[\n"
 
@@ -110,18 +109,8 @@ class TaoWriter:
             self._file.write(self._separator + b",\n".join(map(orjson.dumps, entries)))
             self._separator = b",\n"
 
-    def __enter__(self) -> TaoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._file.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
-        self._file.__exit__(kind, error, traceback)
+    def _write_end(self) -> None:
+        self._file.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

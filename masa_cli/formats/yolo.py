@@ -16,7 +16,6 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +23,7 @@ import yaml
 from numpy.typing import NDArray
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.formats.files import PartFolder, TextFile, explained
+from masa_cli.formats.files import FileWriter, PartFolder, TextFile, explained
 from masa_cli.formats.numbering import frames_of_names
 from masa_cli.formats.tables import LARGEST, NO_TRACKS, TrackTable
 from masa_cli.structures import Frame, IntArray, Tracks, VideoInfo
@@ -87,7 +86,7 @@ def read_tracks(
     )
 
 
-class YoloWriter:
+class YoloWriter(FileWriter[PartFolder]):
     """Writes the folder `<path>.part`, which becomes `path` when closed without an exception.
 
     Boxes are clipped to the image; those outside leave no line.
@@ -107,8 +106,8 @@ class YoloWriter:
                 fix="name the video with --video, or its size with --size",
             )
         self._info = info
-        self._folder = PartFolder(path, {_LABELS, _NAMES}.__contains__)
-        self._folder.write(_NAMES, _data(classes).encode())
+        super().__init__(PartFolder(path, {_LABELS, _NAMES}.__contains__))
+        self._file.write(_NAMES, _data(classes).encode())
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write the file of one frame; it is empty if there are no tracks."""
@@ -121,18 +120,7 @@ class YoloWriter:
             end = f" {tracks.scores[row]:.4f} {tracks.ids[row]}" if self._with_ids else ""
             lines.append(f"{tracks.labels[row]} {fractions}{end}\n")
         name = f"{self._info.name}_{frame.index + _FIRST_FRAME:06d}.txt"
-        self._folder.write(f"{_LABELS}/{name}", "".join(lines).encode())
-
-    def __enter__(self) -> YoloWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._folder.__exit__(kind, error, traceback)
+        self._file.write(f"{_LABELS}/{name}", "".join(lines).encode())
 
 
 class YoloTracksWriter(YoloWriter):
