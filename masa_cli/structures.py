@@ -5,9 +5,10 @@ All are frozen, and checked when made: a wrong shape is found where it is born, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,6 +79,12 @@ class Frame:
     def without_image(index: int, time: Fraction) -> Frame:
         """A frame of which only its time is known."""
         return Frame(index, time, np.empty((0, 0, 3), np.uint8))
+
+
+def of_one_size(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+    """The frames in their order; neighbours whose images have one shape are in one list."""
+    for _, run in groupby(frames, lambda frame: frame.image.shape):
+        yield list(run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from masa_cli.analysis.lifetimes import rows_by_track
 from masa_cli.errors import SourceError
 from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import explained
+from masa_cli.formats.json_fields import read_json
 from masa_cli.formats.tables import TrackTable
 from masa_cli.structures import IntArray
 
@@ -114,14 +114,7 @@ def read_ground(path: Path) -> Ground:
     Raises:
         SourceError: it is no such file, or its points tell none.
     """
-    with explained(path):
-        data = path.read_bytes()
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise SourceError(
-            f"{path} line {error.lineno} column {error.colno} is not JSON: {error.msg}", fix=FIX
-        ) from None
+    content = read_json(path, fix=FIX)
     entries = content.get("points") if isinstance(content, dict) else content
     frame = content.get("frame", 0) if isinstance(content, dict) else 0
     if not isinstance(entries, list) or type(frame) is not int or frame < 0:

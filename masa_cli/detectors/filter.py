@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from masa_cli.boxes import area, centres
 from masa_cli.detectors import Detector, DetectorRequest
 from masa_cli.errors import SettingsError, SourceError, UsageError, shortened
-from masa_cli.formats.files import explained
+from masa_cli.formats.json_fields import read_json
 from masa_cli.formats.tables import LARGEST, DetectionTable
 from masa_cli.settings import in_quotes, parse_names
 from masa_cli.sources.excerpt import Excerpt
@@ -222,14 +221,7 @@ def read_polygons(path: Path) -> tuple[Polygon, ...]:
     Raises:
         SourceError: it is no JSON of polygons, or a polygon has holes or less than three points.
     """
-    with explained(path):
-        data = path.read_bytes()
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise SourceError(
-            f"{path} line {error.lineno} column {error.colno} is not JSON: {error.msg}", fix=_FIX
-        ) from None
+    content = read_json(path, fix=_FIX)
     polygons = _polygons(content, path, 0)
     if not polygons:
         raise SourceError(f"{path} has no polygon", fix=_FIX)

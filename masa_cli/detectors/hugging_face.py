@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
-from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +26,7 @@ from masa_cli.detectors.prompt import nothing_wanted, split_to_fit
 from masa_cli.errors import SettingsError, WeightsError, shortened
 from masa_cli.models import SharedNetworks
 from masa_cli.models.device import choose_placement
-from masa_cli.structures import Detections, Frame
+from masa_cli.structures import Detections, Frame, of_one_size
 from masa_cli.weights.manifest import folders, look_for_model
 
 # By the type in a configuration, where its text is made: that is done once for a prompt.
@@ -306,10 +305,7 @@ class HubDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes in source pixels, the best first; neighbours of one size share a forward pass."""
-        found = []
-        for _, run in groupby(frames, lambda frame: frame.image.shape):
-            found += self._detect(list(run))
-        return found
+        return [found for run in of_one_size(frames) for found in self._detect(run)]
 
     @torch.inference_mode()
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from masa_cli.models.published_weights import load_parts
 from masa_cli.models.runtime import one_thread_beside
 from masa_cli.models.trained_weights import classes_of
 from masa_cli.models.variants import find_variant
-from masa_cli.structures import Detections, FloatArray, Frame
+from masa_cli.structures import Detections, FloatArray, Frame, of_one_size
 
 
 class OnMaps(ABC):
@@ -37,10 +36,7 @@ class OnMaps(ABC):
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes in source pixels, the best first; neighbours of one size share a forward pass."""
-        found = []
-        for _, run in groupby(frames, lambda frame: frame.image.shape):
-            found += self._detect(list(run))
-        return found
+        return [found for run in of_one_size(frames) for found in self._detect(run)]
 
     @torch.inference_mode()
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,7 +20,7 @@ from masa_cli.detectors.closed_set import read_names, select, with_own_classes
 from masa_cli.errors import SettingsError, WeightsError, shortened
 from masa_cli.models import SharedNetworks
 from masa_cli.models.device import choose_placement
-from masa_cli.structures import Detections, Frame
+from masa_cli.structures import Detections, Frame, of_one_size
 from masa_cli.weights.download import OnProgress, download
 from masa_cli.weights.manifest import chosen_folder, folders, sha256_of
 
@@ -180,10 +179,7 @@ class TorchvisionDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes in source pixels, the best first; neighbours of one size share a forward pass."""
-        found = []
-        for _, run in groupby(frames, lambda frame: frame.image.shape):
-            found += self._detect(list(run))
-        return found
+        return [found for run in of_one_size(frames) for found in self._detect(run)]
 
     @torch.inference_mode()
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:

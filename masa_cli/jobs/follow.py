@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from masa_cli.detectors import Detector
 from masa_cli.detectors.pointed import PointedDetector
 from masa_cli.errors import Interrupted, SettingsError, SourceError, UsageError, shortened
 from masa_cli.formats.files import explained
+from masa_cli.formats.json_fields import read_json
 from masa_cli.jobs.build import Networks
 from masa_cli.jobs.job import TrackJob
 from masa_cli.masks import frames_of, read_masks
@@ -106,14 +106,7 @@ def _ordered(numbers: Sequence[float], said: str) -> tuple[float, float, float, 
 
 def _read(path: Path) -> list[Wish]:
     """The entries of a file."""
-    with explained(path):
-        data = path.read_bytes()
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise SourceError(
-            f"{path} line {error.lineno} column {error.colno} is not JSON: {error.msg}", fix=RULES
-        ) from None
+    content = read_json(path, fix=RULES)
     entries = content.get("targets", [content]) if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise SourceError(f"{path} has no list of what to follow", fix=_FILE_RULES)
