@@ -72,8 +72,8 @@ def link(
 ) -> None:
     """Give the tracks of several videos common ids, from the embeddings that were kept.
 
-    Decided for all at once: two tracks are one if they look more alike than strangers do, and were
-    not seen at the same time. Writes tracks.jsonl and MOTChallenge text for each run, and
+    Decided for all at once: two tracks are one if they are more similar than impostor pairs, and
+    were not seen at the same time. Writes tracks.jsonl and MOTChallenge text for each run, and
     identities.json, which lists where each identity was seen, and who may be somebody else.
     """
     from dataclasses import asdict
@@ -117,7 +117,7 @@ Split = Annotated[
     option(
         IDENTITY,
         "--split/--no-split",
-        help="Split tracks where they were lost or occluded, or look like somebody else from one "
+        help="Split tracks where they were lost or occluded, or have another appearance from one "
         "moment on, before they are linked anew.",
     ),
 ]

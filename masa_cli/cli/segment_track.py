@@ -119,7 +119,7 @@ def segment_track(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Find, outline and track everything in a video, whatever it is.
+    """Find, segment and track everything in a video, whatever it is.
 
     Each frame is looked at once: the model finds the objects in what it sees, and the same maps
     tell them apart. Masks are made by the decoder of Segment Anything, or by the small network that

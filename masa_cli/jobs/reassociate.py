@@ -48,7 +48,7 @@ class Decided:
         refined: gives their frames, under the numbers of linking.
         names: the final id of each of these.
         owners: by the final id, how many boxes it has of each track that was given.
-        num_switches: looks of a track that changed from one moment on.
+        num_switches: how often the appearance of a track changed from one moment on.
     """
 
     refined: Callable[[], Iterator[FrameTracks]]
@@ -71,7 +71,7 @@ def decided_on(
         table: the tracks.
         observations: of their boxes, in the order of the table; are gone through several times.
         splitting: where tracks are split; None: nowhere.
-        linking: of the pieces, and how gaps are interpolated.
+        linking: of the tracklets, and how gaps are interpolated.
         recognition: when two are one by appearance alone.
         frame_size: width and height, pixels.
     """

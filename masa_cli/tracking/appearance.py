@@ -1,4 +1,4 @@
-"""What is known of how each track looks, and how similar two embeddings are in this video.
+"""What is known of the appearance of each track, and how similar two embeddings are in this video.
 
 The cosine of two embeddings means little by itself: in one video impostors reach 0.5, in another
 0.7. But boxes of one frame are surely different objects, so they are impostor pairs, and similarity

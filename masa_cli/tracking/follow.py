@@ -49,7 +49,7 @@ class FollowSettings:
     min_template_llr: float = -1.0  # of the appearance, where the correlation finds it
     template_seconds: float = 2.0  # unseen for longer, it is looked for by detections alone
     lost_seconds: float = 1.0  # unseen for longer, it may be anywhere
-    bridge_seconds: float = 0.3  # unseen for no longer, it is shown where it is expected
+    coast_seconds: float = 0.3  # unseen for no longer, it is shown where it is expected
     camera_motion: bool = True  # compensate for the camera's motion, and for cuts
     memory: int = 24  # views of it that are remembered, beside those that were shown
     memory_step: float = 0.2  # seconds between them
@@ -387,16 +387,16 @@ class FollowTracker:
             masks=seen.masks,
         )
         unseen = self._time - self._filters.seen
-        missed = np.flatnonzero((unseen > 0) & (unseen <= self.settings.bridge_seconds))
+        missed = np.flatnonzero((unseen > 0) & (unseen <= self.settings.coast_seconds))
         boxes = corners(self._filters.position(self._noise)[missed])
         visible = share_inside(boxes, self._frame_size) >= _LEFT_INSIDE
         missed, boxes = missed[visible], boxes[visible]
         ids = self._filters.ids[missed]
-        bridged = Tracks(
+        coasted = Tracks(
             boxes,
             np.zeros(len(ids), np.float32),
             self.num_classes + ids - 1,
             ids,
             np.ones(len(ids), np.bool_),
         )
-        return Tracks.joined([tracks, bridged])
+        return Tracks.joined([tracks, coasted])

@@ -231,7 +231,7 @@ _PRIOR_NOISE, _PRIOR_WANDER, _PRIOR_SPREAD = 0.1, 0.5, 0.7  # log-normal
 class LinkingSettings:
     """When two tracklets are one object."""
 
-    seconds: float = 10.0  # longest gap that is bridged
+    seconds: float = 10.0  # longest gap between two that are linked
     min_llr: float = 3.0  # of a link, beyond that of a new object
     tracker_llr: float = 8.0  # in favour of what the tracker decided
     interpolation_seconds: float = 1.2  # longest gap in a track that is interpolated

@@ -92,7 +92,7 @@ class Template:
 
 
 def typical_views(embeddings: FloatArray, weights: FloatArray) -> FloatArray:
-    """(V, D) what an object looks like from its most different sides, MAX_VIEWS - 1 at most.
+    """(V, D) the appearance of an object from its most different sides, MAX_VIEWS - 1 at most.
 
     Args:
         embeddings: (N, D) rows of length 1.

@@ -1,8 +1,8 @@
 """Tracks of any tool as tracklets, within which the identity is sure: they may be linked anew.
 
-A track is split where it was not seen, where another box that hid it has gone, and where it looks
-like somebody else from one moment on. To split too often costs little: what belongs together is
-linked again (see `linking`), with what the tool decided as evidence.
+A track is split where it was not seen, where another box that hid it has gone, and where its
+appearance is that of another from one moment on. To split too often costs little: what belongs
+together is linked again (see `linking`), with what the tool decided as evidence.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Windows:
 def find_switches(
     frames: Iterable[TracksSeen], settings: SplittingSettings
 ) -> dict[int, list[int]]:
-    """By track, frames from which on it looks like somebody else.
+    """By track, frames from which on its appearance is that of another.
 
     What that means is learned from the video: from tracks of one frame, which are different
     objects, and from tracks a moment later.

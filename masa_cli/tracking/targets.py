@@ -1,4 +1,4 @@
-"""What is known of something that was pointed at: where, its looks, and what else is beside it."""
+"""What is known of something pointed at: where, its appearance, and what else is beside it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """What a target looks like.
+    """The appearance of a target.
 
     Attributes:
         shown: (A, D) views that the user pointed at; they stay.
