@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from masa_cli.review.opening import Opening, Step
     from masa_cli.review.session import Review
 
-_PATIENCE = 1.0  # seconds until the page is served, whether its tracks are read or not
+_PATIENCE = 0.5  # seconds until the page is served, whether its tracks are read or not
 
 VideoOrFolder = Annotated[
     Path, typer.Argument(help="The video file or folder of images.", show_default=False)

@@ -333,6 +333,18 @@ def test_what_cannot_be_done_is_said_and_another_window_is_noticed(chromium, pag
     assert page.evaluate("() => [...review.store.tracks.keys()]") == [1, 9]
 
 
+def test_an_edit_that_is_not_confirmed_is_given_up_and_the_next_one_is_made(page):
+    page.route("**/api/edit", lambda route: None, times=1)
+    page.evaluate(
+        "async () => { const api = await import(new URL('api.js', location).href);"
+        " api.patience.seconds = 0.5; await review.attempt({edit: 'delete', id: 2});"
+        " api.patience.seconds = 60; }"
+    )
+    page.locator("#status.wrong", has_text="is not done yet: reload the page").wait_for()
+    page.evaluate("() => review.attempt({edit: 'split', id: 1, frame: 10, new: 7})")
+    done(page, "split 1 at frame 10")
+
+
 def test_suspicious_places_are_walked_through(page):
     page.locator("#places button").first.wait_for()
     count = page.evaluate("() => review.places.length")

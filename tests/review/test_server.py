@@ -13,7 +13,9 @@ from masa_cli import formats
 from masa_cli.review import server
 from masa_cli.review.log import LogFile
 from masa_cli.review.opening import Opening
+from masa_cli.review.places import Suspicions
 from masa_cli.review.server import MAX_BODY, ReviewApp, page_file
+from masa_cli.review.session import open_review
 from tests.review.tables import shown
 
 PORT, TOKEN = 8123, "secret"
@@ -133,6 +135,31 @@ def test_an_edit_is_done_and_kept(client, review):
     assert sorted(answer.json["changed"]) == ["1", "2"]
     assert len(LogFile.read(review.log).records) == 1
     assert shown(review.tracks.table())[1] == [(frame, 5 + frame) for frame in range(30)]
+
+
+def test_an_edit_does_not_wait_for_places_nor_does_its_refusal(clip, tmp_path, monkeypatch):
+    """Of hours they take seconds; a split that was made before must be refused at once."""
+    found = threading.Event()
+    slow = Suspicions.of
+
+    def of(table, whole=None):
+        found.wait(20)
+        return slow(table, whole)
+
+    monkeypatch.setattr(Suspicions, "of", of)
+    with open_review(*clip, tmp_path / "e.jsonl") as review, Opening(opens(review)) as opening:
+        opening.review(None)
+        app = ReviewApp(opening, tmp_path, TOKEN)
+        app.port = PORT
+        client = Client(app)
+        split = {"edit": "split", "id": 1, "frame": 15, "new": 6}
+        assert edit(client, split).json["done"] == 1
+        assert edit(client, split, 1).json["problem"] == "there is an identity 6 already"
+        assert get(client, "api/places").json == {"places": None}
+        assert not found.is_set()
+        found.set()
+        assert review.places(None) is not None
+        assert get(client, "api/places").json["places"] is not None
 
 
 def test_an_edit_that_cannot_be_done_changes_nothing(client, review):

@@ -4,6 +4,7 @@
 const INSIDE = document.getElementById("masa-inside");
 
 export const isStatic = INSIDE !== null;
+export const patience = { seconds: 60 }; // until an edit or a file that is not confirmed is given up
 
 /**
  * The state (JSON), tracks (ArrayBuffer), times (Float64Array) and where the video is. While tracks
@@ -57,6 +58,7 @@ async function post(path, body) {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
+    signal: AbortSignal.timeout(1000 * patience.seconds),
   });
   return answer.json();
 }
@@ -65,7 +67,8 @@ async function ask(path, options) {
   let answer;
   try {
     answer = await fetch(path, { cache: "no-store", ...options });
-  } catch {
+  } catch (error) {
+    if (error.name === "TimeoutError") throw new Error("masa review is not done yet: reload the page to see whether it is.");
     throw new Error("masa review does not answer any more: start it again. Edits are kept.");
   }
   if (answer.ok) return answer;
