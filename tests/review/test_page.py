@@ -109,9 +109,10 @@ def test_within_a_stretch_the_picture_itself_is_shown(page):
 
 def test_it_plays_to_the_end(page):
     page.keyboard.press("Space")
-    page.wait_for_timeout(2500)
+    page.wait_for_function("() => review.player.video.ended")
     settled(page)
     assert frame_of(page)[0] == NUM_FRAMES - 1
+    page.locator("#play", has_text="▶").wait_for()
 
 
 def test_a_swap_is_mended_undone_and_done_again_with_keys(page, clip):

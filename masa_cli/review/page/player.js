@@ -21,6 +21,10 @@ export class Player {
     video.addEventListener("seeked", () => this._seeked());
     video.addEventListener("loadeddata", () => this.seek(this.frame));
     video.addEventListener("pause", () => !this.video.ended && this.seek(this.frame));
+    video.addEventListener("ended", () => {
+      this.frame = this.indexAt(video.currentTime); // the last picture may go untold
+      this.changed(this.frame);
+    });
     if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
       const shown = (_, facts) => {
         if (!video.paused && !video.seeking) this._show(this.indexAt(facts.mediaTime));
