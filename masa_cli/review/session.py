@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import orjson
@@ -23,7 +24,7 @@ from masa_cli.review.log import REDO, UNDO, History, LogFile, LogWriter
 from masa_cli.review.places import Finder, Place
 from masa_cli.review.tracks import Patch, Track, TracksById, digest_of
 from masa_cli.review.video import PlayableVideo, known_video, playable
-from masa_cli.settings import DEFAULT_FRAME_RATE
+from masa_cli.settings import DEFAULT_FRAME_RATE, parse_time
 from masa_cli.sources import open_source, picture_names
 from masa_cli.structures import Tracks, VideoInfo
 
@@ -164,7 +165,21 @@ def part_of(tracks: Path, video: VideoInfo) -> Part:
             video.name,
         )
         return Part()
-    return Part(max(start, Fraction(0)), int(every) if every.denominator == 1 else 1)
+    begin = max(start, Fraction(0))
+    asked = _asked(told)
+    if asked is not None and asked // video.time_base * video.time_base == begin:
+        begin = asked  # not yet on the clock of the video: the first frame is not before it
+    return Part(begin, int(every) if every.denominator == 1 else 1)
+
+
+def _asked(record: Mapping[str, Any]) -> Fraction | None:
+    """The time with which a run was asked to begin, as its record tells the part."""
+    facts = record.get("facts")
+    text = str(facts.get("part", "")) if isinstance(facts, dict) else ""
+    try:
+        return parse_time(text.partition(" to ")[0], "--start")
+    except UsageError:
+        return None
 
 
 class Review:

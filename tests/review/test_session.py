@@ -5,12 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
 from masa_cli.errors import UsageError
 from masa_cli.review.session import Part, open_review
-from tests.clips import RATE, boxes_at, write_clip
+from tests.clips import RATE, boxes_at, image_at, write_clip
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def off(clip, tracks, **options):
 def test_a_part_is_shown_where_it_was_tracked(clip, name, options):
     tracks = tracked(clip, *options) / name
     assert off(clip, tracks) < 0.9
+
+
+@pytest.mark.parametrize("name", ["tracks.jsonl", "frames.txt"])
+def test_a_part_of_a_folder_may_begin_between_two_pictures(clip, name):
+    folder = clip[0].with_name("frames")
+    folder.mkdir()
+    for index in range(30):
+        Image.fromarray(image_at(index)).save(folder / f"{index + 1:03}.png")
+    given = (folder, clip[1])
+    tracks = tracked(given, "--fps", str(RATE), "--start", "0.41") / name
+    assert off(given, tracks, frame_rate=RATE) < 0.9
 
 
 def test_options_go_before_the_record_and_do_without_it(clip):
