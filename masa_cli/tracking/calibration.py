@@ -13,6 +13,7 @@ from masa_cli.structures import FloatArray
 PRIOR_COHORT = 3.0  # values, as which a prior counts in statistics of impostors
 MIN_SPREAD = 0.02  # of similarities or scores
 _PRIOR_FREEDOM = 20.0  # templates whose scores would be as those of most videos are
+_PRIOR_BETWEEN = 30.0  # pairs of two videos, as which those of one video count
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,18 @@ class Calibration:
         """The score that the best of so many impostors reaches that often."""
         single = -math.expm1(math.log1p(-rate) / max(num_candidates, 1))
         return self.mean - float(stdtrit(self._freedom, single)) * self.spread
+
+    def raised(self, seen: Moments) -> Calibration:
+        """With scores of different objects of several videos, if these reach more."""
+        if not seen.count:
+            return self
+        mean, spread = seen.fitted(self.mean, self.spread)
+        share = seen.count / (seen.count + _PRIOR_BETWEEN)
+        return Calibration(
+            self.mean + share * max(mean - self.mean, 0.0),
+            self.spread + share * max(spread - self.spread, 0.0),
+            self.num_templates,
+        )
 
     @property
     def _freedom(self) -> float:

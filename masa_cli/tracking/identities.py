@@ -25,6 +25,7 @@ from masa_cli.tracking.recognition import (
     RecognitionSettings,
     Rows,
     compared,
+    impostors_between,
     merged_spans,
     overlap,
     pairs_above,
@@ -216,6 +217,7 @@ def _decided(
     settings: RecognitionSettings,
 ) -> list[Decision]:
     probes = question.probes
+    calibration = calibration.raised(impostors_between(rows))
     own = Rows.joined(rows[: len(probes)])
     owners = np.array([known for _, each in question.gallery for known in each], np.int64)
     num_known = int(owners.max(initial=-1)) + 1
@@ -276,7 +278,8 @@ def link(
     linked = []
     for number, (companies, own) in enumerate(zip(classes, parts, strict=True)):
         pairs = pairs_above if compare is None else partial(compare, number)
-        linked.append(_linked(companies, Rows.joined(own), calibration, settings, pairs))
+        raised = calibration.raised(impostors_between(own))
+        linked.append(_linked(companies, Rows.joined(own), raised, settings, pairs))
     return linked
 
 

@@ -21,12 +21,14 @@ from masa_cli.tracking.recognition import (
     Rows,
     Template,
     compared,
+    impostors_between,
     overlap,
     scores,
 )
 
 MAX_ASKS = 5  # about one track; the stated rate is of all together
 _EVERY = 3  # times the boxes that it had when it was asked about before
+_PARTS = 2  # videos, whose identities tell what impostors of other videos reach
 _PER_FRAME, _ROWS_PER_FRAME = 4, 100_000  # asks at most, and templates that they go through
 
 
@@ -69,10 +71,11 @@ def boxes_wanted(num_asks: int, settings: RecognitionSettings) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Class:
-    """Known identities of a class; `owners` are their numbers in the gallery, a row each."""
+    """Known identities of a class: `owners` a row each, `parts` the first rows of some videos."""
 
     search: KnownIdentities
     owners: IntArray
+    parts: Sequence[Rows]
 
 
 class Recall:
@@ -98,7 +101,8 @@ class Recall:
         self._classes: dict[str, _Class] = {}
         for (label, each), own in zip(gallery.items(), rows, strict=True):
             owners = np.array([known for _, ids in each for known in ids], np.int64)
-            self._classes[label] = _Class(KnownIdentities(Rows.joined(own), owners), owners)
+            search = KnownIdentities(Rows.joined(own), owners)
+            self._classes[label] = _Class(search, owners, own[:_PARTS])
         self._num_rows = sum(len(each.owners) for each in self._classes.values())
 
     @property
@@ -116,8 +120,9 @@ class Recall:
         """
         company = Company([each.template for each in tracks])
         ((rows,),), impostors = compared([[company]], self._projection, self._impostors)
-        calibration = impostors.calibration()
         known = self._classes.get(label)
+        met = impostors_between([rows, *known.parts]) if known else impostors_between([rows])
+        calibration = impostors.calibration().raised(met)
         identities = [each.identity for each in tracks]
         found: dict[int, dict[int, float]] = {}
         for row in asked:

@@ -27,6 +27,7 @@ _MIN_SHARE = 0.15  # of the boxes, that make up a view
 _CENTRING_ROWS = 5.0  # the mean of a video is believed like so many templates less
 _PRIOR_PAIRS = 200.0  # of equal variation in all directions, before the whitening
 _USUAL_IMPOSTOR, _USUAL_SPREAD = 0.3, 0.15  # where no impostors were seen at all
+_MAX_COMPANIES, _MAX_BETWEEN = 20, 200  # pairs of companies, and templates of each, for that
 BLOCK = 1024  # templates that are compared at a time
 
 Floats = NDArray[np.float64]
@@ -297,6 +298,29 @@ def compared(
             reached += Moments.of(cohort.scores()[np.triu(mask, 1)])
             num_templates += int(mask.any(axis=1).sum())
     return found, Impostors(similar, reached, num_templates)
+
+
+def impostors_between(parts: Sequence[Rows]) -> Moments:
+    """Scores of different objects of several companies, as far as that can be told.
+
+    Objects that are seen at one time are never at one place; those of other videos may be, and have
+    its background and light in common. Of each two companies all pairs count but those that are
+    each other's best, which may be one object.
+
+    Args:
+        parts: the templates of each company, of one class.
+    """
+    pairs = [(one, other) for one in range(len(parts)) for other in range(one)]
+    pairs.sort(key=lambda pair: (-len(parts[pair[0]]) * len(parts[pair[1]]), pair))
+    seen = Moments()
+    for one, other in pairs[:_MAX_COMPANIES]:
+        found = scores(parts[one].block(0, _MAX_BETWEEN), parts[other].block(0, _MAX_BETWEEN))
+        best = found.argmax(axis=1)
+        counts = np.ones(found.shape, np.bool_)
+        rows = np.flatnonzero(found.argmax(axis=0)[best] == np.arange(len(found)))
+        counts[rows, best[rows]] = False
+        seen += Moments.of(found[counts])
+    return seen
 
 
 def _impostors(similar: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Moments:

@@ -39,7 +39,7 @@ from masa_cli.sources.synthetic import SyntheticVideo
 from masa_cli.structures import Detections, Frame, FrameTracks, Observation, Tracks
 from masa_cli.tracking.appearance import normalised
 from masa_cli.tracking.identities import KnownIdentities
-from masa_cli.tracking.recognition import Company, Rows, compared, scores
+from masa_cli.tracking.recognition import Company, Rows, compared, impostors_between, scores
 
 PER_SECOND = 5
 LIGHT = ((1.0, (1, 1, 1), 1.0), (0.65, (1.15, 1, 0.85), 0.8), (1.4, (0.85, 1, 1.15), 1.15))
@@ -187,6 +187,7 @@ def scored(runs: Sequence[RunTemplates], rates: Sequence[float]) -> dict[str, fl
             for label, (rows, others) in zip(labels, parts, strict=True):
                 own, known = usable(probe, label), usable(other, label)
                 found = scores(rows, others)
+                of_class = calibration.raised(impostors_between([rows, others]))
                 names = np.array([track.id for track in known])
                 for track, row in zip(own, found, strict=True):
                     same = names == track.id
@@ -196,7 +197,7 @@ def scored(runs: Sequence[RunTemplates], rates: Sequence[float]) -> dict[str, fl
                         inverse.append(1 / (1 + rank))
                     best = int(row.argmax())
                     for rate, (false, right, wrong) in at.items():
-                        least = calibration.threshold(rate, len(names))
+                        least = of_class.threshold(rate, len(names))
                         if (~same).any():
                             false.append(row[~same].max() >= least)
                         if same.any():

@@ -13,6 +13,7 @@ from masa_cli.tracking.recognition import (
     Rows,
     Template,
     Whitening,
+    impostors_between,
     merged_spans,
     overlap,
     typical_views,
@@ -211,3 +212,27 @@ def test_of_many_identities_the_best_are_found_as_of_few(monkeypatch):
     quick = KnownIdentities(rows, owners).best(probes)
     assert [best[0] for best in quick] == [best[0] for best in exact]
     assert [best[0][0] for best in exact] == list(range(25))
+
+
+def test_impostors_of_two_videos_raise_what_is_asked_but_who_may_be_one_does_not_count():
+    rng = np.random.default_rng(0)
+    count = 12
+
+    def company(place):
+        means = normalised((place + rng.normal(size=(count, DIM))).astype(np.float32))
+        nothing = np.zeros(count, np.float32)
+        return Rows(means, means, np.arange(count), nothing, nothing + np.float32(0.1))
+
+    apart = [company(np.zeros(DIM)), company(np.zeros(DIM))]
+    place = 2 * rng.normal(size=DIM) / np.sqrt(DIM) * 3
+    at_one_place = [company(place), company(place)]
+    usual = Calibration(0.0, 2.0, 30)
+    threshold = usual.threshold(0.02, count)
+    assert usual.raised(impostors_between(at_one_place)).threshold(0.02, count) > threshold + 1
+    assert usual.raised(impostors_between(apart)).threshold(0.02, count) < threshold + 1
+    assert usual.raised(impostors_between(apart[:1])) == usual  # one video tells nothing of others
+    same = impostors_between([apart[0], apart[0]])  # each is its own best
+    assert same.count == count * (count - 1)
+    assert same.total / same.count < 1
+    low = Calibration(5.0, 20.0, 30)
+    assert low.raised(impostors_between(apart)) == low
