@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import av
 import numpy as np
 
 from masa_cli.render.video import VideoWriter
@@ -34,6 +35,15 @@ def write_clip(folder, num_frames=30):
             writer.write(Frame(index, index / RATE, image_at(index)))
     dets.write_text(dets_text(num_frames))
     return video, dets
+
+
+def read_frames(video):
+    """(N, H, W, 3) the frames of a video.
+
+    imageio's reader would do, but it collects all garbage each time: seconds, beside torch.
+    """
+    with av.open(str(video)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
 
 def dets_text(num_frames):

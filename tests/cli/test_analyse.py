@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from tests.clips import boxes_at, write_clip
+from tests.clips import boxes_at, read_frames, write_clip
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_crops_show_the_tracks_and_are_listed(tracks):
     for row in rows:
         crop = imageio.imread(Path("out/crops", row["file"]))
         frame = int(row["frame"])
-        picture = imageio.imread("street.mp4", index=frame, plugin="pyav")
+        picture = read_frames("street.mp4")[frame]
         left, top, width, height = boxes_at(frame)[int(row["id"]) - 1]
         truth = picture[top : top + height, left : left + width].astype(float)
         assert crop.shape == (height, width, 3)

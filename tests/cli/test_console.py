@@ -80,7 +80,7 @@ def test_names_cannot_steer_the_terminal(capsys):
     assert "clip\ufffd[2J\ufffd.mp4\nsecond line 日本" in captured.err
 
 
-NUM_FRAMES = 8_000  # long enough to be interrupted on any machine
+NUM_FRAMES = 5_000  # long enough to be interrupted on any machine
 
 
 def app_that_raises(error):
@@ -157,7 +157,7 @@ def start(folder, *arguments):
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     spool = folder / "dets/tracks.jsonl.part"
-    while process.poll() is None and not (spool.exists() and spool.stat().st_size > 100_000):
+    while process.poll() is None and not (spool.exists() and spool.stat().st_size > 20_000):
         time.sleep(0.01)
     return process
 

@@ -1,12 +1,11 @@
 import json
 
-import imageio.v3 as imageio
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from masa_cli.cli.app import app
-from tests.clips import write_clip
+from tests.clips import read_frames, write_clip
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def test_what_is_drawn_can_be_chosen(tracked):
     pictures = set()
     for flags in ([], ["--trails", "20"], ["--no-names"], ["--no-scores"]):
         masa("render", "street.mp4", "named.jsonl", "-o", "drawn.mp4", "--overwrite", *flags)
-        pictures.add(imageio.imread("drawn.mp4", index=20, plugin="pyav").tobytes())
+        pictures.add(read_frames("drawn.mp4")[20].tobytes())
     assert len(pictures) == 4
 
 
@@ -47,7 +46,7 @@ def test_several_results_are_drawn_beside_each_other(tracked):
     (tracked / "dets/tracks.jsonl").write_text("".join(lines[:10]))  # it ends earlier
     (tracked / "third.jsonl").write_text("".join(lines[5:]))
     masa("render", "street.mp4", names[0], "-o", "one.mp4")
-    one = imageio.imread("one.mp4", index=20, plugin="pyav")
+    one = read_frames("one.mp4")[20]
     for options, number, size in (
         ([], 2, (64, 194)),
         ([], 3, (64, 292)),
@@ -57,7 +56,7 @@ def test_several_results_are_drawn_beside_each_other(tracked):
             "render", "street.mp4", *names[:number], "-o", "all.mp4", "--overwrite", *options
         )
         assert result.exit_code == 0, result.output
-        frames = imageio.imread("all.mp4", plugin="pyav")
+        frames = read_frames("all.mp4")
         assert frames.shape == (30, *size, 3)
         right = frames[20, :64, 98:194].astype(int)
         assert np.abs(right - frames[20, :64, :96]).max() > 100  # one has boxes, one has none
@@ -73,7 +72,7 @@ def test_speeds_are_drawn_where_there_are_any(tracked):
             "render", "street.mp4", "out/tracks.jsonl", "-o", "a.mp4", "--overwrite", *options
         )
         assert result.exit_code == 0, result.output
-        pictures.append(imageio.imread("a.mp4", plugin="pyav"))
+        pictures.append(read_frames("a.mp4"))
     plain, metres, hours = pictures
     assert np.abs(plain[5].astype(int) - metres[5]).mean() < 1
     assert np.abs(plain[20].astype(int) - metres[20]).max() > 60
@@ -122,7 +121,7 @@ def test_styles_reach_the_picture(tracked):
     }.items():
         result = masa("render", "street.mp4", "out/tracks.jsonl", "-o", f"{name}.mp4", *flags)
         assert result.exit_code == 0, result.stderr
-        pictures[name] = imageio.imread(f"{name}.mp4", index=20, plugin="pyav").tobytes()
+        pictures[name] = read_frames(f"{name}.mp4")[20].tobytes()
     assert len(set(pictures.values())) == len(pictures)
 
 
@@ -138,9 +137,7 @@ def test_tracks_of_other_formats_are_drawn_alike(tracked, name):
     for tracks, video in (("out/tracks.jsonl", "a.mp4"), (name, "b.mp4")):
         result = masa("render", "street.mp4", tracks, "-o", video, "--no-scores")
         assert result.exit_code == 0, result.stderr
-    given, again = (
-        imageio.imread(video, index=20, plugin="pyav").astype(int) for video in ("a.mp4", "b.mp4")
-    )
+    given, again = (read_frames(video)[20].astype(int) for video in ("a.mp4", "b.mp4"))
     assert abs(given - again).max() < 40  # of YOLO's, an edge may be a pixel away
 
 

@@ -100,7 +100,7 @@ def test_what_is_trained_is_an_adapter(data, tmp_path):
     tracked = invoke(
         *("track", clip, "--dets", dets, "--adapter", run / "best.safetensors"),
         *("-o", tmp_path / "out", "--no-video", "--device", "cpu"),
-        *("--association", "masa-demo"),
+        *("--association", "masa-demo", "--runtime", "torch"),
     )
     assert tracked.exit_code == 0, tracked.output
     assert len((tmp_path / "out" / "street.txt").read_text().splitlines()) == 6

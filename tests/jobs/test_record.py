@@ -61,7 +61,7 @@ def test_it_says_what_was_read_and_done(clip):
 def test_it_names_the_weights_that_were_loaded(clip, tmp_path):
     file = write_lite(tmp_path / "own.safetensors", with_masks=True)
     given = ("--prompt", "person:0.3", "--detector", file, "--masks", "--segmenter", file)
-    assert masa("track", clip[0], *given, "--no-video").exit_code == 0
+    assert masa("track", clip[0], *given, "--no-video", "--runtime", "torch").exit_code == 0
     run = read()
     [weights] = run["weights"]
     assert (weights["path"], weights["bytes"]) == (str(file), file.stat().st_size)

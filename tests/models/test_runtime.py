@@ -241,7 +241,7 @@ def test_what_is_told_of_the_preparation_is_told_of_nothing_else(graphs):
     assert states == ["begun", "done"]  # compiled for another size
 
 
-def test_networks_of_a_run_are_prepared_where_they_are_told_to(graphs):
+def test_networks_of_a_run_are_prepared_where_they_are_told_to():
     states = []
 
     @contextmanager
