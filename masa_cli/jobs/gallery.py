@@ -7,19 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from masa_cli.errors import SettingsError
-from masa_cli.formats.embeddings import EmbeddingsReader
 from masa_cli.formats.files import PartFolder
 from masa_cli.formats.gallery import Gallery, changing, check_usable
 from masa_cli.formats.gallery_records import Doubt, Identity, Sighting, Video
-from masa_cli.jobs.link import EMBEDDINGS, TRACKS, Run, find_runs, templates_of
-from masa_cli.jobs.recognise import drop_surplus, learn_new
-from masa_cli.jobs.templates import TrackTemplate
 from masa_cli.tracking.recognition import RecognitionSettings
 from masa_cli.weights.manifest import sha256_of
+
+if TYPE_CHECKING:
+    from masa_cli.jobs.link import Run
+    from masa_cli.jobs.templates import TrackTemplate
 
 _INDEX, _EMBEDDINGS, _CROPS = "identities.json", "embeddings.npz", "crops"
 
@@ -150,6 +151,10 @@ def add_run(path: Path, source: Path, ids: Sequence[int] = (), name: str = "") -
             that is asked for was seen long enough.
         OutputError: the gallery cannot be written.
     """
+    # Not at import: to list identities, no video has to be read.
+    from masa_cli.jobs.link import EMBEDDINGS, TRACKS, find_runs, templates_of
+    from masa_cli.jobs.recognise import drop_surplus, learn_new
+
     (run,) = find_runs([source.parent if source.name == EMBEDDINGS else source])
     check_usable(path, run.adapter)
     templates = templates_of(run)
@@ -182,6 +187,8 @@ def add_run(path: Path, source: Path, ids: Sequence[int] = (), name: str = "") -
 def _asked(
     run: Run, tracks: Sequence[TrackTemplate], ids: Sequence[int]
 ) -> Sequence[TrackTemplate]:
+    from masa_cli.jobs.link import TRACKS
+
     by_id = {track.id: track for track in tracks}
     for id_ in ids:
         if id_ not in by_id:
@@ -193,6 +200,9 @@ def _asked(
 
 def _video(gallery: Gallery, token: str, run: Run) -> Video:
     """That of a run, which may be here from earlier: what was seen in it together is distinct."""
+    from masa_cli.formats.embeddings import EmbeddingsReader
+    from masa_cli.jobs.link import EMBEDDINGS
+
     if all(each.run != token for each in gallery.videos()):
         gallery.add_video(token, EmbeddingsReader(run.folder / EMBEDDINGS).info.name)
     return next(each for each in gallery.videos() if each.run == token)

@@ -1,6 +1,8 @@
 """The same objects have the same ids in several videos, and people see and change what is known."""
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -357,3 +359,22 @@ def test_nothing_is_added_to_a_gallery_of_another_adapter(finished):
     assert result.exit_code == 1
     assert "holds embeddings of the adapter lite" in result.stderr
     assert not identities()
+
+
+def test_identities_are_listed_without_what_reads_videos(folder):
+    with changing(Path("shop.gallery"), AdapterKey("lite", "ab" * 32), 8):
+        pass
+    code = (
+        "import sys; from masa_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'cv2', 'av', 'PIL', 'scipy.optimize'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "gallery", "list", "shop.gallery"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
