@@ -1,10 +1,12 @@
 """Refining the tracks of a simple tracker: `masa refine` beside a split-and-connect after GTA-Link.
 
-    python -m tests.benchmarks.refinement FOLDER [FOLDER ...] --cache DIR [--adapter raw]
+    python -m tests.benchmarks.refinement FOLDER [FOLDER ...] --cache DIR [--adapter raw] \\
+        [--of SORT]
 
 FOLDER is as for tests.benchmarks.sequences, whose boxes and cache these are. What is refined are
-the tracks of `motion`, live. split-and-connect (after arXiv 2411.08216, written anew): embeddings
-of each track of 100 boxes or more are clustered (DBSCAN by cosine distance, 10 neighbours within
+the tracks of `motion`, live, or with `--of` those of another tracker that
+tests.benchmarks.sequences --peers left in the cache. split-and-connect (after arXiv 2411.08216,
+written anew): embeddings of each track of 100 boxes or more are clustered (DBSCAN by cosine distance, 10 neighbours within
 0.3; three clusters at most), each cluster is a tracklet; then the two tracklets of least mean
 cosine distance that are never there at one time are joined, again and again, while that is below a
 threshold. Published is 0.4 for embeddings of a re-identification network; a row for each threshold
@@ -22,22 +24,42 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from masa_cli.boxes import iou
 from masa_cli.formats.tables import TrackTable
 from masa_cli.jobs.reassociate import decided_on
-from masa_cli.structures import FrameTracks, Observation
+from masa_cli.structures import FrameTracks, Observation, Tracks
 from masa_cli.tracking import build_tracker
 from masa_cli.tracking.linking import LinkingSettings
 from masa_cli.tracking.recognition import RecognitionSettings
 from masa_cli.tracking.splitting import SplittingSettings
-from tests.benchmarks.sequences import Clip, Frames, load_clips, observations, scored
+from tests.benchmarks.sequences import (
+    PEERS,
+    Clip,
+    Frames,
+    load_clips,
+    observations,
+    peer_frames,
+    scored,
+)
 
 MIN_LENGTH, NEAR, NEIGHBOURS, MOST = 100, 0.3, 10, 3
+SAME_BOX = 0.7  # IoU
 THRESHOLDS = (0.05, 0.1, 0.2, 0.4)
 
 
 def tracked(seen: Sequence[Observation]) -> list[FrameTracks]:
     tracker = build_tracker("motion")
     return [tracker.update(observation) for observation in seen]
+
+
+def of_peer(tracks: Frames, seen: Sequence[Observation]) -> list[FrameTracks]:
+    """The tracks of another tracker, which tell no scores."""
+    frames = []
+    for (boxes, ids), observation in zip(tracks, seen, strict=True):
+        ones, labels = np.ones(len(ids), np.float32), np.zeros(len(ids), np.int64)
+        rows = Tracks(boxes.astype(np.float32), ones, labels, ids.astype(np.int64))
+        frames.append(FrameTracks(observation.index, observation.time, rows))
+    return frames
 
 
 def refined(
@@ -66,12 +88,15 @@ def refined(
 
 
 def with_tracks(frame: FrameTracks, observation: Observation) -> Observation:
-    """The observation whose boxes are those of the tracks, in their order."""
-    rows = {box.tobytes(): row for row, box in enumerate(observation.detections.boxes)}
+    """The observation whose boxes are those of the tracks, in their order.
+
+    Other trackers move boxes a little: the embedding is that of the detection that lies on one.
+    """
     embeddings = np.zeros((len(frame.tracks), observation.embeddings.shape[1]), np.float32)
-    for row, box in enumerate(frame.tracks.boxes):
-        if (found := rows.get(box.tobytes())) is not None:
-            embeddings[row] = observation.embeddings[found]
+    if len(frame.tracks) and len(observation.detections):
+        shared = iou(frame.tracks.boxes, observation.detections.boxes)
+        found = shared.max(axis=1) > SAME_BOX
+        embeddings[found] = observation.embeddings[shared.argmax(axis=1)[found]]
     tracks = frame.tracks
     return Observation(
         observation.index,
@@ -152,6 +177,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--adapter", default="raw")
+    parser.add_argument("--of", choices=PEERS, help="refine its tracks, of sequences --peers")
     parser.add_argument("--boxes", nargs="*", default=[])
     options = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {}
@@ -160,7 +186,8 @@ def main() -> None:
             if options.boxes and clip.boxes_name not in options.boxes:
                 continue
             seen = observations(clip, options.adapter, options.cache)
-            frames = tracked(seen)
+            peer = options.of and peer_frames(clip, options.of, options.cache)
+            frames = of_peer(peer, seen) if peer else tracked(seen)
             results = {
                 "as tracked": [(frame.tracks.boxes, frame.tracks.ids) for frame in frames],
                 "masa refine": refined(clip, frames, seen, SplittingSettings()),
