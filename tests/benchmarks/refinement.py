@@ -6,12 +6,12 @@
 FOLDER is as for tests.benchmarks.sequences, whose boxes and cache these are. What is refined are
 the tracks of `motion`, live, or with `--of` those of another tracker that
 tests.benchmarks.sequences --peers left in the cache. split-and-connect (after arXiv 2411.08216,
-written anew): embeddings of each track of 100 boxes or more are clustered (DBSCAN by cosine distance, 10 neighbours within
-0.3; three clusters at most), each cluster is a tracklet; then the two tracklets of least mean
-cosine distance that are never there at one time are joined, again and again, while that is below a
-threshold. Published is 0.4 for embeddings of a re-identification network; a row for each threshold
-is shown, as it depends on the embeddings. Only masa's rows interpolate gaps: compare AssA and IDF1
-with that in mind.
+written anew): embeddings of each track of 100 boxes or more are clustered (DBSCAN by cosine
+distance, 10 neighbours within 0.3; three clusters at most), each cluster is a tracklet; then the
+two tracklets of least mean cosine distance that are never there at one time are joined, again and
+again, while that is below a threshold. Published is 0.4 for embeddings of a re-identification
+network; a row for each threshold is shown, as it depends on the embeddings. Only masa's rows
+interpolate gaps: compare AssA and IDF1 with that in mind.
 """
 
 from __future__ import annotations
