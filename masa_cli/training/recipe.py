@@ -174,10 +174,12 @@ _LITE_DETECTOR = replace(
     views=replace(
         _LITE.views,
         size=416,
-        mosaic_chance=0.4,
+        # Frames come to it at 640 pixels: views show parts of pictures from half of that size on.
+        min_resize=0.8,
+        max_resize=2.2,
+        mosaic_chance=0.2,
         mix_chance=0.1,
         mix_share=0.35,
-        max_resize=2.0,
         max_rotation=0.0,
         max_shear=0.0,
         blur_chance=0.1,
@@ -192,7 +194,7 @@ _LITE_DETECTOR = replace(
         weight_decay=0.05,
         warm_up_steps=100,
         cosine=True,
-        backbone_lr=0.3,
+        backbone_lr=0.6,
         average=0.998,
     ),
 )
