@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_configure(config):
+    # A job in the background ignores Ctrl-C, and so would all commands that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ[SHARED] = tempfile.mkdtemp(prefix="masa-tests-")
         # Sets in parameters are in the names of tests, which have to be the same in all processes.
