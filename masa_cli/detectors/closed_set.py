@@ -22,6 +22,7 @@ from masa_cli.boxes import area, wholly_outside
 from masa_cli.detectors import DetectorRequest
 from masa_cli.detectors.prompt import load_vocabulary, word_forms
 from masa_cli.errors import SettingsError, WeightsError, shortened
+from masa_cli.formats.files import encoding_of
 from masa_cli.structures import BoolArray, Detections, IntArray
 
 # Numbers up to 90 that COCO gave to no class it kept; its 80 classes have the others.
@@ -184,7 +185,7 @@ def read_names(file: Path) -> tuple[str, ...]:
     """
     fix = "give a text file with a name on each line, in the order of the model's classes"
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding=encoding_of(file))
         if file.suffix.lower() in (".yaml", ".yml"):
             names = _listed(yaml.safe_load(text))
         elif file.suffix.lower() == ".json":

@@ -19,6 +19,7 @@ from tokenizers import BertWordPieceTokenizer
 
 from masa_cli.detectors import DetectorRequest
 from masa_cli.errors import SourceError, UsageError, WeightsError
+from masa_cli.formats.files import encoding_of
 from masa_cli.weights.manifest import read_toml
 
 PROMPT_RULES = "phrases separated by commas, dots or lines: car, person on a bike:0.4"
@@ -103,7 +104,7 @@ def read_prompt(file: Path) -> Prompt:
         UsageError: as `parse_prompt`.
     """
     try:
-        return parse_prompt(file.read_text(encoding="utf-8-sig"))
+        return parse_prompt(file.read_text(encoding=encoding_of(file)))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise SourceError(

@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.formats.files import as_utf8, explained
-from masa_cli.formats.headers import columns_in, is_mot
+from masa_cli.formats.files import as_utf8, explained, head_of
+from masa_cli.formats.headers import is_mot, is_table
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -182,7 +182,7 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
         "csv": TrackFormat(
             summary="frame,time,id,x1,y1,x2,y2,score,label,interpolated",
             endings=("csv",),
-            sniff=lambda line, head: {"id", "x1", "x2"} <= columns_in(line).keys(),
+            sniff=lambda line, head: is_table(line, "id"),
             read="masa_cli.formats.tabular:read_csv",
             write="masa_cli.formats.tabular:CsvWriter",
             write_with=("classes",),
@@ -349,8 +349,8 @@ def recognise(path: Path) -> str:
     """The format of a file of tracks, by what it holds; SourceError if it is none we know."""
     if path.is_dir():
         return next(name for name, row in FORMATS.items() if row.is_folder and row.read)
-    with explained(path), path.open("rb") as file:
-        head = file.read(_PEEK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    with explained(path):
+        head = head_of(path, _PEEK).lstrip()
     line = head.partition(b"\n")[0].decode(errors="replace")
     for name, row in FORMATS.items():
         if row.read and row.sniff and row.sniff(line, head):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from masa_cli.errors import SettingsError, SourceError, shortened
 from masa_cli.formats import AUTO, check_known, in_folder, member
 from masa_cli.formats.files import data_lines
-from masa_cli.formats.headers import columns_in, is_mot
+from masa_cli.formats.headers import is_mot, is_table
 
 if TYPE_CHECKING:
     from masa_cli.formats.tables import DetectionTable
@@ -40,11 +40,19 @@ class DetectionFormat:
     first: int = 0
 
 
+def _is_frame(line: str) -> bool:
+    """Of tracks.jsonl, or of another file that has an object for each frame."""
+    line = line.lstrip()
+    return line.startswith('{"frame":') or (
+        line[:1] == "{" and '"frame"' in line and '"boxes"' in line
+    )
+
+
 DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
     {
         "jsonl": DetectionFormat(
             summary="tracks.jsonl of this tool, ids not needed, frames from 0",
-            sniff=lambda line: line.lstrip()[:1] == "{" and '"frame"' in line and '"boxes"' in line,
+            sniff=_is_frame,
             read="masa_cli.formats.jsonl:read_detections",
         ),
         "coco": DetectionFormat(
@@ -54,8 +62,9 @@ DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
             read_with=("images", "pictures"),
         ),
         "csv": DetectionFormat(
-            summary="a header with frame,x1,y1,x2,y2,score and perhaps label,\nframes from 0",
-            sniff=lambda line: {"x1", "x2"} <= columns_in(line).keys(),
+            summary="a header with frame; x1,y1,x2,y2, or left,top,width,height, or cx,cy,\n"
+            "width,height; perhaps score and label; frames from 0",
+            sniff=is_table,
             read="masa_cli.formats.tabular:read_detections",
         ),
         "mot": DetectionFormat(
@@ -129,6 +138,11 @@ def read_detections(
     if pictures and "pictures" not in row.read_with:
         table = in_folder(table, path, pictures, row.first)
     return table
+
+
+def first_frame(path: Path, format: str = AUTO) -> int:
+    """The number of the first frame by the rules of a file's format; arguments as there."""
+    return DETECTION_FORMATS[_recognise(path) if format == AUTO else format].first
 
 
 def _recognise(path: Path) -> str:

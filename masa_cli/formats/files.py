@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 from array import array
@@ -266,14 +267,32 @@ def data_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of each line, lazily; skips blank lines and those that start with #.
 
     Raises:
-        SourceError: there is no such file, or it is no UTF-8 text.
+        SourceError: there is no such file, or it is no text in UTF-8 or, marked as such, UTF-16.
     """
-    with explained(path), path.open(encoding="utf-8-sig") as file:
+    with explained(path), path.open(encoding=encoding_of(path)) as file:
         for number, line in enumerate(file, start=1):
             if "\0" in line:
                 raise SourceError(f"{path} is not a text file (line {number} is binary)", fix=HELP)
             if line.strip() and not line.lstrip().startswith("#"):
                 yield number, line.rstrip("\n")
+
+
+def encoding_of(path: Path) -> str:
+    """UTF-8 except where a mark says UTF-16, as PowerShell and spreadsheets write text."""
+    with path.open("rb") as file:
+        return _encoding_of_head(file.read(2))
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The first `size` bytes in UTF-8, without a mark."""
+    with path.open("rb") as file:
+        head = file.read(size)
+    return head.decode(_encoding_of_head(head), "replace").encode()
+
+
+def _encoding_of_head(head: bytes) -> str:
+    marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+    return "utf-16" if head.startswith(marks) else "utf-8-sig"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 # What headers call MOTChallenge's columns, in its order; the first name that is there wins.
@@ -23,26 +23,39 @@ _MOT_NAMES = (
 )
 _MIN_MOT_COLUMNS = 7
 
-# What else columns of tables are called, by pandas, supervision and others; the first that is there
-# is taken. Names of classes go before their numbers.
+# What columns of other tables are called, by pandas, supervision and others, without capitals and
+# signs; the first that is there is taken. Names of classes go before their numbers.
 _COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "frame": ("frame", "frame_index", "frame_idx", "frame_number", "frame_id"),
+        "frame": ("frame", "frameindex", "frameidx", "framenumber", "frameid", "frameno"),
         "time": ("time",),
-        "id": ("id", "track_id", "tracker_id", "object_id"),
-        "x1": ("x1", "x_min", "xmin"),
-        "y1": ("y1", "y_min", "ymin"),
-        "x2": ("x2", "x_max", "xmax"),
-        "y2": ("y2", "y_max", "ymax"),
+        "id": ("id", "trackid", "trackerid", "objectid"),
+        "x1": ("x1", "xmin", "bboxx1", "boxx1"),
+        "y1": ("y1", "ymin", "bboxy1", "boxy1"),
+        "x2": ("x2", "xmax", "bboxx2", "boxx2"),
+        "y2": ("y2", "ymax", "bboxy2", "boxy2"),
+        "left": ("left", "bbleft", "bboxleft", "boxleft"),
+        "top": ("top", "bbtop", "bboxtop", "boxtop"),
+        "cx": ("cx", "xcenter", "centerx", "xcentre", "centrex", "xc"),
+        "cy": ("cy", "ycenter", "centery", "ycentre", "centrey", "yc"),
+        "x": ("x", "bboxx", "boxx", "bbx"),
+        "y": ("y", "bboxy", "boxy", "bby"),
+        "width": ("width", "bbwidth", "bboxwidth", "boxwidth", "w", "bbw", "bboxw", "boxw"),
+        "height": ("height", "bbheight", "bboxheight", "boxheight", "h", "bbh", "bboxh", "boxh"),
         "score": ("score", "confidence", "conf"),
         "label": (
-            *("label", "class_name", "classname", "class_label", "category_name", "category_label"),
-            *("class", "category", "cls", "class_id", "category_id"),
+            *("label", "classname", "classlabel", "categoryname", "categorylabel"),
+            *("class", "category", "cls", "classid", "categoryid"),
         ),
         "interpolated": ("interpolated",),
-        "video": ("video", "video_id", "video_name"),
+        "video": ("video", "videoid", "videoname"),
     }
 )
+# The columns that say where a box is, the first that are there count; of x and y alone nobody knows
+# whether they are of the corner or of the middle.
+CORNERS = ("x1", "y1", "x2", "y2")
+BOX_FORMS = (CORNERS, ("left", "top", "width", "height"), ("cx", "cy", "width", "height"))
+_UNCLEAR = ("x", "y", "width", "height")
 
 
 def is_mot(line: str) -> bool:
@@ -82,24 +95,56 @@ def mot_columns(line: str) -> list[int] | None:
     return order + [at for at in range(len(fields)) if at not in order and found[-1] is not None]
 
 
-def fields_of(line: str) -> list[str]:
-    """The fields between commas, which may be quoted; none of a line without any."""
+def separator_of(header: str) -> str:
+    """What stands between the fields of a table: a comma, or a semicolon or a tab."""
+    return max(",;\t", key=header.count)
+
+
+def fields_of(line: str, separator: str = ",") -> list[str]:
+    """The fields of a line, which may be quoted; one of a line without any separator."""
     try:
-        return next(csv.reader([line]), [])
+        return next(csv.reader([line], delimiter=separator), [])
     except csv.Error:  # damage: a field beyond all limits, or a carriage return
-        return line.split(",")
+        return line.split(separator)
 
 
 def columns_in(header: str) -> dict[str, int]:
     """Where the columns that are read stand, by our names, from the first line of a table."""
-    return columns_of_names(fields_of(header))
+    return columns_of_names(fields_of(header, separator_of(header)))
 
 
 def columns_of_names(names: Sequence[str]) -> dict[str, int]:
-    """Where the columns that are read stand, by our names; in the order of `_COLUMN_NAMES`."""
-    given = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in names]
-    return {
+    """Where the columns that are read stand, by our names; in the order of `_COLUMN_NAMES`.
+
+    Of the columns that say where a box is, only those of one of `BOX_FORMS` are named, if it is
+    there whole.
+    """
+    given = [re.sub("[^a-z0-9]", "", name.lower()) for name in names]
+    found = {
         ours: given.index(theirs[0])
         for ours, others in _COLUMN_NAMES.items()
         if (theirs := [name for name in others if name in given])
     }
+    form = next((form for form in BOX_FORMS if set(form) <= found.keys()), None)
+    unread = {name for each in (*BOX_FORMS, _UNCLEAR) for name in each}.difference(form or ())
+    return {name: at for name, at in found.items() if form is None or name not in unread}
+
+
+def is_table(line: str, *needed: str) -> bool:
+    """Whether a first line names the columns of a table of boxes, with these among them.
+
+    Names that MOTChallenge's columns may have, too, are taken for those: its frames count from 1.
+    """
+    columns = columns_in(line).keys()
+    if not columns >= {*needed}:
+        return False
+    if {"x1", "x2"} <= columns:
+        return True
+    forms = (*BOX_FORMS, _UNCLEAR)
+    return any(len(columns & {*form}) > 1 for form in forms) and not is_mot(line)
+
+
+def missing_in(columns: Collection[str], needed: Sequence[str]) -> list[str]:
+    """Which of the needed columns, and those of a box, are not there."""
+    form = max(BOX_FORMS, key=lambda form: len({*columns} & {*form}))
+    return [name for name in (*needed, *form) if name not in columns]

@@ -186,6 +186,25 @@ def frames_of_numbers(
     return found[best][rows]
 
 
+def frames_of_video(frames: IntArray, first: int, where: Path, num_frames: int | None) -> IntArray:
+    """(M,) frames by numbers alone, where the video is a file.
+
+    As in a folder without gaps, a file that counts from 1 against its rules is noticed by a box in
+    the last frame, which would be beyond the end.
+
+    Args:
+        frames: (M,) frames by the rules of the format.
+        first: the number of the first frame by these rules, which was taken off.
+        where: the file, for messages.
+        num_frames: of the video; None where it is not known.
+    """
+    if first or not len(frames) or frames.min() != 1 or frames.max() != num_frames:
+        return frames
+    message = "%s: frames count from 1 here: %d is the last of the video"
+    logger.warning(message, where, num_frames)
+    return frames - 1
+
+
 def check_one_video(names: Sequence[str], where: Path) -> None:
     """Raise SourceError where names of pictures can only be those of two videos."""
     what = "pictures that are the same frame of two videos"

@@ -31,7 +31,15 @@ from masa_cli.formats.files import (
     part_of,
     unwritable,
 )
-from masa_cli.formats.headers import columns_in, columns_of_names, fields_of
+from masa_cli.formats.headers import (
+    BOX_FORMS,
+    CORNERS,
+    columns_in,
+    columns_of_names,
+    fields_of,
+    missing_in,
+    separator_of,
+)
 from masa_cli.formats.numbering import check_same_video
 from masa_cli.formats.tables import (
     LARGEST,
@@ -43,17 +51,17 @@ from masa_cli.formats.tables import (
     numbered,
     whole_ids,
 )
-from masa_cli.formats.text_columns import check_whole, read_numbers
+from masa_cli.formats.text_columns import check_whole, read_numbers, with_commas
 from masa_cli.formats.times import FrameTimes
-from masa_cli.structures import Detections, Frame, IntArray, Tracks, VideoInfo
+from masa_cli.structures import Detections, FloatArray, Frame, IntArray, Tracks, VideoInfo
 
 logger = logging.getLogger(__name__)
 
 _HEADER = ("frame", "time", "id", "x1", "y1", "x2", "y2", "score", "label", "interpolated")
-_CORNERS = ("x1", "y1", "x2", "y2")
-_NEEDED = ("frame", "id", *_CORNERS, "score")
-_OF_DETECTIONS = ("frame", *_CORNERS, "score", "label")  # the last one may be missing
+_OF_DETECTIONS = ("frame", *CORNERS, "score", "label")
 _AS_TEXT = frozenset({"time", "video"})  # columns that may hold anything
+_OF_TRACKS = _AS_TEXT | {"id", "interpolated"}
+_BOXES = "x1, y1, x2, y2 (or left, top, width, height, or cx, cy, width, height)"
 _NO_FRAME = (
     "add a column frame that counts from 0; to supervision's CSVSink, with "
     'sink.append(detections, {"frame_index": index})'
@@ -104,7 +112,7 @@ def read_csv(path: Path) -> TrackTable:
     Raises:
         SourceError: a column is missing, a line is malformed, or rows are of two videos.
     """
-    header, text = _split_header(TextFile.read(path), _NEEDED)
+    header, text = _split_header(TextFile.read(path), ("frame", "id"))
     classes: dict[str, int] = {}
 
     def number_of(label: str) -> float:
@@ -127,8 +135,8 @@ def read_csv(path: Path) -> TrackTable:
     check_whole(text, column["id"], "id", minimum=NO_ID)
     none = np.zeros(len(rows))
     tracks = Tracks(
-        np.stack([column[name] for name in _CORNERS], axis=1).astype(np.float32),
-        column["score"].astype(np.float32),
+        _corners(column),
+        _scores(column, len(rows), path),
         column.get("label", none).astype(np.int64),
         whole_ids(text, text.lines, column["id"], columns["id"]),
         column.get("interpolated", none) != 0,
@@ -192,7 +200,7 @@ class ParquetWriter:
                 ("frame", arrow.int64()),
                 ("time", arrow.float64()),
                 ("id", arrow.int64()),
-                *((name, arrow.float32()) for name in (*_CORNERS, "score")),
+                *((name, arrow.float32()) for name in (*CORNERS, "score")),
                 ("label", arrow.string()),
                 ("interpolated", arrow.bool_()),
             ],
@@ -206,7 +214,7 @@ class ParquetWriter:
             "frame": np.repeat([index for index, _, _ in self._held], counts),
             "time": np.repeat([time for _, time, _ in self._held], counts),
             "id": tracks.ids,
-            **dict(zip(_CORNERS, np.ascontiguousarray(tracks.boxes.T), strict=True)),
+            **dict(zip(CORNERS, np.ascontiguousarray(tracks.boxes.T), strict=True)),
             "score": tracks.scores,
             "label": self._names[tracks.labels] if len(tracks) else np.empty(0, object),
             "interpolated": tracks.interpolated,
@@ -234,7 +242,10 @@ def read_parquet(path: Path) -> TrackTable:
     try:
         table = _renamed(parquet.read_table(str(path)))
         meta = parquet.read_metadata(str(path)).metadata or {}
-        column = {name: _plain(table, name) for name in ("frame", "id", *_CORNERS, "score")}
+        if missing := missing_in(table.column_names, ("frame", "id")):
+            raise KeyError(f"no column {', '.join(missing)}")
+        kept = {"frame", "id", "score"}.union(*BOX_FORMS)
+        column = {name: _plain(table, name) for name in table.column_names if name in kept}
         names = table["label"].to_pylist() if "label" in table.column_names else []
         marks = table["interpolated"].to_pylist() if "interpolated" in table.column_names else []
         seconds = _seconds(table, path) if "time" in table.column_names else None
@@ -245,14 +256,14 @@ def read_parquet(path: Path) -> TrackTable:
     except (arrow.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
         raise SourceError(
             f"{path} cannot be read as a Parquet table of tracks: {error}",
-            fix="it needs columns frame, id, x1, y1, x2, y2 and score, all numbers",
+            fix=f"it needs columns frame, id and {_BOXES}, all numbers",
         ) from error
     check_same_video(videos, path)
     frames = column["frame"].astype(np.int64)
     labels, classes = numbered([str(name) for name in names or ["object"] * len(table)])
     tracks = Tracks(
-        np.stack([column[name] for name in _CORNERS], axis=1).astype(np.float32),
-        column["score"].astype(np.float32),
+        _corners(column),
+        _scores(column, len(table), path),
         labels,
         column["id"].astype(np.int64),
         np.array([bool(mark) for mark in marks] or np.zeros(len(table)), np.bool_),
@@ -270,8 +281,8 @@ def read_parquet(path: Path) -> TrackTable:
 
 def read_detections(path: Path) -> DetectionTable:
     """Read the table; classes are numbered as they appear, rows without a label are "object"."""
-    header, text = _split_header(TextFile.read(path), _OF_DETECTIONS[:-1])
-    columns = {name: header[name] for name in _OF_DETECTIONS if name in header}
+    header, text = _split_header(TextFile.read(path), ("frame",))
+    columns = {name: at for name, at in header.items() if name not in _OF_TRACKS}
     classes: dict[str, int] = {}
 
     def number_of(label: str) -> float:
@@ -281,12 +292,13 @@ def read_detections(path: Path) -> DetectionTable:
         number_of(NAMELESS)
     _check_quotes(text)
     rows = read_numbers(text, columns, {"label": number_of} if "label" in columns else {})
-    check_whole(text, rows[:, 0], "frame number", minimum=0)
+    column = {name: rows[:, index] for index, name in enumerate(columns)}
+    check_whole(text, column["frame"], "frame number", minimum=0)
     return DetectionTable.from_rows(
-        rows[:, 0].astype(np.int64),
-        rows[:, 1:5].astype(np.float32),
-        rows[:, 5].astype(np.float32),
-        rows[:, 6].astype(np.int64) if "label" in columns else np.zeros(len(rows), np.int64),
+        column["frame"].astype(np.int64),
+        _corners(column),
+        _scores(column, len(rows), path),
+        column.get("label", np.zeros(len(rows))).astype(np.int64),
         tuple(classes),
     )
 
@@ -315,20 +327,48 @@ def _original(name: str) -> str:
 
 
 def _split_header(text: TextFile, needed: Sequence[str]) -> tuple[dict[str, int], TextFile]:
-    """Where the columns that are read stand, by our names; and the lines after the header."""
-    fields = text.lines[0] if text.lines else ",".join(_HEADER)
-    columns = columns_in(fields)
-    missing = [name for name in needed if name not in columns]
-    if missing:
+    """Where the columns that are read stand, by our names; and the lines after the header.
+
+    These have commas between their fields whatever the file has.
+    """
+    header = text.lines[0] if text.lines else ",".join(_HEADER)
+    columns, separator = columns_in(header), separator_of(header)
+    if missing := missing_in(columns, needed):
         raise SourceError(
             f"{text.path} line {text.numbers[0]}: no column {', '.join(missing)} in the header: "
-            f"{', '.join(name.strip() for name in shortened(fields, 200).split(','))}",
-            fix=_NO_FRAME if missing == ["frame"] else HELP,
+            f"{', '.join(name.strip() for name in shortened(header, 200).split(separator))}",
+            fix=_fix_of(missing, columns),
         )
-    rest = TextFile(text.path, text.lines[1:], text.numbers[1:])
+    lines = text.lines[1:] if separator == "," else with_commas(text.lines[1:], separator)
+    rest = TextFile(text.path, lines, text.numbers[1:])
     if "video" in columns:
         check_same_video(_texts(rest, columns["video"]), text.path)
     return columns, rest
+
+
+def _fix_of(missing: Sequence[str], columns: Mapping[str, int]) -> str:
+    if missing == ["frame"]:
+        return _NO_FRAME
+    if {"x", "y"} <= columns.keys():
+        return "x and y may be of a corner or of the middle: call them left and top, or cx and cy"
+    return HELP if {*missing} <= {"frame", "id"} else f"name the columns {_BOXES}"
+
+
+def _corners(column: Mapping[str, NDArray[np.float64]]) -> FloatArray:
+    """(N, 4) float32 xyxy, from the columns of whichever of `BOX_FORMS` is there."""
+    form = next(form for form in BOX_FORMS if set(form) <= column.keys())
+    start, end = (np.stack([column[name] for name in half], 1) for half in (form[:2], form[2:]))
+    if form != CORNERS:
+        start = start - end / 2 if form[0] == "cx" else start
+        end = start + end
+    return np.concatenate([start, end], axis=1).astype(np.float32)
+
+
+def _scores(column: Mapping[str, NDArray[np.float64]], count: int, path: Path) -> FloatArray:
+    """(N,) float32; 1 where there is no column of them, which is said."""
+    if "score" not in column and count:
+        logger.warning("%s has no column of scores: all are 1", path)
+    return column.get("score", np.ones(count)).astype(np.float32)
 
 
 def _texts(text: TextFile, column: int) -> list[str]:

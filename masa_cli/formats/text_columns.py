@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from masa_cli.formats.files import TextFile
 from masa_cli.formats.headers import fields_of
 from masa_cli.formats.tables import LARGEST
 
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
 _BEYOND_ID = 2.0**65  # 64 bits, perhaps unsigned
 
 
@@ -62,6 +66,22 @@ def read_numbers(
         raise _unreadable(text, row, fields, numeric, width) from None
     _check_finite(text, rows, list(columns))
     return rows
+
+
+def with_commas(lines: Sequence[str], separator: str) -> list[str]:
+    """The same lines with commas between their fields, and points in their numbers."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="")
+    changed = []
+    for line in lines:
+        fields = fields_of(line, separator)
+        writer.writerow(
+            each.replace(",", ".") if _DECIMAL_COMMA.fullmatch(each) else each for each in fields
+        )
+        changed.append(text.getvalue())
+        text.seek(0)
+        text.truncate()
+    return changed
 
 
 def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, minimum: int) -> None:

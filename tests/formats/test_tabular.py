@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
+from masa_cli.formats import detections as formats
+from masa_cli.formats import read_tracks
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.formats.tabular import read_detections, write_detections
 from masa_cli.structures import Detections
@@ -45,7 +47,7 @@ def test_a_file_without_rows_is_an_empty_table(tmp_path: Path, text: str):
 
 
 def test_missing_columns_are_named(tmp_path: Path):
-    with pytest.raises(SourceError, match="line 2: no column x2, score in the header: frame, x1"):
+    with pytest.raises(SourceError, match="line 2: no column x2 in the header: frame, x1"):
         read(tmp_path, "# boxes\nframe,x1,y1,y2\n")
 
 
@@ -120,3 +122,62 @@ def test_a_table_without_frames_says_how_to_get_them(tmp_path):
     with pytest.raises(SourceError, match="no column frame in the header") as error:
         read_detections(path)
     assert "CSVSink" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("frame,left,top,width,height,conf", "3,1,2,4,6,.5"),
+        ("frame,bb_left,bb_top,bb_width,bb_height,conf", "3,1,2,4,6,.5"),
+        ("frame,x_center,y_center,w,h,conf", "3,3,5,4,6,.5"),
+        ("frame,xmin,ymin,xmax,ymax,width,height,conf", "3,1,2,5,8,640,480,.5"),
+        ("frame;x1;y1;x2;y2;conf", "3;1,0;2,0;5,0;8;0,5"),
+        ('frame;"x1";y1;x2;y2;conf;label', '3;1;2;5;8;0,5;"red; large, old"'),
+        ("frame_id\tx1\ty1\tx2\ty2\tscore", "3\t1\t2\t5\t8\t0.5"),
+    ],
+)
+def test_boxes_may_be_told_in_other_ways(tmp_path: Path, header: str, row: str):
+    path = tmp_path / "dets.csv"
+    path.write_text(f"{header}\n{row}\n")
+    dets = formats.read_detections(path)
+    assert dets.frames.tolist() == [3]
+    assert dets.boxes.tolist() == [[1, 2, 5, 8]]
+    assert dets.scores.tolist() == [0.5]
+    assert "label" not in header or dets.classes == ("red; large, old",)
+
+
+def test_without_scores_all_are_1_which_is_said(tmp_path: Path, caplog):
+    dets = read(tmp_path, "frame,x1,y1,x2,y2\n0,0,0,1,1\n")
+    assert dets.scores.tolist() == [1]
+    assert "has no column of scores: all are 1" in caplog.text
+
+
+def test_nobody_guesses_what_x_and_y_are_of(tmp_path: Path):
+    path = tmp_path / "dets.csv"
+    path.write_text("frame,x,y,w,h,score\n0,0,0,1,1,1\n")
+    with pytest.raises(SourceError, match="no column left, top in the header") as error:
+        formats.read_detections(path)
+    assert "x and y may be of a corner or of the middle" in error.value.fix
+
+
+def test_a_header_of_motchallenge_stays_one(tmp_path: Path):
+    path = tmp_path / "dets.csv"
+    path.write_text("frame,id,left,top,width,height,conf\n3,-1,1,2,4,6,.5\n")
+    assert formats.read_detections(path).frames.tolist() == [2]
+
+
+def test_tracks_may_be_told_in_other_ways_too(tmp_path: Path):
+    path = tmp_path / "tracks.csv"
+    path.write_text("frame_index;track_id;cx;cy;w;h\n3;7;3;5;4;6,0\n")
+    table = read_tracks(path)
+    assert (table.frames.tolist(), table.tracks.ids.tolist()) == ([3], [7])
+    assert table.tracks.boxes.tolist() == [[1, 2, 5, 8]]
+
+
+def test_utf_16_with_its_mark_is_text(tmp_path: Path):
+    path = tmp_path / "dets.csv"
+    text = "frame,x1,y1,x2,y2,score,label\n0,0,0,1,1,1,Füchse\n"
+    path.write_text(text, encoding="utf-16")
+    assert formats.read_detections(path).classes == ("Füchse",)
+    path.write_text(text.replace("frame", "id,frame").replace("\n0", "\n4,0"), encoding="utf-16")
+    assert read_tracks(path).tracks.ids.tolist() == [4]

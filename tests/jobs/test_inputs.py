@@ -51,6 +51,17 @@ def test_detections_are_those_of_the_same_pictures(clip):
     assert "past the last one" not in result.stderr
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_table_that_counts_from_1_is_noticed_by_its_last_frame(clip, first):
+    video, _ = clip
+    rows = [(index + first, *box) for index in range(30) for box in boxes_at(index)]
+    lines = ["frame,left,top,width,height,score", *(f"{','.join(map(str, row))},.9" for row in rows)]
+    Path("dets.csv").write_text("\n".join(lines))
+    result = masa("track", video, "--dets", "dets.csv", *MOTION, "-o", "out")
+    assert boxes_of("out/tracks.jsonl")[0] == expected(range(30))
+    assert ("frames count from 1 here: 30 is the last" in result.stderr) == (first == 1)
+
+
 def test_a_part_without_pictures_is_one_of_the_detections(clip, tmp_path):
     _, dets = clip
     folder = tmp_path / "elsewhere"
