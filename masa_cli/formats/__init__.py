@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.formats.files import as_utf8, explained, head_of
-from masa_cli.formats.headers import is_mot, is_table
+from masa_cli.formats.files import as_utf8, explained, utf8_of
+from masa_cli.formats.headers import is_mot, is_records, is_table
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -110,8 +110,8 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             summary="the columns of csv",
             endings=("parquet",),
             sniff=lambda line, head: head.startswith(b"PAR1"),
-            read="masa_cli.formats.tabular:read_parquet",
-            write="masa_cli.formats.tabular:ParquetWriter",
+            read="masa_cli.formats.parquet:read_parquet",
+            write="masa_cli.formats.parquet:ParquetWriter",
             holds=frozenset({"names", "scores", "interpolated", "length", "times"}),
             package="pyarrow",
         ),
@@ -158,6 +158,12 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             write="masa_cli.formats.coco:CocoWriter",
             holds=frozenset({"names", "scores", "interpolated", "length", "times", "masks"}),
         ),
+        "records": TrackFormat(
+            summary="JSON with an object per box, the columns of csv; read only",
+            endings=("records.json",),
+            sniff=lambda line, head: is_records(head),
+            read="masa_cli.formats.tabular:read_records",
+        ),
         "tao": TrackFormat(
             summary="TAO results; classes as numbers",
             endings=("tao.json",),
@@ -171,7 +177,9 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
         "mots": TrackFormat(
             summary="MOTS text: masks, classes as numbers",
             endings=("mots.txt",),
-            sniff=lambda line, head: "," not in line and len(line.split()) == 6,
+            sniff=lambda line, head: (
+                "," not in line and len(line.split()) == 6 and line[:1].isdigit()
+            ),
             read="masa_cli.formats.mots:read_tracks",
             first=1,
             write="masa_cli.formats.mots:MotsTracksWriter",
@@ -349,9 +357,7 @@ def recognise(path: Path) -> str:
     """The format of a file of tracks, by what it holds; SourceError if it is none we know."""
     if path.is_dir():
         return next(name for name, row in FORMATS.items() if row.is_folder and row.read)
-    with explained(path):
-        head = head_of(path, _PEEK).lstrip()
-    line = head.partition(b"\n")[0].decode(errors="replace")
+    line, head = head_of(path)
     for name, row in FORMATS.items():
         if row.read and row.sniff and row.sniff(line, head):
             return name
@@ -416,6 +422,13 @@ def _check_package(name: str) -> None:
         raise SettingsError(
             f"{name} needs {package}, which is not installed", fix=f"pip install 'masa[{name}]'"
         )
+
+
+def head_of(path: Path) -> tuple[str, bytes]:
+    """What formats are recognised by: the first line, and the beginning of the file in UTF-8."""
+    with explained(path):
+        head = utf8_of(path, _PEEK).lstrip()
+    return head.partition(b"\n")[0].decode(errors="replace"), head
 
 
 def member(location: str | None) -> Any:  # noqa: ANN401 - whatever a row names

@@ -5,16 +5,16 @@ As with those of tracks, nothing else declares one, and a row that is added is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats import AUTO, check_known, in_folder, member
+from masa_cli.formats import AUTO, Sniff, check_known, head_of, in_folder, member
 from masa_cli.formats.files import data_lines
-from masa_cli.formats.headers import is_mot, is_table
+from masa_cli.formats.headers import is_mot, is_records, is_table
 
 if TYPE_CHECKING:
     from masa_cli.formats.tables import DetectionTable
@@ -27,14 +27,14 @@ class DetectionFormat:
     Attributes:
         summary: what is in it and how frames count, for users; lines of at most 75 characters.
         sniff: tells whether a file is of this format, by its first line that is neither blank nor
-            a comment; rows are tried in order.
+            a comment, and by its beginning; rows are tried in order.
         read: "module:function" from a path to a DetectionTable.
         read_with: which hints that function takes: images, pictures.
         first: see `TrackFormat`.
     """
 
     summary: str
-    sniff: Callable[[str], bool]
+    sniff: Sniff
     read: str
     read_with: tuple[str, ...] = ()
     first: int = 0
@@ -52,25 +52,30 @@ DETECTION_FORMATS: Mapping[str, DetectionFormat] = MappingProxyType(
     {
         "jsonl": DetectionFormat(
             summary="tracks.jsonl of this tool, ids not needed, frames from 0",
-            sniff=_is_frame,
+            sniff=lambda line, head: _is_frame(line),
             read="masa_cli.formats.jsonl:read_detections",
+        ),
+        "records": DetectionFormat(
+            summary="JSON with a list of objects, one per box, the columns of csv",
+            sniff=lambda line, head: is_records(head),
+            read="masa_cli.formats.tabular:read_record_detections",
         ),
         "coco": DetectionFormat(
             summary="COCO results, with --dets-images, or one file with images and\nannotations",
-            sniff=lambda line: line.lstrip().startswith(("[", "{")),
+            sniff=lambda line, head: line.lstrip().startswith(("[", "{")),
             read="masa_cli.formats.coco:read_detections",
             read_with=("images", "pictures"),
         ),
         "csv": DetectionFormat(
             summary="a header with frame; x1,y1,x2,y2, or left,top,width,height, or cx,cy,\n"
             "width,height; perhaps score and label; frames from 0",
-            sniff=is_table,
+            sniff=lambda line, head: is_table(line),
             read="masa_cli.formats.tabular:read_detections",
         ),
         "mot": DetectionFormat(
             summary="MOTChallenge: frame,-1,left,top,width,height,score[,class[,...]],\n"
             "frames from 1",
-            sniff=is_mot,
+            sniff=lambda line, head: is_mot(line),
             read="masa_cli.formats.mot:read_detections",
             first=1,
         ),
@@ -151,8 +156,9 @@ def _recognise(path: Path) -> str:
     if not number:
         # One that minds no hint.
         return next(name for name, row in DETECTION_FORMATS.items() if "images" in row.read_with)
+    head = head_of(path)[1]
     for name, row in DETECTION_FORMATS.items():
-        if row.sniff(line):
+        if row.sniff(line, head):
             return name
     raise SourceError(
         f'{path} line {number} is like none of the known formats: "{shortened(line)}"',

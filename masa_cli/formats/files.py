@@ -20,6 +20,7 @@ W = TypeVar("W", bound="FileWriter[Any]")
 
 _MAX_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
 MIN_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
+_UTF16_MARKS = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 HELP = "see docs/formats.md, or the end of masa track --help-all"
 
 
@@ -243,11 +244,13 @@ class TextFile:
         path: where it was read from.
         lines: without the blank ones and those that start with #.
         numbers: of each line, where it stands in the file, from 1.
+        unit: what is numbered.
     """
 
     path: Path
     lines: list[str]
     numbers: array[int]
+    unit: str = "line"
 
     @staticmethod
     def read(path: Path) -> TextFile:
@@ -260,7 +263,8 @@ class TextFile:
 
     def wrong(self, row: int, expected: str, got: str) -> SourceError:
         """The error that blames `lines[row]`."""
-        return wrong_line(self.path, self.numbers[row], expected, got, self.lines[row])
+        number, line = self.numbers[row], self.lines[row]
+        return wrong_line(self.path, number, expected, got, line, unit=self.unit)
 
 
 def data_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -280,19 +284,16 @@ def data_lines(path: Path) -> Iterator[tuple[int, str]]:
 def encoding_of(path: Path) -> str:
     """UTF-8 except where a mark says UTF-16, as PowerShell and spreadsheets write text."""
     with path.open("rb") as file:
-        return _encoding_of_head(file.read(2))
+        return "utf-16" if file.read(2) in _UTF16_MARKS else "utf-8-sig"
 
 
-def head_of(path: Path, size: int) -> bytes:
-    """The first `size` bytes in UTF-8, without a mark."""
+def utf8_of(path: Path, size: int = -1) -> bytes:
+    """A file in UTF-8 without a mark, or its first `size` bytes."""
     with path.open("rb") as file:
-        head = file.read(size)
-    return head.decode(_encoding_of_head(head), "replace").encode()
-
-
-def _encoding_of_head(head: bytes) -> str:
-    marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
-    return "utf-16" if head.startswith(marks) else "utf-8-sig"
+        content = file.read(size)
+    if content.startswith(_UTF16_MARKS):
+        return content.decode("utf-16", "replace").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 @contextmanager
@@ -310,10 +311,12 @@ def explained(path: Path) -> Iterator[None]:
         raise SourceError(f"{path} cannot be read: {error.strerror}", fix=HELP) from error
 
 
-def wrong_line(path: Path, number: int, expected: str, got: str, line: str) -> SourceError:
+def wrong_line(
+    path: Path, number: int, expected: str, got: str, line: str, *, unit: str = "line"
+) -> SourceError:
     """The error that blames one line of a file."""
     return SourceError(
-        f'{path} line {number}: expected {expected}, got {got}: "{shortened(line)}"', fix=HELP
+        f'{path} {unit} {number}: expected {expected}, got {got}: "{shortened(line)}"', fix=HELP
     )
 
 

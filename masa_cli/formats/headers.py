@@ -6,6 +6,7 @@ Formats are recognised by it, for `--help` as well, so nothing heavy is imported
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -56,6 +57,7 @@ _COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 CORNERS = ("x1", "y1", "x2", "y2")
 BOX_FORMS = (CORNERS, ("left", "top", "width", "height"), ("cx", "cy", "width", "height"))
 _UNCLEAR = ("x", "y", "width", "height")
+_FIRST_RECORD = re.compile(rb"\[\s*(\{(?:[^{}]|\{[^{}]*\})*\})")
 
 
 def is_mot(line: str) -> bool:
@@ -142,6 +144,25 @@ def is_table(line: str, *needed: str) -> bool:
         return True
     forms = (*BOX_FORMS, _UNCLEAR)
     return any(len(columns & {*form}) > 1 for form in forms) and not is_mot(line)
+
+
+def is_records(head: bytes) -> bool:
+    """Whether the beginning of a file is that of JSON with a list of rows, an object each."""
+    found = _FIRST_RECORD.match(head)
+    try:
+        columns = columns_of_names(list(flat(json.loads(found[1])))).keys() if found else set()
+    except ValueError:
+        return False
+    return any({"frame", *form} <= columns for form in (*BOX_FORMS, _UNCLEAR))
+
+
+def flat(record: Mapping[str, object]) -> dict[str, object]:
+    """A row of a table from an object; what is in an object of its own gets both names."""
+    fields: dict[str, object] = {}
+    for name, value in record.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        fields |= {f"{name}_{each}" if each else name: own for each, own in inner.items()}
+    return fields
 
 
 def missing_in(columns: Collection[str], needed: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from masa_cli.errors import SourceError, shortened
-from masa_cli.formats.files import HELP, explained
+from masa_cli.formats.files import HELP, explained, utf8_of
 from masa_cli.formats.tables import LARGEST
 from masa_cli.masks import MAX_SIDE, as_array, first_bad, read_masks
 from masa_cli.structures import BoolArray, IntArray, Mask, MaskArray
@@ -111,7 +111,7 @@ class Columns:
 def read_json(path: Path, *, fix: str = HELP) -> object:
     """What the file holds; raises SourceError where it is no JSON."""
     with explained(path):
-        text = path.read_bytes()
+        text = utf8_of(path)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masa_cli.errors import SourceError
-from masa_cli.formats.files import TextFile
-from masa_cli.formats.headers import fields_of
+from masa_cli.formats.files import HELP, TextFile
+from masa_cli.formats.headers import BOX_FORMS, CORNERS, fields_of, flat
+from masa_cli.formats.json_fields import read_json
 from masa_cli.formats.tables import LARGEST
+from masa_cli.structures import FloatArray
 
+logger = logging.getLogger(__name__)
+
+BOXES = "x1, y1, x2, y2 (or left, top, width, height, or cx, cy, width, height)"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
 _BEYOND_ID = 2.0**65  # 64 bits, perhaps unsigned
 
@@ -70,18 +79,62 @@ def read_numbers(
 
 def with_commas(lines: Sequence[str], separator: str) -> list[str]:
     """The same lines with commas between their fields, and points in their numbers."""
+    return _lines_of(
+        [each.replace(",", ".") if _DECIMAL_COMMA.fullmatch(each) else each for each in fields]
+        for fields in (fields_of(line, separator) for line in lines)
+    )
+
+
+def records_as_lines(path: Path) -> TextFile:
+    """The objects of a list in JSON as lines of a table, the names of its columns in front.
+
+    Raises:
+        SourceError: the file cannot be read, or has something else than such a list.
+    """
+    content = read_json(path)
+    rows = []
+    for number, record in enumerate(content if isinstance(content, list) else [None], start=1):
+        if not isinstance(record, dict):
+            raise SourceError(f"{path}: row {number} of the list is no object", fix=HELP)
+        rows.append(flat(record))
+    names = list(dict.fromkeys(chain.from_iterable(rows)))
+    lines = _lines_of(
+        [
+            names,
+            *(["" if (x := row.get(name)) is None else str(x) for name in names] for row in rows),
+        ]
+    )
+    return TextFile(path, lines, array("q", range(len(lines))), unit="row")
+
+
+def _lines_of(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Fields between commas, quoted where they must be; a line for each row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="")
-    changed = []
-    for line in lines:
-        fields = fields_of(line, separator)
-        writer.writerow(
-            each.replace(",", ".") if _DECIMAL_COMMA.fullmatch(each) else each for each in fields
-        )
-        changed.append(text.getvalue())
+    lines = []
+    for row in rows:
+        writer.writerow([each.replace("\n", " ") for each in row])
+        lines.append(text.getvalue())
         text.seek(0)
         text.truncate()
-    return changed
+    return lines
+
+
+def corners_of(column: Mapping[str, NDArray[np.float64]]) -> FloatArray:
+    """(N, 4) float32 xyxy, from the columns of whichever of `BOX_FORMS` is there."""
+    form = next(form for form in BOX_FORMS if set(form) <= column.keys())
+    start, end = (np.stack([column[name] for name in half], 1) for half in (form[:2], form[2:]))
+    if form != CORNERS:
+        start = start - end / 2 if form[0] == "cx" else start
+        end = start + end
+    return np.concatenate([start, end], axis=1).astype(np.float32)
+
+
+def scores_of(column: Mapping[str, NDArray[np.float64]], count: int, path: Path) -> FloatArray:
+    """(N,) float32; 1 where there is no column of them, which is said."""
+    if "score" not in column and count:
+        logger.warning("%s has no column of scores: all are 1", path)
+    return column.get("score", np.ones(count)).astype(np.float32)
 
 
 def check_whole(text: TextFile, numbers: NDArray[np.float64], name: str, *, minimum: int) -> None:

@@ -5,6 +5,7 @@ a pedestrian, track 5, in the second and the last. No number stands for another:
 axes nor sides can be exchanged, nor may anything be off by one, without a test that fails.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +126,39 @@ TRACKS = {
         "csv",
         {"o.csv": "frame,time,id,x1,y1,x2,y2,score,label,interpolated\n" + CSV_BODY},
         times=True,
+    ),
+    "csv of a spreadsheet": Dialect(
+        "csv",
+        {
+            "o.csv": (
+                "Frame;Track ID;X1;Y1;X2;Y2;Score;Label\r\n"
+                "0;3;10,0;20,0;40;80;0,9;car\r\n1;5;100,0;50,0;120;95;0,8;pedestrian\r\n"
+                "2;3;16,0;21,0;46;81;0,7;car\r\n2;5;104,0;52,0;124;97;0,6;pedestrian\r\n"
+            ).encode("utf-16")
+        },
+    ),
+    "csv of middles": Dialect(
+        "csv",
+        {
+            "o.tsv": "frame\tid\tx_center\ty_center\tw\th\n0\t3\t25\t50\t30\t60\n"
+            "1\t5\t110\t72.5\t20\t45\n2\t3\t31\t51\t30\t60\n2\t5\t114\t74.5\t20\t45\n"
+        },
+        labels=NAMELESS,
+        scores=False,
+    ),
+    "records of supervision": Dialect(
+        "records",
+        {
+            "o.json": json.dumps(
+                [
+                    {"x_min": x1, "y_min": y1, "x_max": x2, "y_max": y2, "class_id": 7}
+                    | {"confidence": score, "tracker_id": id_, "frame_index": frame}
+                    | {"class_name": label}
+                    for frame, id_, label, (x1, y1, x2, y2), score in SCENE
+                ],
+                indent=4,
+            )
+        },
     ),
     "csv of pandas": Dialect(
         "csv",
@@ -438,7 +472,11 @@ DETECTIONS = {
         },
         pictures=PICTURES,
     ),
-    **{name: TRACKS[name] for name in TRACKS if name.startswith(("coco", "csv of", "mot "))},
+    **{
+        name: TRACKS[name]
+        for name in TRACKS
+        if name.startswith(("coco", "csv of", "records", "mot "))
+    },
     "mot": TRACKS["mot"],
     "coco results": Dialect(
         "coco",

@@ -37,6 +37,7 @@ SAME_BOX = {
     "mot": "2,-1,1,2,3,4,0.5\n",
     "csv": "frame,x1,y1,x2,y2,score\n1,1,2,4,6,0.5\n",
     "jsonl": '{"frame":1,"boxes":[[1,2,4,6]],"scores":[0.5]}\n',
+    "records": '[{"frame":1,"box":{"x1":1,"y1":2,"x2":4,"y2":6},"score":0.5}]',
     "coco": '{"images":[{"id":7,"frame_index":1}],'
     '"annotations":[{"image_id":7,"category_id":1,"bbox":[1,2,3,4],"score":0.5}]}',
 }
@@ -113,7 +114,7 @@ def test_an_unknown_format_shows_its_first_line_and_the_formats(tmp_path: Path):
     path.write_text("# head\nHello [red] world\n")
     with pytest.raises(SourceError, match=r'line 2 .* formats: "Hello \[red\] world"') as error:
         read_detections(path)
-    assert "jsonl, coco, csv, mot" in error.value.fix
+    assert "jsonl, records, coco, csv, mot" in error.value.fix
 
 
 def test_too_few_columns_are_named_rather_than_unrecognised(tmp_path: Path):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,48 @@ def test_utf_16_with_its_mark_is_text(tmp_path: Path):
     assert formats.read_detections(path).classes == ("Füchse",)
     path.write_text(text.replace("frame", "id,frame").replace("\n0", "\n4,0"), encoding="utf-16")
     assert read_tracks(path).tracks.ids.tolist() == [4]
+
+
+RECORDS = [
+    {"x_min": 1, "y_min": 2, "x_max": 5.5, "y_max": 8, "class_id": 2, "tracker_id": 7},
+    {"x_min": 0, "y_min": 0, "x_max": 4, "y_max": 4, "class_id": None, "tracker_id": 9},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_objects_in_a_list_are_rows(tmp_path: Path, indent: int | None):
+    """As supervision's JSONSink writes them."""
+    path = tmp_path / "boxes.json"
+    rows = [{**row, "confidence": 0.5, "frame_index": 3} for row in RECORDS]
+    path.write_text(json.dumps(rows, indent=indent))
+    dets = formats.read_detections(path)
+    assert (dets.frames.tolist(), dets.classes) == ([3, 3], ("2", "object"))
+    table = read_tracks(path)
+    assert table.tracks.ids.tolist() == [7, 9]
+    assert table.tracks.boxes.tolist() == [[1, 2, 5.5, 8], [0, 0, 4, 4]]
+
+
+def test_objects_may_have_their_box_in_one_of_its_own(tmp_path: Path):
+    path = tmp_path / "boxes.json"
+    box = {"x1": 1, "y1": 2, "x2": 5, "y2": 8}
+    path.write_text(json.dumps([{"frame": 3, "name": "a, b", "class": 4, "box": box}]))
+    dets = formats.read_detections(path)
+    assert dets.boxes.tolist() == [[1, 2, 5, 8]]
+
+
+def test_an_object_that_is_wrong_is_named(tmp_path: Path):
+    path = tmp_path / "boxes.json"
+    rows = [{"frame": 0, "x1": 0, "y1": 0, "x2": 1, "y2": 1}, {"frame": 1, "x1": "?"}]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(SourceError, match=r'row 2: expected a number in column 2 \(x1\), got "\?"'):
+        formats.read_detections(path)
+    path.write_text(json.dumps([rows[0], 5]))
+    with pytest.raises(SourceError, match="row 2 of the list is no object"):
+        formats.read_detections(path)
+
+
+def test_results_of_coco_are_no_rows(tmp_path: Path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]))
+    with pytest.raises(SourceError, match="is a list of COCO results"):
+        formats.read_detections(path)

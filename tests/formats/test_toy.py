@@ -72,7 +72,7 @@ TOY = TrackFormat(
     holds=frozenset({"scores"}),
 )
 TOY_DETECTIONS = DetectionFormat(
-    summary="a toy", sniff=lambda line: line == "toy 1", read=f"{__name__}:read_detections"
+    summary="a toy", sniff=lambda line, head: line == "toy 1", read=f"{__name__}:read_detections"
 )
 
 

@@ -55,7 +55,10 @@ def test_detections_are_those_of_the_same_pictures(clip):
 def test_a_table_that_counts_from_1_is_noticed_by_its_last_frame(clip, first):
     video, _ = clip
     rows = [(index + first, *box) for index in range(30) for box in boxes_at(index)]
-    lines = ["frame,left,top,width,height,score", *(f"{','.join(map(str, row))},.9" for row in rows)]
+    lines = [
+        "frame,left,top,width,height,score",
+        *(f"{','.join(map(str, row))},.9" for row in rows),
+    ]
     Path("dets.csv").write_text("\n".join(lines))
     result = masa("track", video, "--dets", "dets.csv", *MOTION, "-o", "out")
     assert boxes_of("out/tracks.jsonl")[0] == expected(range(30))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from masa_cli.models.backbones import mobilenet
-from masa_cli.training.pace import quicken
+from masa_cli.training.training_run import quicken
 
 
 @pytest.fixture
