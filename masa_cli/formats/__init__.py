@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from masa_cli.errors import SettingsError, SourceError
 from masa_cli.formats.files import as_utf8, explained, utf8_of
-from masa_cli.formats.headers import is_mot, is_records, is_table
+from masa_cli.formats.headers import is_kitti, is_mot, is_records, is_table
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -186,6 +186,15 @@ FORMATS: Mapping[str, TrackFormat] = MappingProxyType(
             write_with=("classes",),
             holds=frozenset({"masks"}),
             needs=frozenset({"masks"}),
+        ),
+        "kitti": TrackFormat(
+            summary="KITTI's labels of tracks",
+            endings=("kitti.txt",),
+            sniff=lambda line, head: is_kitti(line),
+            read="masa_cli.formats.kitti:read_tracks",
+            write="masa_cli.formats.kitti:KittiWriter",
+            write_with=("classes",),
+            holds=frozenset({"names", "scores"}),
         ),
         "csv": TrackFormat(
             summary="frame,time,id,x1,y1,x2,y2,score,label,interpolated",

@@ -23,6 +23,7 @@ _MOT_NAMES = (
     ("class", "classid", "category", "categoryid", "cls", "type", "objectcategory", "objecttype"),
 )
 _MIN_MOT_COLUMNS = 7
+_KITTI_COLUMNS = 17, 18  # without and with a score
 
 # What columns of other tables are called, by pandas, supervision and others, without capitals and
 # signs; the first that is there is taken. Names of classes go before their numbers.
@@ -68,6 +69,14 @@ def is_mot(line: str) -> bool:
     except (ValueError, IndexError):
         return mot_columns(line) is not None
     return "," in line or len(fields) >= _MIN_MOT_COLUMNS
+
+
+def is_kitti(line: str) -> bool:
+    """Whether a line begins with the numbers of a frame and an id, and the name of a class."""
+    fields = line.split()
+    if len(fields) not in _KITTI_COLUMNS or "," in line:
+        return False
+    return all(each.lstrip("-").isdecimal() for each in fields[:2]) and fields[2][:1].isalpha()
 
 
 def mot_fields(line: str) -> list[str]:

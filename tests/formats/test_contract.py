@@ -331,6 +331,27 @@ TRACKS = {
         },
         images="images.json",
     ),
+    "kitti": Dialect(
+        "kitti",
+        {
+            "0000.txt": "0 -1 DontCare -1 -1 -10.0 1 2 3 4 -1000 -1000 -1000 -10 -1 -1 -1\n"
+            "0 3 car 0 0 -1.79 10.0 20.0 40.0 80.0 1.5 1.6 3.9 -4.5 1.8 13.4 -2.1\n"
+            "1 5 pedestrian 0 1 -1.79 100.0 50.0 120.0 95.0 1.5 1.6 3.9 -4.5 1.8 13.4 -2.1\n"
+            "2 3 car 0 0 -1.79 16.0 21.0 46.0 81.0 1.5 1.6 3.9 -4.5 1.8 13.4 -2.1\n"
+            "2 5 pedestrian 2 2 -1.79 104.0 52.0 124.0 97.0 1.5 1.6 3.9 -4.5 1.8 13.4 -2.1\n"
+        },
+        scores=False,
+    ),
+    "kitti with scores, of no world": Dialect(
+        "kitti",
+        {
+            "0000.txt": "".join(
+                f"{frame} {id_} {label} -1 -1 -10 {x1} {y1} {x2} {y2} "
+                f"-1 -1 -1 -1000 -1000 -1000 -10 {score}\n"
+                for frame, id_, label, (x1, y1, x2, y2), score in SCENE
+            )
+        },
+    ),
     "mots": Dialect(
         "mots",
         {
