@@ -15,10 +15,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from masa_cli.structures import FloatArray, IntArray
+from masa_cli.structures import FloatArray
 from masa_cli.tracking.calibration import Calibration
 from masa_cli.tracking.recognition import (
-    MAX_VIEWS,
     Company,
     Floats,
     Pairs,
@@ -29,18 +28,12 @@ from masa_cli.tracking.recognition import (
     merged_spans,
     overlap,
     pairs_above,
-    scores,
 )
+from masa_cli.tracking.search import KnownIdentities
 
 Verdict: TypeAlias = Literal["known", "new", "unsure"]
 _FEW = 500  # templates, of which all scores are remembered
 _SHARE_KEPT = 0.7  # of the threshold, that scores of more templates must reach to be remembered
-_SHORTLIST = 20  # known identities that come into question for a template
-_MANY = 10_000  # templates, of which more are searched by their main directions first
-_DIRECTIONS = 64  # of these
-_NUM_ROUGH = 1500  # templates, about, whose whole means are then compared
-_STRIP = 8  # templates, of whose scores the highest is looked at first
-_AT_ONCE = 32  # templates that are searched for
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,76 +314,6 @@ def _times(companies: Sequence[Company]) -> Iterator[tuple[int, Floats]]:
     for company in companies:
         for template in company.templates:
             yield company.clock, template.spans + company.offset
-
-
-class KnownIdentities:
-    """Templates of known identities, to be searched.
-
-    Of many, a product with the main directions of their means finds some thousands, one with their
-    whole means a few, whose views are then compared in full: a gallery of 100,000 is gone through
-    in milliseconds, without an index that would have to be built first.
-
-    Args:
-        rows: their templates.
-        owners: (M,) the identity of each.
-    """
-
-    def __init__(self, rows: Rows, owners: IntArray) -> None:
-        self._rows, self._owners = rows, owners
-        self._scaled = rows.means / rows.spreads[:, None]  # (M, D)
-        self._offsets = rows.centres / rows.spreads
-        self._num_near = min(_SHORTLIST * MAX_VIEWS, len(rows))
-        self._directions: FloatArray | None = None  # (D, E)
-        if len(rows) > _MANY:
-            exact = (self._scaled.T @ self._scaled).astype(np.float64)
-            self._directions = np.linalg.eigh(exact)[1][:, -_DIRECTIONS:].astype(np.float32)
-            # A column for the offsets, so that one product gives scores; rows of padding, that
-            # are never among the best.
-            padded = np.zeros((-(-len(rows) // _STRIP) * _STRIP, _DIRECTIONS + 1), np.float32)
-            padded[:, -1] = -np.inf
-            padded[: len(rows), :-1] = self._scaled @ self._directions
-            padded[: len(rows), -1] = -self._offsets
-            self._rough = padded
-
-    def best(self, own: Rows) -> list[list[tuple[int, float]]]:
-        """For each template, the identities that are most like it, and their scores, best first."""
-        found = []
-        for start in range(0, len(own), _AT_ONCE):
-            part = own.block(start, start + _AT_ONCE)
-            for row, near in enumerate(self._near(part.means)):
-                exact = scores(part.block(row, row + 1), self._rows.chosen(near))[0]
-                best: dict[int, float] = {}
-                for owner, score in zip(self._owners[near].tolist(), exact.tolist(), strict=True):
-                    best[owner] = max(score, best.get(owner, score))
-                ranked = sorted(best.items(), key=lambda each: (-each[1], each[0]))
-                found.append(ranked[:_SHORTLIST])
-        return found
-
-    def _near(self, means: FloatArray) -> Iterator[IntArray]:
-        """For each of these means, the rows whose means are most like it, in order."""
-        if self._directions is None:
-            for row in means @ self._scaled.T - self._offsets:
-                yield np.sort(_largest(row, self._num_near))
-            return
-        ones = np.ones((len(means), 1), np.float32)
-        # The larger matrix first: the other way round it would be rearranged, which costs more
-        # than the product.
-        rough = self._rough @ np.concatenate([means @ self._directions, ones], axis=1).T  # (M', N)
-        strips = np.ascontiguousarray(rough.reshape(_STRIP, -1, len(means)).max(axis=0).T)
-        last = -min(_NUM_ROUGH, strips.shape[1])
-        lowest = np.partition(strips, last, axis=1)[:, last]  # (N,)
-        near, owner = np.divmod(np.flatnonzero(rough >= lowest), len(means))
-        for row, mean in enumerate(means):
-            some = near[owner == row]
-            exact = self._scaled[some] @ mean - self._offsets[some]
-            yield np.sort(some[_largest(exact, self._num_near)])
-
-
-def _largest(values: FloatArray, count: int) -> IntArray:
-    """Positions of the largest, in any order."""
-    if count >= len(values):
-        return np.arange(len(values))
-    return np.argpartition(values, -count)[-count:]
 
 
 def _decision(

@@ -13,7 +13,7 @@ import numpy as np
 
 from masa_cli.structures import FloatArray, IntArray
 from masa_cli.tracking.calibration import NONE_SEEN, Calibration
-from masa_cli.tracking.identities import KnownIdentities, Verdict
+from masa_cli.tracking.identities import Verdict
 from masa_cli.tracking.recognition import (
     Company,
     Floats,
@@ -25,11 +25,12 @@ from masa_cli.tracking.recognition import (
     overlap,
     scores,
 )
+from masa_cli.tracking.search import KnownIdentities
 
 MAX_ASKS = 5  # about one track; the stated rate is of all together
 _EVERY = 3  # times the boxes that it had when it was asked about before
 _PARTS = 2  # videos, whose identities tell what impostors of other videos reach
-_PER_FRAME, _ROWS_PER_FRAME = 4, 100_000  # asks at most, and templates that they go through
+_PER_FRAME, _ROWS_PER_FRAME = 4, 400_000  # asks at most, and templates that they go through
 
 
 @dataclass(frozen=True, slots=True, eq=False)

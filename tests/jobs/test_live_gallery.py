@@ -153,7 +153,9 @@ def test_in_large_galleries_few_are_asked_about_in_a_frame():
 
     assert recall(0).asks_per_frame == recall(10).asks_per_frame == 4
     few = recall(10)
-    few._num_rows = 100_000
+    few._num_rows = 200_000
+    assert few.asks_per_frame == 2
+    few._num_rows = 400_000
     assert few.asks_per_frame == 1
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from masa_cli.tracking.appearance import normalised
 from masa_cli.tracking.calibration import Calibration
-from masa_cli.tracking.identities import Clusters, KnownIdentities, Question, decide
+from masa_cli.tracking.identities import Clusters, Question, decide
 from masa_cli.tracking.recognition import (
     MAX_VIEWS,
     Company,
@@ -18,6 +18,7 @@ from masa_cli.tracking.recognition import (
     overlap,
     typical_views,
 )
+from masa_cli.tracking.search import KnownIdentities
 
 DIM = 32
 SETTINGS = RecognitionSettings()
@@ -206,12 +207,19 @@ def test_of_many_identities_the_best_are_found_as_of_few(monkeypatch):
     owners = np.arange(count) // 2  # two templates each
     probes = rows.chosen(np.arange(0, 50, 2))
     exact = KnownIdentities(rows, owners).best(probes)
-    monkeypatch.setattr("masa_cli.tracking.identities._MANY", 10)
-    monkeypatch.setattr("masa_cli.tracking.identities._DIRECTIONS", 16)
-    monkeypatch.setattr("masa_cli.tracking.identities._NUM_ROUGH", 60)
+    monkeypatch.setattr("masa_cli.tracking.search._MANY", 10)
+    monkeypatch.setattr("masa_cli.tracking.search._DIRECTIONS", 16)
+    monkeypatch.setattr("masa_cli.tracking.search._NUM_ROUGH", 60)
+    monkeypatch.setattr("masa_cli.tracking.search._SAMPLE", 4)
     quick = KnownIdentities(rows, owners).best(probes)
     assert [best[0] for best in quick] == [best[0] for best in exact]
     assert [best[0][0] for best in exact] == list(range(25))
+    # A sample of the very best would let few through: as many are looked at nevertheless.
+    few = KnownIdentities(rows, owners)
+    few._sample = few._rough[:50:2]
+    monkeypatch.setattr("masa_cli.tracking.search._NUM_ROUGH", 400)
+    monkeypatch.setattr("masa_cli.tracking.search._SAMPLE", 400)
+    assert all(len(best) == len(exact[0]) for best in few.best(probes))
 
 
 def test_impostors_of_two_videos_raise_what_is_asked_but_who_may_be_one_does_not_count():
