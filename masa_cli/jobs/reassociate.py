@@ -149,7 +149,8 @@ def _joined(
         for track in templates.tracks
         if track.template is not None and track.num_boxes >= settings.min_boxes
     ]
-    groups = [[track.id] for track in templates.tracks if track not in usable]
+    is_usable = {track.id for track in usable}
+    groups = [[track.id] for track in templates.tracks if track.id not in is_usable]
     by_class: list[list[Company]] = []
     orders: list[list[int]] = []
     for label in dict.fromkeys(track.label for track in usable):

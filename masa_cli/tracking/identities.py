@@ -16,15 +16,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from masa_cli.structures import FloatArray
-from masa_cli.tracking.calibration import Calibration
+from masa_cli.tracking.calibration import Calibration, compared, impostors_between
 from masa_cli.tracking.recognition import (
     Company,
     Floats,
     Pairs,
     RecognitionSettings,
     Rows,
-    compared,
-    impostors_between,
     merged_spans,
     overlap,
     pairs_above,

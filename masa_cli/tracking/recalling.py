@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from masa_cli.structures import FloatArray, IntArray
-from masa_cli.tracking.calibration import NONE_SEEN, Calibration
+from masa_cli.tracking.calibration import NONE_SEEN, Calibration, compared, impostors_between
 from masa_cli.tracking.identities import Verdict
 from masa_cli.tracking.recognition import (
     Company,
@@ -20,8 +20,6 @@ from masa_cli.tracking.recognition import (
     RecognitionSettings,
     Rows,
     Template,
-    compared,
-    impostors_between,
     overlap,
     scores,
 )

@@ -20,14 +20,10 @@ from numpy.typing import NDArray
 from masa_cli.structures import BoolArray, FloatArray, IntArray
 from masa_cli.tracking import DEFAULT_FALSE_MATCHES
 from masa_cli.tracking.appearance import normalised
-from masa_cli.tracking.calibration import MIN_SPREAD, NONE_SEEN, PRIOR_COHORT, Impostors, Moments
 
 MAX_VIEWS = 4  # of a template: the mean, and the views that differ most
 _MIN_SHARE = 0.15  # of the boxes, that make up a view
-_CENTRING_ROWS = 5.0  # the mean of a video is believed like so many templates less
 _PRIOR_PAIRS = 200.0  # of equal variation in all directions, before the whitening
-_USUAL_IMPOSTOR, _USUAL_SPREAD = 0.3, 0.15  # where no impostors were seen at all
-_MAX_COMPANIES, _MAX_BETWEEN = 20, 200  # pairs of companies, and templates of each, for that
 BLOCK = 1024  # templates that are compared at a time
 
 Floats = NDArray[np.float64]
@@ -125,9 +121,15 @@ def merged_spans(spans: Floats, gap: float) -> Floats:
 
 def overlap(first: Floats, second: Floats) -> bool:
     """Whether two rows of spans, each in order, have a moment in common."""
-    position = np.searchsorted(second[:, 1], first[:, 0])  # the first that is not over
-    there = position < len(second)
-    return bool(np.any(second[position[there], 0] <= first[there, 1]))
+    return bool(meeting(first, second).any())
+
+
+def meeting(spans: Floats, others: Floats) -> BoolArray:
+    """(K,) which spans have a moment in common with any of others, which are in order."""
+    position = np.searchsorted(others[:, 1], spans[:, 0])  # the first that is not over
+    begins = np.append(others[:, 0], np.inf)
+    found: BoolArray = begins[position] <= spans[:, 1]
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,21 +148,38 @@ class Company:
     offset: float = 0.0
     are_distinct: bool = False
 
-    def impostors(self) -> BoolArray:
-        """(N, N) which two are surely different objects."""
-        count = len(self.templates)
+    def near(self, start: int, stop: int) -> IntArray:
+        """Templates that may be impostors of some of these rows: none of the others is."""
         if self.are_distinct:
-            return ~np.eye(count, dtype=np.bool_)
+            return np.arange(len(self.templates))
+        first, last = self._extents
+        begin, end = first[start:stop].min(), last[start:stop].max()
+        return np.flatnonzero((first <= end) & (last >= begin))
+
+    def impostors(self, start: int, stop: int, columns: IntArray) -> BoolArray:
+        """(N, C) which of these rows and templates are surely different objects."""
+        rows = np.arange(start, stop)
+        different: BoolArray = rows[:, None] != columns
+        if self.are_distinct:
+            return different
+        first, last = self._extents
+        both = np.concatenate([rows, columns])
+        if all(len(self.templates[row].spans) == 1 for row in both.tolist()):
+            together = (first[rows, None] <= last[columns]) & (first[columns] <= last[rows, None])
+            return different & together
+        others = [self.templates[column].spans for column in columns.tolist()]
+        counts = np.array([len(each) for each in others])
+        spans, starts = np.concatenate(others), np.cumsum(counts) - counts
+        for row in rows.tolist():
+            meets = meeting(spans, self.templates[row].spans)
+            different[row - start] &= np.logical_or.reduceat(meets, starts)
+        return different
+
+    @property
+    def _extents(self) -> tuple[Floats, Floats]:
+        """(N,) when each is seen first, and last."""
         first = np.array([each.spans[0, 0] for each in self.templates])
-        last = np.array([each.spans[-1, 1] for each in self.templates])
-        together: BoolArray = (first[:, None] <= last) & (first <= last[:, None])
-        np.fill_diagonal(together, False)
-        has_gaps = np.array([len(each.spans) > 1 for each in self.templates], np.bool_)
-        unsure = np.triu(together & (has_gaps[:, None] | has_gaps))
-        for row, column in np.argwhere(unsure).tolist():
-            own, other = self.templates[row].spans, self.templates[column].spans
-            together[row, column] = together[column, row] = overlap(own, other)
-        return together
+        return first, np.array([each.spans[-1, 1] for each in self.templates])
 
 
 class Whitening:
@@ -265,126 +284,6 @@ def scores(first: Rows, second: Rows) -> FloatArray:
     own = (found - first.centres[:, None]) / first.spreads[:, None]
     other = (found - second.centres) / second.spreads
     return ((own + other) / 2).astype(np.float32, copy=False)
-
-
-def compared(
-    classes: Sequence[Sequence[Company]], projection: FloatArray, earlier: Impostors = NONE_SEEN
-) -> tuple[list[list[Rows]], Impostors]:
-    """The templates of each company as they are compared, and what impostors had in common.
-
-    Scores of all classes are measured alike, so impostors of all tell what they reach: of few
-    objects of a class nothing could be told.
-
-    Args:
-        classes: companies of each class, none of them empty.
-        projection: (D, D), of the whitening.
-        earlier: impostors of other templates, which count as well.
-    """
-    bare = [[_centred(each.templates, projection) for each in own] for own in classes]
-    masks = [[each.impostors() for each in own] for own in classes]
-    inside = [[similarities(rows, rows) for rows in own] for own in bare]
-    seen = [_impostors(*each) for each in zip(inside, masks, strict=True)]
-    similar = sum(seen, earlier.similar)
-    usual = similar.fitted(_USUAL_IMPOSTOR, _USUAL_SPREAD)
-    found: list[list[Rows]] = []
-    reached, num_templates = earlier.reached, earlier.num_templates
-    for own, known, values_of, values in zip(bare, masks, inside, seen, strict=True):
-        of_class = values.fitted(*usual)
-        found.append([])
-        for rows, mask, each in zip(own, known, values_of, strict=True):
-            cohort = _Cohort.of(each, mask, *of_class)
-            centres, spreads = cohort.statistics()
-            found[-1].append(Rows(rows.means, rows.views, rows.starts, centres, spreads))
-            reached += Moments.of(cohort.scores()[np.triu(mask, 1)])
-            num_templates += int(mask.any(axis=1).sum())
-    return found, Impostors(similar, reached, num_templates)
-
-
-def impostors_between(parts: Sequence[Rows]) -> Moments:
-    """Scores of different objects of several companies, as far as that can be told.
-
-    Objects that are seen at one time are never at one place; those of other videos may be, and have
-    its background and light in common. Of each two companies all pairs count but those that are
-    each other's best, which may be one object.
-
-    Args:
-        parts: the templates of each company, of one class.
-    """
-    pairs = [(one, other) for one in range(len(parts)) for other in range(one)]
-    pairs.sort(key=lambda pair: (-len(parts[pair[0]]) * len(parts[pair[1]]), pair))
-    seen = Moments()
-    for one, other in pairs[:_MAX_COMPANIES]:
-        found = scores(parts[one].block(0, _MAX_BETWEEN), parts[other].block(0, _MAX_BETWEEN))
-        best = found.argmax(axis=1)
-        counts = np.ones(found.shape, np.bool_)
-        rows = np.flatnonzero(found.argmax(axis=0)[best] == np.arange(len(found)))
-        counts[rows, best[rows]] = False
-        seen += Moments.of(found[counts])
-    return seen
-
-
-def _impostors(similar: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Moments:
-    parts = zip(similar, masks, strict=True)
-    return sum((Moments.of(each[mask]) for each, mask in parts), Moments())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cohort:
-    """Of each template, its similarities to impostors of its own video, and a prior."""
-
-    found: FloatArray  # (N, N)
-    mask: BoolArray  # (N, N)
-    counts: FloatArray  # (N,)
-    sums: FloatArray  # (N,)
-    squares: FloatArray  # (N,)
-
-    @staticmethod
-    def of(found: FloatArray, mask: BoolArray, centre: float, spread: float) -> _Cohort:
-        values = np.where(mask, found, np.float32(0))
-        return _Cohort(
-            found,
-            mask,
-            mask.sum(axis=1).astype(np.float32) + np.float32(PRIOR_COHORT),
-            (values.sum(axis=1) + PRIOR_COHORT * centre).astype(np.float32),
-            ((values**2).sum(axis=1) + PRIOR_COHORT * (centre**2 + spread**2)).astype(np.float32),
-        )
-
-    def statistics(self) -> tuple[FloatArray, FloatArray]:
-        """(N,) means and standard deviations."""
-        return _statistics(self.counts, self.sums, self.squares)
-
-    def scores(self) -> FloatArray:
-        """(N, N) of impostors, each measured against the others only."""
-        without = np.where(self.mask, self.found, np.float32(0))
-        centres, spreads = _statistics(
-            (self.counts[:, None] - self.mask).astype(np.float32),
-            (self.sums[:, None] - without).astype(np.float32),
-            (self.squares[:, None] - without**2).astype(np.float32),
-        )
-        own = (self.found - centres) / spreads
-        result: FloatArray = (own + own.T) / 2
-        return result
-
-
-def _statistics(
-    counts: FloatArray, sums: FloatArray, squares: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    means = sums / counts
-    spreads = np.sqrt(np.maximum(squares / counts - means**2, MIN_SPREAD**2))
-    return means.astype(np.float32, copy=False), spreads.astype(np.float32, copy=False)
-
-
-def _centred(templates: Sequence[Template], projection: FloatArray) -> Rows:
-    """As they are compared, less the mean of all: what they have in common is the camera."""
-    views = normalised(np.concatenate([each.views for each in templates]) @ projection)
-    counts = np.array([len(each.views) for each in templates])
-    starts = np.cumsum(counts) - counts
-    centre = views[starts].mean(axis=0) * np.float32(
-        len(templates) / (len(templates) + _CENTRING_ROWS)
-    )
-    centred = normalised(views - centre)
-    nothing = np.zeros(len(templates), np.float32)
-    return Rows(centred[starts], centred, starts.astype(np.int64), nothing, nothing + 1)
 
 
 def block_pairs(count: int) -> list[tuple[int, int]]:

@@ -15,7 +15,8 @@ from masa_cli.formats.mot import read_results
 from masa_cli.jobs.link import compare_on_ray
 from masa_cli.structures import CameraMotion, Detections, Frame, Observation, Tracks, VideoInfo
 from masa_cli.tracking.appearance import normalised
-from masa_cli.tracking.recognition import Company, Rows, Template, compared, pairs_above
+from masa_cli.tracking.calibration import compared
+from masa_cli.tracking.recognition import Company, Rows, Template, pairs_above
 
 RATE, DIM, NUM_FRAMES = Fraction(10), 32, 12
 FACTS = {"adapter": "raw", "adapter weights": ""}

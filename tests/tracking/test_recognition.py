@@ -1,10 +1,12 @@
 """Objects are known again in other videos, and how often strangers are taken for them is right."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from masa_cli.tracking.appearance import normalised
-from masa_cli.tracking.calibration import Calibration
+from masa_cli.tracking.calibration import Calibration, compared, impostors_between
 from masa_cli.tracking.identities import Clusters, Question, decide
 from masa_cli.tracking.recognition import (
     MAX_VIEWS,
@@ -13,7 +15,6 @@ from masa_cli.tracking.recognition import (
     Rows,
     Template,
     Whitening,
-    impostors_between,
     merged_spans,
     overlap,
     typical_views,
@@ -244,3 +245,61 @@ def test_impostors_of_two_videos_raise_what_is_asked_but_who_may_be_one_does_not
     assert same.total / same.count < 1
     low = Calibration(5.0, 20.0, 30)
     assert low.raised(impostors_between(apart)) == low
+
+
+def crowd(count, seed=0):
+    """Templates of one video, a hundred of which are there at a time; some come back later."""
+    rng = np.random.default_rng(seed)
+    begins = np.sort(rng.uniform(0, count / 10, count))
+    return Company(
+        [
+            Template(
+                "person",
+                normalised(rng.normal(size=(2, DIM)).astype(np.float32)),
+                spans((begin, begin + 8), (begin + 20, begin + 22))[: 1 + row % 2],
+            )
+            for row, begin in enumerate(begins.tolist())
+        ]
+    )
+
+
+def test_block_by_block_impostors_are_those_of_all_at_once(monkeypatch):
+    eye, companies = np.eye(DIM, dtype=np.float32), [crowd(300), crowd(40, 1)]
+    whole, impostors = compared([companies], eye)
+    mask = companies[0].impostors(0, 300, np.arange(300))
+    each = [
+        [one is not other and overlap(one.spans, other.spans) for other in companies[0].templates]
+        for one in companies[0].templates
+    ]
+    assert np.array_equal(mask, each)
+    monkeypatch.setattr("masa_cli.tracking.calibration.BLOCK", 32)
+    monkeypatch.setattr("masa_cli.tracking.calibration._MAX_BLOCKS", 100)
+    for kept in (2**24, 0):
+        monkeypatch.setattr("masa_cli.tracking.calibration._MAX_KEPT", kept)
+        parts, again = compared([companies], eye)
+        for rows, expected in zip(parts[0], whole[0], strict=True):
+            np.testing.assert_allclose(rows.centres, expected.centres, atol=1e-5)
+            np.testing.assert_allclose(rows.spreads, expected.spreads, atol=1e-5)
+        assert again.num_templates == impostors.num_templates
+        assert again.reached.count == impostors.reached.count
+        assert again.reached.squares == pytest.approx(impostors.reached.squares, rel=1e-3)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_tracks_of_a_video(monkeypatch):
+    count, eye = 4000, np.eye(DIM, dtype=np.float32)
+    company = Company(crowd(count).templates, are_distinct=True)
+    whole, _ = compared([[Company(company.templates[:1000], are_distinct=True)]], eye)
+    monkeypatch.setattr("masa_cli.tracking.calibration.BLOCK", 128)
+    monkeypatch.setattr("masa_cli.tracking.calibration._MAX_COHORT", 256)
+    tracemalloc.start()
+    parts, impostors = compared([[company]], eye)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < count**2  # bytes
+    assert impostors.num_templates == count
+    # A sample tells nearly the same.
+    assert np.median(parts[0][0].centres) == pytest.approx(np.median(whole[0][0].centres), abs=0.01)
+    assert np.median(parts[0][0].spreads) == pytest.approx(np.median(whole[0][0].spreads), rel=0.05)
+    calibration = impostors.calibration()
+    assert abs(calibration.mean) < 0.05
+    assert calibration.spread == pytest.approx(1, rel=0.1)
