@@ -36,6 +36,11 @@ class Database:
         self.path, self._what = path, what
         self._connection = connection
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether any row was changed here."""
+        return self._connection.total_changes > 0
+
     def tables(self) -> set[str]:
         """Names of those that there are."""
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"

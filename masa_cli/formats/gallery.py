@@ -7,6 +7,7 @@ statistics included, is made anew from these, so that what is removed is gone.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -31,8 +32,7 @@ MAX_IDENTITIES = (
 )
 MAX_LEARNED = 8  # videos from which the embeddings of an identity are kept
 _MAX_SPANS = 100  # of an identity in one video
-_WAIT_SECONDS = 600.0  # for another run that writes
-_AT_ONCE = 0.2  # seconds after which it is said that another run is waited for
+_CHANGES_AT = 24  # byte of the header, https://www.sqlite.org/fileformat2.html#file_change_counter
 
 _TABLES = (
     "facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -62,6 +62,11 @@ class Gallery:
     def kind(self) -> str:
         """What the file is, and of which version."""
         return self._fact("kind")
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything in it was changed since it was opened."""
+        return self._database.is_changed
 
     @property
     def adapter(self) -> AdapterKey:
@@ -295,6 +300,19 @@ def changing(
         if adapter is not None and not database.tables():
             _make(database, adapter, dim)
         yield _checked(database, adapter)
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """Which file it is, and how often it was changed: the next change counts one more.
+
+    Both are 0 where there is none. Nothing is read but a number in the file's header.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(_CHANGES_AT)
+            return os.fstat(file.fileno()).st_ino, int.from_bytes(file.read(4), "big")
+    except OSError:
+        return 0, 0
 
 
 def check_usable(path: Path, adapter: AdapterKey) -> None:

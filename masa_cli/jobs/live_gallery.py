@@ -2,19 +2,21 @@
 
 A track has a number of its own from its first box on. Once it is sure that it is an identity of the
 gallery, or one that was in this run before, it goes on under the number of that. What has left is
-learned every minute, and the rest at the end.
+learned every minute, and the rest at the end. What other runs learn meanwhile is read before tracks
+are asked about, if the file has changed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from masa_cli.formats.gallery import Gallery, changing
+from masa_cli.formats.gallery import Gallery, changing, reading, state_of
 from masa_cli.formats.gallery_records import AdapterKey, GalleryUse, Identity
 from masa_cli.jobs.recognise import (
     companies_by_class,
@@ -32,6 +34,7 @@ from masa_cli.tracking.recognition import Floats
 
 SAVE_SECONDS = 60.0  # of the clock on the wall, after which what has left is learned
 LEFT_SECONDS = 10.0  # of the video; what was not seen for so long has left
+_READ_SHARE = 0.02  # of the time, at most, in which a gallery that others change is read
 _NUMBERS = 50  # that are reserved at a time
 _REMEMBERED = 200  # tracks that have left and are still compared with those that come
 _BETTER = 1.2  # a view must be so many times better to be cut out anew
@@ -104,7 +107,9 @@ class LiveGallery:
         self._left: list[_Track] = []
         self._scatter: Floats = np.zeros((0, 0))
         self._num_pairs = self._num_pairs_known = self._num_pairs_used = 0
-        self._saved = time.monotonic()
+        self._saved = self._was_read = time.monotonic()
+        self._reading = 0.0  # seconds that it took
+        self._state = (0, 0)  # of the file, when it was read
         self._records: dict[int, _Record] = {}
         self._own: set[int] = set()  # numbers that are, or will be, given by this run
         self._learned: set[int] = set()  # identities that were
@@ -148,13 +153,31 @@ class LiveGallery:
 
     def _begin(self) -> None:
         """Take in what the gallery knows."""
-        with changing(self._use.path, self._adapter, self._dim) as gallery:
+        with self._changing() as gallery:
             use = self._use
             self._number = gallery.add_video(self._run, self._video, use.clock, use.start)
             self._reserve(gallery)
             self._read(gallery)
 
+    @contextmanager
+    def _changing(self) -> Iterator[Gallery]:
+        """The gallery, to be changed; what others changed before is still to be read."""
+        with changing(self._use.path, self._adapter, self._dim) as gallery:
+            before = state_of(self._use.path)
+            yield gallery
+            is_changed = gallery.is_changed
+        if before == self._state:
+            self._state = before[0], before[1] + is_changed
+
+    def _read_again(self) -> None:
+        """Take in what other runs learned meanwhile."""
+        rest = time.monotonic() - self._was_read
+        if rest * _READ_SHARE >= self._reading and state_of(self._use.path) != self._state:
+            with reading(self._use.path, self._adapter) as gallery:
+                self._read(gallery)
+
     def _read(self, gallery: Gallery) -> None:
+        begin, self._state = time.monotonic(), state_of(self._use.path)
         use, videos = self._use, gallery.videos()
         label_of = {each.id: each.label for each in gallery.identities()}
         sightings = [each for each in gallery.sightings() if each.identity in label_of]
@@ -175,6 +198,8 @@ class LiveGallery:
         occupied = occupied_by(use, videos, sightings)
         own = companies_by_class(videos, sightings, label_of)
         self._recall = Recall(own, occupied, projection, use.settings)
+        self._was_read = time.monotonic()
+        self._reading = self._was_read - begin
 
     def _reserve(self, gallery: Gallery) -> None:
         fresh = [gallery.reserve() for _ in range(_NUMBERS)]
@@ -183,7 +208,7 @@ class LiveGallery:
 
     def _fresh(self) -> int:
         if not self._numbers:
-            with changing(self._use.path, self._adapter) as gallery:
+            with self._changing() as gallery:
                 self._reserve(gallery)
         return self._numbers.pop(0)
 
@@ -226,6 +251,7 @@ class LiveGallery:
         ]
         if not due or recall is None:
             return
+        self._read_again()
         self._learn_whitening()
         due.sort(key=lambda track: (track.num_asks, track.id))
         asked = due[: recall.asks_per_frame]
@@ -272,7 +298,7 @@ class LiveGallery:
         kept = self._scatter, self._num_pairs
         for track in tracks:
             self._keep_scatter(track)
-        with changing(self._use.path, self._adapter) as gallery:
+        with reading(self._use.path, self._adapter) as gallery:
             self._read(gallery)
         self._scatter, self._num_pairs = kept
 
@@ -341,7 +367,7 @@ class LiveGallery:
 
     def _save(self, *, is_end: bool) -> None:
         """Learn what has left."""
-        with changing(self._use.path, self._adapter, self._dim) as gallery:
+        with self._changing() as gallery:
             known = {each.id for each in gallery.identities()}
             for track in self._left:
                 if track.template is not None and track.shown:

@@ -38,10 +38,10 @@ def path(tmp_path):
 class Run:
     """A live run; `show` is one frame with objects by the id that the tracker gave them."""
 
-    def __init__(self, path, folder):
-        self.report = folder / "identities.json"
-        use = GalleryUse(path)
-        self.gallery = LiveGallery(use, ADAPTER, "token", "now", lambda: ("person",), self.report)
+    def __init__(self, path, folder, token="token", **more):
+        self.report = folder / f"{token}.json"
+        use = GalleryUse(path, **more)
+        self.gallery = LiveGallery(use, ADAPTER, token, "now", lambda: ("person",), self.report)
         self.index, self.rng = 0, np.random.default_rng(2)
 
     def show(self, objects, times=1):
@@ -136,6 +136,53 @@ def test_long_runs_do_not_remember_every_track(path, tmp_path, monkeypatch):
     assert len(run.gallery._left) <= 4
     assert run.show({50: 20}, 6)[50] == first[1]  # now it is known from the file
     run.gallery.finish()
+
+
+def test_what_another_run_learns_meanwhile_is_known_at_once(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(live_gallery, "_READ_SHARE", 1e9)
+    first, second = Run(path, tmp_path, "first"), Run(path, tmp_path, "second")
+    first.show({1: 20, 2: 5}, 8)
+    told = second.show({1: 30, 2: 31}, 8)
+    second.gallery.finish()
+    assert first.show({1: 20, 2: 5, 3: 30}, 6)[3] == told[1]
+    with changing(path, forgets=True) as gallery:
+        gallery.remove([told[2], 8])
+    later = first.show({1: 20, 2: 5, 3: 30, 4: 31, 5: 7}, 6)
+    assert later[3] == told[1]
+    assert later[4] != told[2]  # who was removed is nobody who is known
+    assert later[5] != 8
+    first.gallery.finish()
+
+
+def test_who_is_in_front_of_another_camera_is_not_known_here(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(live_gallery, "_READ_SHARE", 1e9)
+    first = Run(path, tmp_path, "first", clock=1)
+    second = Run(path, tmp_path, "second", clock=1)
+    first.show({1: 20, 2: 5}, 3)
+    assert second.show({1: 3, 2: 31}, 8)[1] == 4
+    second.gallery.finish()
+    assert first.show({1: 20, 2: 5, 3: 3}, 6)[3] != 4  # it is there at the same seconds
+
+
+def test_a_gallery_is_not_read_again_without_need(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(live_gallery, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(live_gallery, "LEFT_SECONDS", 0.5)
+    monkeypatch.setattr(live_gallery, "_READ_SHARE", 1e3)
+    run = Run(path, tmp_path, "first")
+    run.show({1: 20, 2: 5}, 4)
+    recall = run.gallery._recall
+    for number in range(3, 7):  # it writes what has left itself
+        run.show({number: 20 + number}, 9)
+    assert run.gallery._recall is recall
+    other = Run(path, tmp_path, "second")
+    other.show({1: 33}, 6)
+    other.gallery.finish()
+    run.gallery._reading = 1e6  # for a large one, others are waited for a while
+    run.show({8: 34}, 6)
+    assert run.gallery._recall is recall
+    run.gallery._reading = 0.0
+    run.show({9: 35}, 6)
+    assert run.gallery._recall is not recall
 
 
 def test_a_run_without_tracks_makes_no_gallery(tmp_path):
