@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from masa_cli.analysis.compare import Comparison
     from masa_cli.analysis.lifetimes import ClassCount
+    from masa_cli.formats import Hints
     from masa_cli.formats.tables import TrackTable
     from masa_cli.structures import Image
 
@@ -85,9 +86,8 @@ def stats(
     from masa_cli.analysis import plots as pictures
     from masa_cli.analysis.compare import compare as comparison
     from masa_cli.cli.console import messages, show_json
-    from masa_cli.formats import Hints, read_tracks
+    from masa_cli.formats import read_tracks
     from masa_cli.formats.files import make_folder, refuse_existing
-    from masa_cli.sources import picture_names
 
     with messages(quiet=quiet or json):
         names = ("tracks.csv", "timeline.png", "heatmap.png")
@@ -96,10 +96,10 @@ def stats(
             pictures.check_matplotlib()
         if not overwrite:
             refuse_existing(targets)
-        size, picture = _video_facts(video)
-        table = read_tracks(tracks, hints=Hints(size, pictures=picture_names(video)))
+        hints, picture = _video_facts(video)
+        table = read_tracks(tracks, hints=hints)
         times = times_of(tracks, table, fps, video)
-        earlier = read_tracks(compare, hints=Hints(size)) if compare else None
+        earlier = read_tracks(compare, hints=hints) if compare else None
         compared = comparison(earlier, table) if earlier else None
         lives = life.lifetimes(table, times)
         counts = life.class_counts(table, lives)
@@ -129,15 +129,16 @@ def stats(
             _show_compared(compared)
 
 
-def _video_facts(video: Path | None) -> tuple[tuple[int, int] | None, Image | None]:
-    """Size and first frame."""
-    from masa_cli.sources import open_source
+def _video_facts(video: Path | None) -> tuple[Hints, Image | None]:
+    """What it tells of files of tracks, and its first frame."""
+    from masa_cli.formats import Hints
+    from masa_cli.sources import open_source, picture_names
 
     if video is None:
-        return None, None
+        return Hints(), None
     source = open_source(video)
     picture = next(iter(source.frames())).image
-    return (source.info.width, source.info.height), picture
+    return Hints.of(source.info, picture_names(video)), picture
 
 
 def _extent(table: TrackTable) -> tuple[int, int]:
@@ -264,9 +265,8 @@ def crops(
     with messages(quiet=quiet or json):
         whole = open_source(source, frame_rate=parse_frame_rate(fps), stream=stream)
         frames = excerpt_of(whole, start, end, every)
-        size = frames.info.width, frames.info.height
         pictures = picture_names(source) if frames is whole else ()
-        table = read_tracks(tracks, hints=Hints(size, pictures=pictures))
+        table = read_tracks(tracks, hints=Hints.of(frames.info, pictures))
         if not overwrite:
             refuse_existing([folder])
         make_folder(folder.parent)

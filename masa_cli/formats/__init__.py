@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from masa_cli.errors import SettingsError, SourceError
-from masa_cli.formats.files import as_utf8, explained, utf8_of
+from masa_cli.formats.files import as_utf8, head_of
 from masa_cli.formats.headers import is_kitti, is_mot, is_records, is_table
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Table = TypeVar("Table", TrackTable, DetectionTable)
 
 AUTO = "auto"  # in place of a format's name: recognise it
-_PEEK = 65_536  # bytes of a file that are sniffed at
 
 # Whether a file is of a format: by its first line, and by the bytes it begins with.
 Sniff: TypeAlias = Callable[[str, bytes], bool]
@@ -282,11 +281,18 @@ class Hints:
         size: width and height of the video, pixels.
         images: a JSON file whose images tell the frame of each image_id, for TAO results.
         pictures: file names of the folder that is the video, in order; none where it is not one.
+        num_frames: of the video; None where it is not known.
     """
 
     size: tuple[int, int] | None = None
     images: Path | None = None
     pictures: tuple[str, ...] = ()
+    num_frames: int | None = None
+
+    @staticmethod
+    def of(info: VideoInfo, pictures: tuple[str, ...] = ()) -> Hints:
+        """What a video tells."""
+        return Hints((info.width, info.height), pictures=pictures, num_frames=info.num_frames)
 
 
 def read_tracks(
@@ -321,37 +327,40 @@ def read_tracks(
     facts: dict[str, Any] = {**told, "progress": progress}
     given = {name: facts[name] for name in row.read_with}
     table: TrackTable = member(row.read)(path, **given)
-    if hints.pictures and "pictures" not in row.read_with:
-        table = in_folder(table, path, hints.pictures, row.first)
+    if "pictures" not in row.read_with:
+        table = in_video(table, path, row.first, hints.pictures, hints.num_frames)
     table = table if table.size else replace(table, size=hints.size)
     return table.in_pixels(path, table.size)
 
 
-def in_folder(table: Table, path: Path, pictures: Sequence[str], first: int) -> Table:
-    """Rows of `path` in the frames that they belong to in a folder of these pictures.
+def in_video(
+    table: Table, path: Path, first: int, pictures: Sequence[str], num_frames: int | None = None
+) -> Table:
+    """Rows of `path` in the frames that they belong to in a video of so many, or of these pictures.
 
     Args:
         table: what was read, frames by the rules of its format.
         path: the file, for messages.
-        pictures: file names of the folder, in order.
         first: see `TrackFormat`.
+        pictures: see `Hints`.
+        num_frames: see `Hints`.
     """
-    from masa_cli.formats.numbering import frames_of_numbers
+    from masa_cli.formats.numbering import frames_of_numbers, frames_of_video
 
-    frames = frames_of_numbers(table.frames, first, path, pictures)
+    if pictures:
+        frames = frames_of_numbers(table.frames, first, path, pictures)
+    else:
+        frames = frames_of_video(table.frames, first, path, num_frames)
     return table if frames is table.frames else table.moved(path, frames)
 
 
-def open_tracks(
-    path: Path, size: tuple[int, int], time_base: Fraction, pictures: tuple[str, ...] = ()
-) -> TracksReader | TableReader:
+def open_tracks(path: Path, time_base: Fraction, hints: Hints) -> TracksReader | TableReader:
     """The frames of a file of tracks; of our own format line by line, of others all at once.
 
     Args:
         path: the file, or the folder of YOLO's labels.
-        size: width and height of the video, pixels.
         time_base: seconds from frame to frame, where the file tells no times.
-        pictures: see `Hints`.
+        hints: of the video.
 
     Raises what `read_tracks` raises; where it goes line by line, when a line is reached.
     """
@@ -359,7 +368,7 @@ def open_tracks(
     if stream:
         reader: TracksReader = member(stream)(path)
         return reader
-    return read_tracks(path, hints=Hints(size, pictures=pictures)).reader(time_base)
+    return read_tracks(path, hints=hints).reader(time_base)
 
 
 def recognise(path: Path) -> str:
@@ -431,13 +440,6 @@ def _check_package(name: str) -> None:
         raise SettingsError(
             f"{name} needs {package}, which is not installed", fix=f"pip install 'masa[{name}]'"
         )
-
-
-def head_of(path: Path) -> tuple[str, bytes]:
-    """What formats are recognised by: the first line, and the beginning of the file in UTF-8."""
-    with explained(path):
-        head = utf8_of(path, _PEEK).lstrip()
-    return head.partition(b"\n")[0].decode(errors="replace"), head
 
 
 def member(location: str | None) -> Any:  # noqa: ANN401 - whatever a row names

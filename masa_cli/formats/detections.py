@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from masa_cli.errors import SettingsError, SourceError, shortened
-from masa_cli.formats import AUTO, Sniff, check_known, head_of, in_folder, member
-from masa_cli.formats.files import data_lines
+from masa_cli.formats import AUTO, Sniff, check_known, in_video, member
+from masa_cli.formats.files import data_lines, head_of
 from masa_cli.formats.headers import is_mot, is_records, is_table
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def read_detections(
     given = {name: facts[name] for name in row.read_with}
     table: DetectionTable = member(row.read)(path, **given)
     if pictures and "pictures" not in row.read_with:
-        table = in_folder(table, path, pictures, row.first)
+        table = in_video(table, path, row.first, pictures)
     return table
 
 

@@ -20,6 +20,7 @@ W = TypeVar("W", bound="FileWriter[Any]")
 
 _MAX_NAME = 255 - len(".part")  # of a file or folder, bytes; results are begun as .part
 MIN_FREE_BYTES = 50 * 2**20  # less free space than this ends before it begins
+_PEEK = 65_536  # bytes of a file that are sniffed at
 _UTF16_MARKS = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 HELP = "see docs/formats.md, or the end of masa track --help-all"
 
@@ -285,6 +286,13 @@ def encoding_of(path: Path) -> str:
     """UTF-8 except where a mark says UTF-16, as PowerShell and spreadsheets write text."""
     with path.open("rb") as file:
         return "utf-16" if file.read(2) in _UTF16_MARKS else "utf-8-sig"
+
+
+def head_of(path: Path) -> tuple[str, bytes]:
+    """What formats are recognised by: the first line, and the beginning of the file in UTF-8."""
+    with explained(path):
+        head = utf8_of(path, _PEEK).lstrip()
+    return head.partition(b"\n")[0].decode(errors="replace"), head
 
 
 def utf8_of(path: Path, size: int = -1) -> bytes:

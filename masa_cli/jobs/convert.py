@@ -102,7 +102,7 @@ def convert(
     refuse_inputs([target], [source])
     if not overwrite:
         refuse_existing([target])
-    hints = formats.Hints(facts.size, images, facts.pictures)
+    hints = formats.Hints(facts.size, images, facts.pictures, len(facts.times) or None)
     table = formats.read_tracks(source, format=reads, hints=hints)
     return write_table(
         table,

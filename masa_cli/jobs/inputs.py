@@ -16,10 +16,10 @@ from masa_cli.detectors.filter import FromFile, OfExcerpt
 from masa_cli.detectors.prompt import nothing_wanted, parse_prompt, read_prompt
 from masa_cli.detectors.request import AUTO, request_prompt
 from masa_cli.errors import SettingsError, SourceError, UsageError
+from masa_cli.formats import in_video
 from masa_cli.formats.detections import first_frame, read_detections
 from masa_cli.formats.embeddings import defaults_as_fact
 from masa_cli.formats.mot_sequence import MotSequence, find_sequence
-from masa_cli.formats.numbering import frames_of_video
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.formats.times import tell_assumed_rate
 from masa_cli.settings import DEFAULT_FRAME_RATE, parse_frame_rate, parse_size, parse_time
@@ -235,13 +235,6 @@ def _inside(dets: Path, table: DetectionTable, size: tuple[int, int]) -> Detecti
     return inside
 
 
-def _counted_from_0(inputs: Inputs, dets: Path, format: str) -> DetectionTable:
-    """The table; with other frames, which is said, if these can only count from 1."""
-    table, first = inputs.table, first_frame(dets, format)
-    frames = frames_of_video(table.frames, first, dets, inputs.frames.info.num_frames)
-    return table if frames is table.frames else table.moved(dets, frames)
-
-
 def _timeline(
     dets: Path, table: DetectionTable, sequence: MotSequence | None, frame_rate: Fraction | None
 ) -> Timeline:
@@ -329,7 +322,8 @@ def from_file(
         )
     table = with_usual_scores(dets, table)
     inputs = open_inputs(source, dets, table, opening)
-    inputs = replace(inputs, table=_counted_from_0(inputs, dets, format))
+    first, num_frames = first_frame(dets, format), inputs.frames.info.num_frames
+    inputs = replace(inputs, table=in_video(inputs.table, dets, first, (), num_frames))
     frames, boxes = part(inputs.frames), FromFile(inputs.table)
     detector = OfExcerpt(boxes, frames) if isinstance(frames, Excerpt) else boxes
     return BoxSource(

@@ -112,8 +112,7 @@ def plan_refinement(
     """
     video = Path(str(options.source))
     info = open_source(video).info
-    hints = Hints((info.width, info.height), pictures=picture_names(video))
-    table = read_tracks(path, format=reads, hints=hints)
+    table = read_tracks(path, format=reads, hints=Hints.of(info, picture_names(video)))
     if not len(table):
         raise SettingsError(f"{path} has no tracks", fix="give tracks to refine")
     job = plan_job(replace(options, dets=GivenTracks(table)))

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from masa_cli.formats import open_tracks, open_writer
+from masa_cli.formats import Hints, open_tracks, open_writer
 from masa_cli.formats.files import make_folder, refuse_existing, refuse_inputs
 from masa_cli.formats.jsonl import TracksReader, TracksWriter
 from masa_cli.formats.mot import MotWriter
@@ -104,9 +104,8 @@ def render(
     if not overwrite:
         refuse_existing([output])
     info = source.info
-    pictures = () if isinstance(source, Excerpt) else picture_names(origin)
-    size = (info.width, info.height)
-    readers = [open_tracks(path, size, 1 / info.frame_rate, pictures) for path in tracks]
+    hints = Hints.of(info, () if isinstance(source, Excerpt) else picture_names(origin))
+    readers = [open_tracks(path, 1 / info.frame_rate, hints) for path in tracks]
     for reader in readers:
         next(iter(reader), None)  # a wrong file is found before anything is written
     reader, annotator = readers[0], Annotator(drawing, notes)

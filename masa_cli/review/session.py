@@ -89,7 +89,7 @@ def open_review(
     if video:
         show(video)
     tell("reading tracks", None)
-    hints = formats.Hints((info.width, info.height), None, picture_names(source))
+    hints = formats.Hints.of(info, picture_names(source))
     table = formats.read_tracks(
         tracks,
         format=chosen,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from masa_cli.errors import SourceError
+from masa_cli.formats import Hints, read_tracks
 from masa_cli.formats import detections as formats
-from masa_cli.formats import read_tracks
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.formats.tabular import read_detections, write_detections
 from masa_cli.structures import Detections
@@ -227,3 +227,12 @@ def test_results_of_coco_are_no_rows(tmp_path: Path):
     path.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]))
     with pytest.raises(SourceError, match="is a list of COCO results"):
         formats.read_detections(path)
+
+
+@pytest.mark.parametrize(("frames", "read"), [((1, 5), [0, 4]), ((0, 4), [0, 4]), ((1, 4), [1, 4])])
+def test_tracks_that_can_only_count_from_1_do(tmp_path: Path, frames, read, caplog):
+    path = tmp_path / "tracks.csv"
+    rows = "".join(f"{frame},1,0,0,4,4,1\n" for frame in frames)
+    path.write_text("frame,id,x1,y1,x2,y2,score\n" + rows)
+    assert read_tracks(path, hints=Hints(num_frames=5)).frames.tolist() == read
+    assert ("frames count from 1 here: 5 is the last" in caplog.text) == (max(frames) == 5)
