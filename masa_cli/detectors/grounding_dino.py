@@ -68,7 +68,10 @@ def build_text_detector(request: DetectorRequest, networks: SharedNetworks) -> T
     networks.share(name, weights, features)
     ready(network, *placement)
     if networks.converts:
-        logger.info("the transformer of %s stays in torch; OpenVINO computes its backbone", name)
+        network.convert_with(
+            lambda step, part, example: networks.converted(step, f"{part} of {name}", example)
+        )
+        logger.info("the decoder of %s stays in torch; OpenVINO computes all before it", name)
     return TextDetector(network, features, request)
 
 

@@ -182,7 +182,7 @@ def fuse(
     layer: Any,  # noqa: ANN401 - groundingdino-py has no types
     image: Tensor,
     text: Tensor,
-    is_padding: Tensor | None,
+    padding: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """What groundingdino-py's `BiAttentionBlock` gives, for short texts and large images.
 
@@ -195,7 +195,7 @@ def fuse(
         layer: a `BiAttentionBlock`.
         image: (B, N, C).
         text: (B, T, C), without padding.
-        is_padding: (N,) bool, cells the text shall not read; None: there are none.
+        padding: (N,), minus infinity for cells that the text shall not read, 0 for others.
     """
     image, text = layer.layer_norm_v(image), layer.layer_norm_l(text)
     attention, num_heads = layer.attn, layer.attn.num_heads
@@ -220,8 +220,7 @@ def fuse(
     to_image = shares.transpose(1, 2) @ from_text.flatten(1, 2) + bias  # (B, N, C)
 
     # From the image to the text: cells are averaged before they are projected.
-    if is_padding is not None:
-        logits = logits.masked_fill(is_padding, -torch.inf)
+    logits = logits + padding.to(logits.dtype)
     from_image = (logits.softmax(dim=2) @ image).view(batch, num_heads, num_tokens, -1)
     weight, bias = attention.values_v_proj.weight, attention.values_v_proj.bias
     from_image = from_image @ weight.view(num_heads, -1, weight.shape[1]).transpose(1, 2)

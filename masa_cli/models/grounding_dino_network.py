@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masa_cli.models.grounding_dino_layers import Table, Text, TextEncoder, fuse
+
+if TYPE_CHECKING:
+    from masa_cli.models.runtime import Example
 
 # Below, maps are (height, width) and images fill their upper left part; the rest is padding.
 
@@ -57,6 +61,8 @@ class CellPositions:
         self.valid = valid.to(device)
         # (N,) bool; None where there is none, which spares all that goes with it.
         self.is_padding = is_padding.to(device) if is_padding.any() else None
+        # (N,) what is added to logits for the text not to read a cell: 0, or minus infinity.
+        self.padding = torch.zeros(len(is_padding)).masked_fill(is_padding, -math.inf).to(device)
         self.codes = [_sine_codes(mask, dim).to(device) for mask in masks]  # (cells, dim) each
         middles = torch.cat([_middles(*size) / v for size, v in zip(sizes, valid, strict=True)])
         # Cells' own middles in the cells of each map, as `Table.read` counts them.
@@ -165,6 +171,7 @@ class GroundingDino(nn.Module):
         self.bbox_embed = nn.ModuleList(MLP(DIM, DIM, 4, 3) for _ in range(_LAYERS))
         self.enc_out_bbox_embed = MLP(DIM, DIM, 4, 3)
         self._least_side = least_side
+        self._steps: list[nn.Module] = []  # of the encoder, where another runtime computes them
         self._positions: dict[tuple[object, ...], CellPositions] = {}
 
     def forward(
@@ -207,20 +214,40 @@ class GroundingDino(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Cells (B, N, dim) and tokens (B, T, dim) after each has read itself and the other."""
         cells = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
-        encoder, level = self.transformer.encoder, self.transformer.level_embed
+        level = self.transformer.level_embed
         codes = torch.cat([code + own for code, own in zip(positions.codes, level, strict=True)])
         codes = codes.to(cells.dtype)
         tokens = text.features.expand(len(cells), -1, -1)
-        layers = zip(encoder.fusion_layers, encoder.text_layers, encoder.layers, strict=True)
-        for fusion, text_layer, layer in layers:
-            cells, tokens = fuse(fusion, cells, tokens, positions.is_padding)
-            tokens = _read_text(text_layer, tokens, text)
-            read = _attend(
-                layer.self_attn, cells + codes, cells, positions.points[None], None, positions
+        read: list[Tensor] = []  # what the layer before has read
+        steps = self._steps or self._steps_of_encoder()
+        for text_layer, step in zip(self.transformer.encoder.text_layers, steps, strict=False):
+            cells, tokens, values, shifts, weights = step(
+                [cells, *read], tokens, codes, positions.padding
             )
-            cells = layer.norm1(cells + read)
-            cells = layer.norm2(cells + _feed_forward(layer, cells))
-        return cells, tokens
+            tokens = _read_text(text_layer, tokens.to(text.features.dtype), text)
+            read = [_read(values, shifts, weights, positions.points[None], None, positions)]
+        (cells,) = steps[-1]([cells, *read])
+        return cells.to(tokens.dtype), tokens
+
+    def convert_with(self, convert: Callable[[nn.Module, str, Example], nn.Module]) -> None:
+        """Let another runtime compute the encoder, but for what it reads of the image.
+
+        Args:
+            convert: is given a network, what it is, and an example of its inputs.
+        """
+        last = _LAYERS
+        self._steps = [
+            convert(
+                step, f"step {index} of the encoder", partial(_example, index > 0, index < last)
+            )
+            for index, step in enumerate(self._steps_of_encoder())
+        ]
+
+    def _steps_of_encoder(self) -> list[nn.Module]:
+        encoder = self.transformer.encoder
+        layers = [None, *encoder.layers, None]
+        fusions = [*encoder.fusion_layers, None]
+        return [_EncoderStep(*each) for each in zip(layers[:-1], fusions, layers[1:], strict=True)]
 
     def propose(self, cells: Tensor, tokens: Tensor, positions: CellPositions) -> Tensor:
         """The boxes, (B, Q, 4), of the cells that look most like any of the tokens."""
@@ -260,6 +287,55 @@ class GroundingDino(nn.Module):
                 key: CellPositions(sizes, padded, unpadded, DIM, _HEADS, maps[0].device)
             }
         return self._positions[key]
+
+
+class _EncoderStep(nn.Module):
+    """From what one layer of the encoder has read to what the next one asks.
+
+    All of the encoder but reading between cells, in which converters are slow, and the few tokens.
+
+    Args:
+        before: the layer that has read; None: this is the first step.
+        fusion: of image and text before the next layer; None: this is the last step.
+        after: the next layer.
+    """
+
+    def __init__(self, before: Any, fusion: Any, after: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.before, self.fusion, self.after = before, fusion, after
+
+    def forward(
+        self,
+        image: Sequence[Tensor],
+        tokens: Tensor | None = None,
+        codes: Tensor | None = None,
+        padding: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Cells; and unless it is the last step, tokens, and what `_ask` gives.
+
+        Args:
+            image: (B, N, dim) cells; unless it is the first step, (B, N, dim) what was read.
+            tokens: (B, T, dim).
+            codes: (N, dim) of the cells' positions.
+            padding: as `CellPositions.padding`.
+        """
+        cells = image[0]
+        if self.before is not None:
+            read = self.before.self_attn.output_proj(image[1])
+            cells = self.before.norm1(cells + read)
+            cells = self.before.norm2(cells + _feed_forward(self.before, cells))
+        if tokens is None or codes is None or padding is None:
+            return [cells]
+        cells, tokens = fuse(self.fusion, cells, tokens, padding)
+        return [cells, tokens, *_ask(self.after.self_attn, cells + codes, cells)]
+
+
+def _example(has_read: bool, asks: bool) -> list[Tensor | list[Tensor]]:
+    """Inputs of a step of the encoder."""
+    num_cells, num_tokens = 40, 5
+    image = [torch.zeros(2, num_cells, DIM) for _ in range(1 + has_read)]
+    rest = torch.zeros(2, num_tokens, DIM), torch.zeros(num_cells, DIM), torch.zeros(num_cells)
+    return [image, *rest] if asks else [image]
 
 
 def _read_text(layer: Any, tokens: Tensor, text: Text) -> Tensor:  # noqa: ANN401
@@ -306,6 +382,9 @@ def _feed_forward(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401
 
     What is between them is eight times as wide; in parts it never leaves the processor's cache.
     """
+    if torch.compiler.is_compiling():  # for a runtime that has ways of its own
+        whole: Tensor = layer.linear2(layer.linear1(x).relu())
+        return whole
     parts = torch.split(x, _ROWS_AT_ONCE, dim=1)
     return torch.cat([layer.linear2(layer.linear1(part).relu_()) for part in parts], dim=1)
 
@@ -328,20 +407,41 @@ def _attend(
         sides: the same, of the box by which its steps are measured; None: steps are cells.
         positions: of the cells.
     """
+    read = _read(*_ask(attention, queries, cells), points, sides, positions)
+    attended: Tensor = attention.output_proj(read)
+    return attended
+
+
+def _ask(attention: Any, queries: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+    """What a deformable attention shall read, and how.
+
+    Returns:
+        (B, N, dim) values of the cells; (B, Q, heads, maps, points, 2) steps from where each query
+        is, and (B, Q, heads, maps, points) weights of what is read there, in float32.
+    """
     shape = (_HEADS, _MAPS, attention.num_points)
-    steps = attention.sampling_offsets(queries).float().unflatten(2, (*shape, 2)).movedim(-1, 2)
-    if sides is not None:
-        steps = steps * (0.5 / attention.num_points) * sides[:, :, :, None, :, None]
+    steps = attention.sampling_offsets(queries).float().unflatten(2, (*shape, 2))
     weights = attention.attention_weights(queries).float()
     weights = weights.unflatten(2, (_HEADS, -1)).softmax(-1).unflatten(3, shape[1:])
-    values = attention.value_proj(cells)
+    return attention.value_proj(cells), steps, weights
+
+
+def _read(
+    values: Tensor,
+    steps: Tensor,
+    weights: Tensor,
+    points: Tensor,
+    sides: Tensor | None,
+    positions: CellPositions,
+) -> Tensor:
+    """(B, Q, dim) what was asked for; arguments as of `_ask` and `_attend`."""
+    steps = steps.movedim(-1, 2)
+    if sides is not None:
+        steps = steps * (0.5 / steps.shape[-1]) * sides[:, :, :, None, :, None]
     if positions.is_padding is not None:
         values = values.masked_fill(positions.is_padding[:, None], 0)
     steps = steps + points[:, :, :, None, :, None]  # (B, Q, 2, heads, maps, points)
-    read: Tensor = attention.output_proj(
-        positions.table.read(positions.table.fill(values), steps, weights)
-    )
-    return read
+    return positions.table.read(positions.table.fill(values), steps, weights)
 
 
 def _box_codes(boxes: Tensor, like: Tensor) -> Tensor:

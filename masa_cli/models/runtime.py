@@ -296,10 +296,10 @@ def _convert(network: nn.Module, example: Sequence[Any], sizes: Any) -> Any:  # 
 
 
 def _any_size(example: Sequence[Any]) -> tuple[Any, ...]:
-    """All sides of inputs may change, but not the channels."""
+    """All sides of inputs may change, but not the channels: second of maps, last of sequences."""
     auto = torch.export.Dim.AUTO
     return tuple(
-        {axis: auto for axis in range(x.ndim) if axis != 1}
+        {axis: auto for axis in range(x.ndim) if axis != (1 if x.ndim == 4 else max(1, x.ndim - 1))}
         if isinstance(x, Tensor)
         else list(_any_size(x))
         for x in example

@@ -7,8 +7,10 @@ from groundingdino.util.misc import nested_tensor_from_tensor_list
 from torch import nn
 
 from masa_cli.detectors.prompt import to_captions
+from masa_cli.models import runtime
 from masa_cli.models.grounding_dino_network import empty_detector
 from masa_cli.models.published_weights import load_parts
+from masa_cli.models.runtime import Converted
 from masa_cli.models.swin import swin_b, swin_t
 from tests.golden import assert_close, assert_samples_close, golden
 from tests.groundingdino_py import build, published
@@ -76,6 +78,34 @@ def test_logits_and_boxes_are_the_official_ones(networks, seen, file):
     assert np.ptp(ranks) <= 1 if len(ranks) else True
     assert_close(boxes[0][~unlike], file["gd_boxes_last"][~unlike])
     assert_close(logits[0][~unlike], file["gd_logits_last"][~unlike])
+
+
+def test_openvino_encodes_as_the_official_code_does(networks, seen, file, tmp_path, monkeypatch):
+    """The first, an inner and the last step, of maps of any size; the bounds are those of torch."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+    detector, converted = networks["detector"], []
+
+    def convert(step, part, example):
+        if part[:6] not in ("step 0", "step 3", "step 6"):
+            return step
+        converted.append(Converted(step, part, example, "float32"))
+        return converted[-1]
+
+    monkeypatch.setattr(detector, "_steps", [])
+    detector.convert_with(convert)
+    memory, tokens = detector.encode(seen["gd_neck"], seen["text"], seen["places"])
+    assert_samples_close(memory, file, "gd_memory")
+    assert_samples_close(tokens, file, "gd_memory_text")
+    maps = [x[:, :, 1:, 2:] for x in seen["gd_neck"][:-1]] + [seen["gd_neck"][-1]]
+    places = detector.positions_of(maps, (184, 240), (160, 200))
+    found = detector.encode(maps, seen["text"], places)
+    detector._steps = []
+    for one, other in zip(found, detector.encode(maps, seen["text"], places), strict=True):
+        # Sums in another order, through six layers, of numbers up to 10.
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    assert len(converted) == len(list(tmp_path.iterdir())) == 3
+    assert not any(step._in_torch for step in converted)
 
 
 @pytest.mark.parametrize("batch", [2])
