@@ -60,8 +60,9 @@ from masa_cli.tracking.scene import GAP_SECONDS, Clock, Jumps, Scene, ScoreScale
 class HybridSettings:
     """When a track begins and ends, and how sure a match must be.
 
-    Scores are as of a detector that gives sure boxes 0.72 or more: those of one that gives less are
-    scaled up (scene.ScoreScale). Seconds are frames where frames are rarer (scene.Clock).
+    Scores are as of a detector that gives sure boxes 0.72 or more: those of one that gives less, in
+    all or to some class, are scaled up (scene.ScoreScale). Seconds are frames where frames are
+    rarer (scene.Clock).
     """
 
     birth_score: float = 0.7  # a box above this score that continues nothing may be a new object
@@ -162,7 +163,10 @@ class HybridTracker:
             nothing = np.empty((len(observation.detections), 0), np.float32)
             observation = replace(observation, embeddings=nothing, motion=CameraMotion.identity())
         settings, detections = self.settings, observation.detections
-        boxes, scores = detections.boxes, self._score_scale.scaled(detections.scores)
+        boxes, scores = (
+            detections.boxes,
+            self._score_scale.scaled(detections.scores, detections.labels),
+        )
         embeddings = normalised(observation.embeddings)
         if not len(self._tracks):
             self._remember_nothing(embeddings.shape[1])
@@ -182,7 +186,7 @@ class HybridTracker:
         sure = margins >= _SURE_MARGIN
         ended = self._continue(matches, boxes, occluded, sure)
         self._learn(matches, embeddings, whole & sure)
-        self._learn_of_scene(matches, sure, overlap, detections.scores)
+        self._learn_of_scene(matches, sure, overlap, detections)
         starting = (matches < 0) & ~deferred & (scores > settings.birth_score)
         starting &= ~are_duplicates(boxes, matches >= 0)
         matches[starting] = self._start(
@@ -326,7 +330,7 @@ class HybridTracker:
             self._similarity.forget()
 
     def _learn_of_scene(
-        self, matches: IntArray, sure: BoolArray, overlap: FloatArray, scores: FloatArray
+        self, matches: IntArray, sure: BoolArray, overlap: FloatArray, found: Detections
     ) -> None:
         """Update what is known of the video, from sure matches of tracks that are known well."""
         known = np.flatnonzero((matches >= 0) & sure)
@@ -336,7 +340,8 @@ class HybridTracker:
         np.fill_diagonal(apart, False)
         self._similarity.learn_impostors(self._similarities[np.ix_(known, rows)][apart])
         self._jumps.learn(self._jump_probabilities[known, rows])
-        self._score_scale.learn(scores[known], scores)
+        tracked = np.isin(np.arange(len(found)), known)
+        self._score_scale.learn(found.scores, found.labels, tracked)
 
     def _confirm(self) -> None:
         """Give tracks that were found often enough an identity, a lost one's if re-identified."""

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from masa_cli.structures import FloatArray, State
+from masa_cli.structures import BoolArray, FloatArray, IntArray, State
 
 LONGEST_STEP = 0.5  # seconds that a frame counts at most; rarer frames count this much each
 GAP_SECONDS = 1.5  # most objects that are lost are found again within this time
@@ -22,6 +22,7 @@ _SMALLEST_AREA = 10.0  # of a frame, in sizes squared: less, and positions would
 
 USUAL_SCORE = 0.72  # at least, of boxes that are surely objects, on the scale of settings
 _LEAST_USUAL = 0.25  # of a detector; less, and every box would be one
+_LEAST_OF_SUREST = 0.5  # of the usual score of the surest class; less has no class
 _STRONGEST = 0.9  # usual scores, of the strongest boxes where nothing is tracked
 _SCORE_PACE = 0.05  # weight of a frame
 
@@ -101,49 +102,56 @@ class Scene:
 
 
 class ScoreScale:
-    """What score this video's detector gives to boxes that are surely objects."""
+    """What score this video's detector gives to boxes that are surely objects, class by class.
+
+    Some classes it is hardly ever sure of: with one threshold for all, they would never begin a
+    track beside others. How far they are scaled up, the surest class of the video limits.
+    """
 
     def __init__(self) -> None:
-        self._usual = math.nan
+        self._usual = np.empty(0)  # (K,) of each class; NaN where it was not seen
 
-    def scaled(self, scores: FloatArray) -> FloatArray:
+    def scaled(self, scores: FloatArray, labels: IntArray) -> FloatArray:
         """(N,) scores as of a detector that gives sure boxes USUAL_SCORE, or more."""
-        if math.isnan(self._usual) and len(scores):
-            self._usual = _usual_of(float(scores.max()))
-        usual = USUAL_SCORE if math.isnan(self._usual) else self._usual
-        scaled: FloatArray = scores * np.float32(_factor(usual))
+        if not len(scores):
+            return scores
+        room = np.full(max(int(labels.max()) + 1 - len(self._usual), 0), math.nan)
+        self._usual = np.concatenate([self._usual, room])
+        for label in np.unique(labels[np.isnan(self._usual[labels])]):
+            self._usual[label] = _usual_of(float(scores[labels == label].max()))
+        least = _LEAST_OF_SUREST * np.nanmax(self._usual)
+        factors = np.maximum(1, USUAL_SCORE / np.maximum(self._usual[labels], least))
+        scaled: FloatArray = scores * factors.astype(np.float32)
         return scaled
 
-    def learn(self, tracked: FloatArray, everything: FloatArray) -> None:
-        """Take in a frame: (P,) scores of boxes of known tracks, and (N,) all scores.
+    def learn(self, scores: FloatArray, labels: IntArray, tracked: BoolArray) -> None:
+        """Take in all (N,) boxes of a frame, and which are of known tracks.
 
-        Where nothing is tracked, the strongest boxes are what there is.
+        Of a class of which nothing is tracked, the strongest boxes are what there is.
         """
-        if not len(everything):
-            return
-        now = float(np.median(tracked)) if len(tracked) else _usual_of(float(everything.max()))
-        self._usual = max(self._usual + _SCORE_PACE * (now - self._usual), _LEAST_USUAL)
+        for label in np.unique(labels):
+            own = labels == label
+            sure = scores[own & tracked]
+            now = float(np.median(sure)) if len(sure) else _usual_of(float(scores[own].max()))
+            usual = self._usual[label] + _SCORE_PACE * (now - self._usual[label])
+            self._usual[label] = max(usual, _LEAST_USUAL)
 
     def state(self) -> State:
         """What `restore` needs."""
-        return {"usual": np.array(self._usual)}
+        return {"usual": self._usual}
 
     def restore(self, state: State) -> None:
         """Go on from a `state()`."""
-        self._usual = float(state["usual"])
+        self._usual = state["usual"]
 
 
 def score_factor(highest: float) -> float:
     """What scores are multiplied by where nothing is known yet but the highest one."""
-    return _factor(_usual_of(highest))
+    return max(1.0, USUAL_SCORE / _usual_of(highest))
 
 
 def _usual_of(highest: float) -> float:
     return max(_STRONGEST * highest, _LEAST_USUAL)
-
-
-def _factor(usual: float) -> float:
-    return max(1.0, USUAL_SCORE / usual)
 
 
 class Jumps:

@@ -297,6 +297,34 @@ def test_a_weak_box_continues_a_track_but_starts_none():
     assert update(tracker, 2, 2 * STEP, weak, embeddings).ids.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("scores", "ids"),
+    [
+        ((0.9, 0.4), [1, 2]),  # of that class the detector is never surer
+        ((0.9, 0.15), [1]),  # and here it sees nothing of it
+        ((0.4, 0.4), [1, 2]),  # it is sure of nothing
+    ],
+)
+def test_a_class_that_is_never_sure_has_tracks_beside_one_that_is(scores, ids):
+    tracker = HybridTracker(HybridSettings())
+    for index in range(6):
+        detections, embeddings = frame_of({1: (100, 100), 2: (300, 100)})
+        detections = replace(
+            detections, scores=np.array(scores, np.float32), labels=np.array([3, 1])
+        )
+        tracks = update(tracker, index, index * STEP, detections, embeddings)
+    assert tracks.ids.tolist() == ids
+
+
+def test_within_a_class_weak_boxes_stay_weak():
+    tracker = HybridTracker(HybridSettings())
+    for index in range(6):
+        detections, embeddings = frame_of({1: (100, 100), 2: (300, 100)})
+        detections = replace(detections, scores=np.array([0.9, 0.4], np.float32))
+        tracks = update(tracker, index, index * STEP, detections, embeddings)
+    assert tracks.ids.tolist() == [1]
+
+
 def test_a_second_box_on_a_tracked_object_starts_no_track():
     tracker = HybridTracker(HybridSettings())
     for index in range(5):
