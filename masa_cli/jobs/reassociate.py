@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from masa_cli.boxes import area
 from masa_cli.formats.tables import TrackTable
 from masa_cli.jobs.templates import collect_templates
 from masa_cli.pipeline import Refinement, refine
-from masa_cli.structures import FrameTracks, Observation, Tracks
+from masa_cli.structures import FloatArray, FrameTracks, IntArray, Observation, Tracks
 from masa_cli.tracking.identities import link
 from masa_cli.tracking.linking import LinkingSettings
 from masa_cli.tracking.recognition import (
@@ -30,6 +31,7 @@ from masa_cli.tracking.splitting import (
     find_switches,
 )
 
+_MIN_EXPECTED_IOU = 0.76  # of interpolated boxes
 _BONUS = 0.5  # of the threshold: what it counts that the tool took two for one
 _USUAL_SCORE = 3.0  # at which two are one, where few are compared
 
@@ -77,8 +79,13 @@ def decided_on(
     """
     recorded = _Recorded(_Seen(observations, table), splitting)
 
-    def refined() -> Iterator[FrameTracks]:
+    def linked() -> Iterator[FrameTracks]:
         return refine(recorded, Refinement(linking), recorded.open_tracklets, frame_size)
+
+    loose = _loose_gaps(linked())
+
+    def refined() -> Iterator[FrameTracks]:
+        return _without(loose, linked())
 
     owners = _owners(refined(), table)
     groups = _joined(refined, observations, owners, table.classes, recognition)
@@ -115,6 +122,75 @@ class _Recorded:
 
     def __iter__(self) -> Iterator[FrameTracks]:
         return TrackletSplitter(self.switches, self._settings).split(self._seen)
+
+
+def _loose_gaps(frames: Iterable[FrameTracks]) -> set[tuple[int, int]]:
+    """Interpolated boxes, by number of linking and frame, that are likely to miss their object.
+
+    How well a gap is bridged is told by the same track: where it was seen, boxes are left out for
+    as long, put back, and compared with those that were there. A track that moves unevenly, or is
+    none (boxes that come and go), fails; so does one that was never seen for that long.
+    """
+    ways: dict[int, tuple[list[int], list[FloatArray]]] = {}
+    closed: dict[int, list[int]] = {}
+    for frame in frames:
+        tracks = frame.tracks
+        rows = zip(tracks.ids.tolist(), tracks.interpolated.tolist(), tracks.boxes, strict=True)
+        for id_, is_interpolated, box in rows:
+            if is_interpolated:
+                closed.setdefault(id_, []).append(frame.index)
+            else:
+                indices, own = ways.setdefault(id_, ([], []))
+                indices.append(frame.index)
+                own.append(box)
+    loose: set[tuple[int, int]] = set()
+    for id_, between in closed.items():
+        seen, boxes = np.array(ways[id_][0]), np.stack(ways[id_][1])
+        expected: dict[int, float] = {}
+        after = np.searchsorted(seen, between)
+        for index, length in zip(between, (seen[after] - seen[after - 1]).tolist(), strict=True):
+            if length not in expected:
+                expected[length] = _expected_iou(seen, boxes, length)
+            if expected[length] < _MIN_EXPECTED_IOU:
+                loose.add((id_, index))
+    return loose
+
+
+def _expected_iou(seen: IntArray, boxes: FloatArray, length: int) -> float:
+    """IoU of a track's boxes with what interpolation puts in the middle of gaps of so many frames.
+
+    Args:
+        seen: (N,) frames, in order.
+        boxes: (N, 4) in these.
+        length: frames from the last before a gap to the first after it.
+    """
+    middle = length // 2
+    rows = np.stack([np.searchsorted(seen, seen + step) for step in (0, middle, length)])
+    rows = rows[:, rows[2] < len(seen)]
+    there = (seen[rows[1]] == seen[rows[0]] + middle) & (seen[rows[2]] == seen[rows[0]] + length)
+    before, between, after = boxes[rows[:, there]]
+    if not len(between):
+        return 0.0
+    share = np.float32(middle / length)
+    found = (1 - share) * before + share * after
+    sides = np.maximum(
+        np.minimum(found[:, 2:], between[:, 2:]) - np.maximum(found[:, :2], between[:, :2]), 0
+    )
+    common = sides.prod(axis=1)
+    return float((common / np.maximum(area(found) + area(between) - common, 1e-6)).mean())
+
+
+def _without(loose: Set[tuple[int, int]], frames: Iterable[FrameTracks]) -> Iterator[FrameTracks]:
+    """The same frames, these boxes left out."""
+    for frame in frames:
+        tracks = frame.tracks
+        kept = [
+            not (is_interpolated and (id_, frame.index) in loose)
+            for id_, is_interpolated in zip(
+                tracks.ids.tolist(), tracks.interpolated.tolist(), strict=True
+            )
+        ]
+        yield replace(frame, tracks=tracks if all(kept) else tracks[np.array(kept)])
 
 
 def _owners(frames: Iterable[FrameTracks], table: TrackTable) -> dict[int, Counter[int]]:

@@ -180,6 +180,19 @@ def test_on_ray_all_is_as_here(runs):
         assert all(np.array_equal(*each) for each in zip(one, other, strict=True))
 
 
+def test_results_of_ray_are_those_of_here(runs):
+    ray = pytest.importorskip("ray")
+    assert masa("link", *runs, "-o", "here").exit_code == 0
+    ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False)
+    result = masa("link", *runs, "-o", "there", "--engine", "ray")
+    ray.shutdown()
+    assert result.exit_code == 0
+    files = sorted(path.relative_to("here") for path in Path("here").rglob("*.*"))
+    assert len(files) == 7
+    for file in files:
+        assert (Path("here") / file).read_bytes() == (Path("there") / file).read_bytes()
+
+
 def test_without_ray_it_says_how_to_install_it(runs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     result = masa("link", *runs, "-o", "together", "--engine", "ray")
