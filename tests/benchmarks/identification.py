@@ -1,7 +1,8 @@
 """Whether objects are known again in other videos, and how often strangers are taken for them.
 
     python -m tests.benchmarks.identification --sequences FOLDER [FOLDER ...] --cache DIR \\
-        [--adapters raw lite] [--rates 0.01 0.02 0.05 0.1] [--cameras 2 3 4] [--no-rendered]
+        [--adapters raw lite] [--rates 0.01 0.02 0.05 0.1] [--cameras 2 3 4] [--no-rendered] \\
+        [--frames 4]
     python -m tests.benchmarks.identification --search
     python -m tests.benchmarks.identification --one-video 30000
     python -m tests.benchmarks.identification --live RUN
@@ -22,7 +23,8 @@ the means of each, and of all with their standard deviation. `--search` measures
 best of all is missed. `--one-video` measures time and memory of comparing so many tracks of one
 video, of which a hundred are there at a time, with each other. `--live` gives the tracks of RUN, a
 folder of masa track --save-embeddings, identities as a live run does, with an empty gallery and
-with one of 100,000 identities in 1,000 videos: milliseconds of each frame.
+with one of 100,000 identities in 1,000 videos: milliseconds of each frame. An adapter such as
+r50-noise is MASA's, with weights that are noise of the right size: only that it works can be told.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import configparser
 import resource
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +64,7 @@ from masa_cli.tracking.search import KnownIdentities
 PER_SECOND = 5
 LIGHT = ((1.0, (1, 1, 1), 1.0), (0.65, (1.15, 1, 0.85), 0.8), (1.4, (0.85, 1, 1.15), 1.15))
 MIN_BOXES = 3
+NOISE = "-noise"  # behind the name of an adapter: its weights are noise of the right size
 SETTINGS = {"num_objects": 14, "num_frames": 360, "width": 640, "height": 480}
 
 
@@ -133,6 +137,8 @@ def looked_at(views: Iterator[View], adapter: str, file: Path) -> dict[str, np.n
         return dict(np.load(file))
     from masa_cli.models.adapter import build_adapter, resolve
 
+    if adapter.endswith(NOISE):
+        adapter = str(noisy_weights(adapter.removesuffix(NOISE), file.parent))
     name, weights = resolve(adapter)
     rows, camera, embedder = [], -1, None
     for view in views:
@@ -149,6 +155,27 @@ def looked_at(views: Iterator[View], adapter: str, file: Path) -> dict[str, np.n
     }
     np.savez(file, **kept)
     return kept
+
+
+def noisy_weights(variant: str, folder: Path) -> Path:
+    """A published file of that variant, whose numbers are noise."""
+    import torch
+
+    from tests.recipe import published_state_dict
+
+    file = folder / f"{variant}{NOISE}.pth"
+    if not file.exists():
+        torch.save({"meta": {}, "state_dict": published_state_dict(variant)}, file)
+    return file
+
+
+def few(views: Iterator[View], most: int) -> Iterator[View]:
+    """So many frames of each camera, the first."""
+    counts: Counter[int] = Counter()
+    for view in views:
+        counts[view.camera] += 1
+        if counts[view.camera] <= most:
+            yield view
 
 
 def cameras(kept: dict[str, np.ndarray]) -> list[RunTemplates]:
@@ -373,6 +400,7 @@ def main() -> None:
     parser.add_argument("--adapters", nargs="+", default=["raw", "lite"])
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.02, 0.05, 0.1])
     parser.add_argument("--cameras", type=int, nargs="+", default=[3])
+    parser.add_argument("--frames", type=int, default=0, help="of each camera; 0: all")
     parser.add_argument("--no-rendered", action="store_true")
     parser.add_argument("--search", action="store_true")
     parser.add_argument("--live", type=Path)
@@ -406,8 +434,12 @@ def of_cut(options: argparse.Namespace, adapter: str, num_cameras: int) -> dict[
                 sets[name] = rendered, (look, seed, num_cameras), {"is_changed": is_changed}
     every = []
     for name, (make, arguments, more) in sets.items():
-        file = options.cache / f"{adapter}-{name.replace(' ', '-')}-{num_cameras}.npz"
-        kept = looked_at(make(*arguments, **more), adapter, file)
+        views = make(*arguments, **more)
+        number = f"{num_cameras}"
+        if options.frames:
+            views, number = few(views, options.frames), f"{num_cameras}x{options.frames}"
+        file = options.cache / f"{adapter}-{name.replace(' ', '-')}-{number}.npz"
+        kept = looked_at(views, adapter, file)
         row = scored(cameras(kept), options.rates)
         if not row["tracks"]:
             continue  # cut so often that no track is long enough
