@@ -165,7 +165,9 @@ def noisy_weights(variant: str, folder: Path) -> Path:
 
     file = folder / f"{variant}{NOISE}.pth"
     if not file.exists():
-        torch.save({"meta": {}, "state_dict": published_state_dict(variant)}, file)
+        part = file.with_suffix(".part")
+        torch.save({"meta": {}, "state_dict": published_state_dict(variant)}, part)
+        part.replace(file)
     return file
 
 
