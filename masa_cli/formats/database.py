@@ -83,6 +83,10 @@ class Database:
         query = f"SELECT IFNULL(MAX({column}), 0) FROM {table}"
         return int(self._connection.execute(query).fetchone()[0])
 
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        return int(self._connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
     def check(self) -> None:
         """Raise SourceError where the pages of the file do not fit together."""
         (state,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,6 +81,11 @@ class Gallery:
     def identities(self) -> list[Identity]:
         """All of them, by number."""
         return [Identity(*row) for row in self._rows("identities", _IDENTITIES, "id")]
+
+    def known(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these numbers that are identities."""
+        where = "identities", _IDENTITIES, "id", "id = ?"
+        return {number for number in numbers if self._rows(*where, number)}
 
     def identity(self, id_: int) -> Identity:
         """That of a number; SettingsError where there is none."""
@@ -199,10 +204,10 @@ class Gallery:
 
     def drop_surplus(self) -> int:
         """Remove what is beyond MAX_IDENTITIES; how many."""
-        identities = self.identities()
-        surplus = len(identities) - MAX_IDENTITIES
+        surplus = self._database.count("identities") - MAX_IDENTITIES
         if surplus <= 0:
             return 0
+        identities = self.identities()
         last = {each.identity: each.video for each in self.sightings()}
         unnamed = sorted(
             (each.id for each in identities if not each.name),
@@ -276,7 +281,12 @@ def reading(path: Path, adapter: AdapterKey | None = None) -> Iterator[Gallery]:
 
 @contextmanager
 def changing(
-    path: Path, adapter: AdapterKey | None = None, dim: int = 0, *, forgets: bool = False
+    path: Path,
+    adapter: AdapterKey | None = None,
+    dim: int = 0,
+    *,
+    forgets: bool = False,
+    is_checked: bool = False,
 ) -> Iterator[Gallery]:
     """The gallery, which no other process changes meanwhile; all changes are kept, or none.
 
@@ -285,6 +295,7 @@ def changing(
         adapter: that it must belong to.
         dim: numbers per embedding, of a new gallery.
         forgets: whether the file is written anew, so that what was removed is nowhere in it.
+        is_checked: whether it was found whole before: to look through a large one takes a second.
 
     Raises:
         SourceError, SettingsError: see `reading`.
@@ -299,7 +310,7 @@ def changing(
         # Without tables: a new file, or what is left of one whose maker was killed.
         if adapter is not None and not database.tables():
             _make(database, adapter, dim)
-        yield _checked(database, adapter)
+        yield _checked(database, adapter, is_whole=is_checked)
 
 
 def state_of(path: Path) -> tuple[int, int]:
@@ -351,9 +362,10 @@ def _make(database: Database, adapter: AdapterKey, dim: int) -> None:
         database.put("facts", _FACTS, fact)
 
 
-def _checked(database: Database, adapter: AdapterKey | None) -> Gallery:
+def _checked(database: Database, adapter: AdapterKey | None, *, is_whole: bool = False) -> Gallery:
     """Raise what `reading` raises, but for a file that is not there."""
-    database.check()
+    if not is_whole:
+        database.check()
     if "facts" not in database.tables():
         raise database.damaged("it has no table of facts")
     gallery = Gallery(database)

@@ -162,7 +162,8 @@ class LiveGallery:
     @contextmanager
     def _changing(self) -> Iterator[Gallery]:
         """The gallery, to be changed; what others changed before is still to be read."""
-        with changing(self._use.path, self._adapter, self._dim) as gallery:
+        is_checked = self._recall is not None
+        with changing(self._use.path, self._adapter, self._dim, is_checked=is_checked) as gallery:
             before = state_of(self._use.path)
             yield gallery
             is_changed = gallery.is_changed
@@ -368,7 +369,7 @@ class LiveGallery:
     def _save(self, *, is_end: bool) -> None:
         """Learn what has left."""
         with self._changing() as gallery:
-            known = {each.id for each in gallery.identities()}
+            known = gallery.known({track.identity for track in self._left})
             for track in self._left:
                 if track.template is not None and track.shown:
                     self._learn(gallery, track, track.template, known)

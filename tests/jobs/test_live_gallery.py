@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from masa_cli.formats.gallery import changing, reading
+from masa_cli.formats.database import Database
+from masa_cli.formats.gallery import Gallery, changing, reading
 from masa_cli.formats.gallery_records import AdapterKey, GalleryUse, Identity
 from masa_cli.jobs import live_gallery
 from masa_cli.jobs.live_gallery import LiveGallery
@@ -183,6 +184,25 @@ def test_a_gallery_is_not_read_again_without_need(path, tmp_path, monkeypatch):
     run.gallery._reading = 0.0
     run.show({9: 35}, 6)
     assert run.gallery._recall is not recall
+
+
+def test_a_large_gallery_is_not_gone_through_whenever_it_is_written(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(live_gallery, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(live_gallery, "LEFT_SECONDS", 0.5)
+    monkeypatch.setattr(live_gallery, "_NUMBERS", 1)
+    run = Run(path, tmp_path)
+    first = run.show({1: 30}, 6)
+
+    def refuse(*_):
+        raise AssertionError("all of it is read")
+
+    monkeypatch.setattr(Gallery, "identities", refuse)
+    monkeypatch.setattr(Database, "check", refuse)
+    second = run.show({2: 31}, 8)
+    run.gallery.finish()
+    monkeypatch.undo()
+    with reading(path) as gallery:
+        assert gallery.known([first[1], second[2], 1, 999]) == {first[1], second[2], 1}
 
 
 def test_a_run_without_tracks_makes_no_gallery(tmp_path):
