@@ -23,6 +23,7 @@ from masa_cli.tracking.appearance import normalised
 
 MAX_VIEWS = 4  # of a template: the mean, and the views that differ most
 _MIN_SHARE = 0.15  # of the boxes, that make up a view
+_MOST_ALIKE = np.float32(0.99)  # cosine; more have only copies of a video
 _PRIOR_PAIRS = 200.0  # of equal variation in all directions, before the whitening
 BLOCK = 1024  # templates that are compared at a time
 
@@ -221,7 +222,7 @@ class Rows:
         means: (N, D) projected and centred, rows of length 1.
         views: (M, D) the same of all views, those of a template behind one another.
         starts: (N,) of the views of each template.
-        centres: (N,) mean similarity to impostors.
+        centres: (N,) mean similarity to impostors, see `similarities`.
         spreads: (N,) its standard deviation.
     """
 
@@ -271,11 +272,20 @@ class Rows:
 
 
 def similarities(first: Rows, second: Rows) -> FloatArray:
-    """(N, M) of templates: of the mean of either to the most similar view of the other."""
+    """(N, M) of templates: of the mean of either to the most similar view of the other.
+
+    They are Fisher's z of cosines, which has the same spread wherever it lies: cosines end at 1,
+    where nothing would be rare among impostors that are alike.
+    """
     to_views = np.maximum.reduceat(first.means @ second.views.T, second.starts, axis=1)
     of_views = np.maximum.reduceat(first.views @ second.means.T, first.starts, axis=0)
-    both: FloatArray = np.maximum(to_views, of_views)
-    return both
+    return fisher_z(np.maximum(to_views, of_views))
+
+
+def fisher_z(cosines: FloatArray) -> FloatArray:
+    """The inverse hyperbolic tangent of cosines, finite for copies."""
+    found: FloatArray = np.arctanh(cosines.clip(-_MOST_ALIKE, _MOST_ALIKE))
+    return found
 
 
 def scores(first: Rows, second: Rows) -> FloatArray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from masa_cli.structures import FloatArray, IntArray
-from masa_cli.tracking.recognition import MAX_VIEWS, Rows, scores
+from masa_cli.tracking.recognition import MAX_VIEWS, Rows, fisher_z, scores
 
 _SHORTLIST = 20  # known identities that come into question for a template
 _MANY = 10_000  # templates, of which more are searched by their main directions first
@@ -32,17 +32,17 @@ class KnownIdentities:
 
     def __init__(self, rows: Rows, owners: IntArray) -> None:
         self._rows, self._owners = rows, owners
-        self._scaled = rows.means / rows.spreads[:, None]  # (M, D)
-        self._offsets = rows.centres / rows.spreads
         self._num_near = min(_SHORTLIST * MAX_VIEWS, len(rows))
         self._directions: FloatArray | None = None  # (D, E)
         if len(rows) > _MANY:
-            exact = (self._scaled.T @ self._scaled).astype(np.float64)
+            scaled = rows.means / rows.spreads[:, None]  # (M, D)
+            exact = (scaled.T @ scaled).astype(np.float64)
             self._directions = np.linalg.eigh(exact)[1][:, -_DIRECTIONS:].astype(np.float32)
-            # A column for the offsets, so that one product gives scores.
+            # A column for the offsets, so that one product gives scores; of cosines, which come
+            # near those of their z.
             self._rough = np.empty((len(rows), _DIRECTIONS + 1), np.float32)
-            self._rough[:, :-1] = self._scaled @ self._directions
-            self._rough[:, -1] = -self._offsets
+            self._rough[:, :-1] = scaled @ self._directions
+            self._rough[:, -1] = -rows.centres / rows.spreads
             rows_at_random = np.random.default_rng(0).permutation(len(rows))
             self._sample = self._rough[rows_at_random[: -(-len(rows) // _SAMPLE)]]
 
@@ -63,17 +63,24 @@ class KnownIdentities:
     def _near(self, means: FloatArray) -> Iterator[IntArray]:
         """For each of these means, the rows whose means are most like it, in order."""
         if self._directions is None:
-            for row in means @ self._scaled.T - self._offsets:
-                yield np.sort(_largest(row, self._num_near))
+            for mean in means:
+                yield np.sort(_largest(self._likeness(mean, slice(None)), self._num_near))
             return
         main = means @ self._directions
         for row, found in enumerate(self._roughly_near(main)):
             some = found
             if len(found) < self._num_near:  # the sample misled: by far too many near ones in it
-                rough = self._rough[:, :-1] @ main[row] - self._offsets
+                rough = self._rough[:, :-1] @ main[row] + self._rough[:, -1]
                 some = _largest(rough, _NUM_ROUGH)
-            exact = self._scaled[some] @ means[row] - self._offsets[some]
+            exact = self._likeness(means[row], some)
             yield np.sort(some[_largest(exact, self._num_near)])
+
+    def _likeness(self, mean: FloatArray, some: IntArray | slice) -> FloatArray:
+        """How like a mean those of some rows are, beyond impostors of these."""
+        rows = self._rows
+        similar = fisher_z(rows.means[some] @ mean)
+        likeness: FloatArray = (similar - rows.centres[some]) / rows.spreads[some]
+        return likeness
 
     def _roughly_near(self, main: FloatArray) -> list[IntArray]:
         """Of each of these, in main directions, the rows that are most like it: about _NUM_ROUGH.

@@ -65,6 +65,9 @@ PER_SECOND = 5
 LIGHT = ((1.0, (1, 1, 1), 1.0), (0.65, (1.15, 1, 0.85), 0.8), (1.4, (0.85, 1, 1.15), 1.15))
 MIN_BOXES = 3
 NOISE = "-noise"  # behind the name of an adapter: its weights are noise of the right size
+# Who comes back there has another id in the truth: seen by looking at all that were taken for each
+# other (a man in a black coat, one in a leather jacket), never together, in all pairs of cameras.
+COME_BACK = {"pets09": {19: 1, 15: 14}}
 SETTINGS = {"num_objects": 14, "num_frames": 360, "width": 640, "height": 480}
 
 
@@ -97,6 +100,8 @@ def of_sequence(folder: Path, num_cameras: int) -> Iterator[View]:
             if start <= frame.index < stop and (frame.index - start) % stride == 0:
                 here = (truth.frames == frame.index) & counts
                 boxes, ids = truth.boxes[here].astype(np.float32), truth.ids[here]
+                for one, first in COME_BACK.get(folder.name, {}).items():
+                    ids = np.where(ids == one, first, ids)
                 yield View(camera, frame, boxes, ids, np.zeros(len(ids), np.int64))
         if frame.index >= total:
             return

@@ -68,6 +68,19 @@ def test_objects_are_known_again_under_another_camera():
     assert not any(each.verdict == "known" and each.known != each.members[0] for each in decisions)
 
 
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("alike", [0.2, 4.0])
+def test_a_video_that_is_tracked_twice_has_the_same_identities(count, alike):
+    """However few they are, and however much they have in common: cosines of 0.04 or 0.94."""
+    world = World(7)
+    world.objects += alike * world.rng.normal(size=DIM)
+    templates = world.templates(np.arange(count))
+    decisions = decided(templates, templates)
+    assert [(each.verdict, each.known) for each in decisions] == [
+        ("known", number) for number in range(count)
+    ]
+
+
 def test_strangers_are_taken_for_known_ones_no_more_often_than_stated():
     taken = total = 0
     for seed in range(60):
