@@ -32,6 +32,7 @@ from masa_cli.segmenters import TrackSegmenter
 from masa_cli.sources import Source
 from masa_cli.sources.prefetch import prefetch
 from masa_cli.structures import (
+    Detections,
     EndedTracklets,
     FloatArray,
     Frame,
@@ -105,6 +106,7 @@ def observe(
     *,
     progress: RunProgress,
     batch_size: int = 1,
+    ahead: int = 0,
     after_batch: Callable[[], None] = lambda: None,
 ) -> Observations:
     """What is to be seen in each frame: boxes, their embeddings, the camera's motion.
@@ -116,13 +118,16 @@ def observe(
         camera: finds how it moved; None where nobody asks.
         progress: is told of the stages.
         batch_size: frames that networks are given at a time.
+        ahead: batches that are detected in a thread of their own while others go through what
+            follows; 0 for a detector that waits for what comes of the frame before.
         after_batch: called when all frames of a batch have gone through what follows, so that no
             state is ahead of another.
     """
-    with closing(frames):
-        for batch in _batches(frames, batch_size):
-            with progress.stage("detect"):
-                detected = detector.detect(batch)
+    batches = _detected(frames, detector, batch_size, progress)
+    if ahead:
+        batches = progress.timed("wait for boxes", prefetch(batches, ahead))
+    with closing(batches):
+        for batch, detected in batches:
             with progress.stage("embed"):
                 embedded = embedder.embed(batch, [detections.boxes for detections in detected])
             for frame, detections, embeddings in zip(batch, detected, embedded, strict=True):
@@ -267,6 +272,17 @@ def _size(frame: Frame) -> tuple[int, int] | None:
     """Width and height, pixels; None where there is no image."""
     height, width = frame.image.shape[:2]
     return (width, height) if frame.image.size else None
+
+
+def _detected(
+    frames: Generator[Frame, None, None], detector: Detector, size: int, progress: RunProgress
+) -> Generator[tuple[list[Frame], list[Detections]], None, None]:
+    """Batches of frames, each with what was found in it; frames are closed at the end."""
+    with closing(frames):
+        for batch in _batches(frames, size):
+            with progress.stage("detect"):
+                detected = detector.detect(batch)
+            yield batch, detected
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

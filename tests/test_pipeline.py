@@ -1,12 +1,13 @@
+import threading
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from masa_cli.pipeline import Refinement, refine, with_images, without_images
+from masa_cli.pipeline import NoEmbeddings, Refinement, observe, refine, with_images, without_images
 from masa_cli.progress import RunProgress
 from masa_cli.sources.excerpt import Timeline
-from masa_cli.structures import EndedTracklets, FrameTracks, Tracks
+from masa_cli.structures import Detections, EndedTracklets, Frame, FrameTracks, Tracks
 
 
 def tracks_of(*ids):
@@ -69,3 +70,81 @@ def test_clean_up_keeps_every_frame_and_its_time():
 
 def test_clean_up_of_nothing_is_nothing():
     assert cleaned([]) == []
+
+
+class Numbering:
+    """Finds a box in each frame, and takes down which frames it was given, and in which thread."""
+
+    def __init__(self, broken_at=-1):
+        self.seen, self.threads, self.broken_at = [], set(), broken_at
+        self.is_at = [threading.Event() for _ in range(9)]
+
+    def detect(self, frames):
+        self.threads.add(threading.get_ident())
+        for frame in frames:
+            if frame.index == self.broken_at:
+                raise ValueError("broken")
+            self.seen.append(frame.index)
+            self.is_at[frame.index].set()
+        boxes = [np.array([[each.index, 0, each.index + 4, 4]], np.float32) for each in frames]
+        return [Detections(rows, np.ones(1, np.float32), np.zeros(1, np.int64)) for rows in boxes]
+
+
+def numbered(count, closed=None):
+    try:
+        for index in range(count):
+            yield Frame(index, Fraction(index), np.zeros((8, 16, 3), np.uint8))
+    finally:
+        if closed is not None:
+            closed.append(threading.get_ident())
+
+
+def observed(detector, ahead, frames, **more):
+    return observe(
+        frames, detector, NoEmbeddings(), None, progress=RunProgress(), ahead=ahead, **more
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_is_detected_ahead_is_the_same(batch_size):
+    found = [
+        [
+            (frame.index, seen.index, seen.detections.boxes.tolist())
+            for frame, seen in observed(Numbering(), ahead, numbered(5), batch_size=batch_size)
+        ]
+        for ahead in (0, 1)
+    ]
+    assert found[0] == found[1]
+    assert [index for index, *_ in found[1]] == [0, 1, 2, 3, 4]
+
+
+def test_the_next_frame_is_looked_at_meanwhile_and_no_other():
+    detector = Numbering()
+    for frame, _ in observed(detector, 1, numbered(6)):
+        if frame.index < 5:
+            assert detector.is_at[frame.index + 1].wait(timeout=60)
+        assert len(detector.seen) <= frame.index + 2
+    assert detector.threads.isdisjoint({threading.get_ident()})
+
+
+def test_a_detector_that_waits_for_the_frame_before_is_not_asked_ahead():
+    detector = Numbering()
+    for frame, _ in observed(detector, 0, numbered(3)):
+        assert detector.seen[-1] == frame.index
+    assert detector.threads == {threading.get_ident()}
+
+
+def test_an_error_ahead_comes_after_the_frames_before_it():
+    given = []
+    with pytest.raises(ValueError, match="broken"):
+        given.extend(frame.index for frame, _ in observed(Numbering(broken_at=2), 1, numbered(4)))
+    assert given == [0, 1]
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_frames_are_closed_when_observing_ends_early(ahead):
+    closed = []
+    observations = observed(Numbering(), ahead, numbered(6, closed))
+    next(observations)
+    observations.close()
+    assert len(closed) == 1

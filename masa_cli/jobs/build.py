@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What looks at the frames of a job."""
+    """What looks at the frames of a job.
+
+    Attributes:
+        detector: finds boxes.
+        embedder: describes them.
+        track_segmenter: gives masks; None: nobody wants any.
+        ahead: batches to be detected while others go through what follows. On a GPU; on a CPU,
+            which has no core to spare, networks would only wait for each other's.
+    """
 
     detector: Detector
     embedder: Embedder
     track_segmenter: TrackSegmenter | None
+    ahead: int = 0
 
 
 def build_networks(
@@ -64,7 +73,7 @@ def build_networks(
     embedder = _adapter(seen, shared, embedder_state) if job.uses_adapter else NoEmbeddings()
     gives_masks = segmenter is not None or seen.fits_boxes
     track_segmenter = TrackSegmenter(segmenter, fits_boxes=seen.fits_boxes) if gives_masks else None
-    return Networks(detector, embedder, track_segmenter)
+    return Networks(detector, embedder, track_segmenter, ahead=int(shared.is_beside_cpu))
 
 
 def _adapter(seen: Perception, shared: SharedNetworks, state: State | None) -> Adapter:

@@ -334,7 +334,8 @@ class Following:
         """The networks, for frames that come once."""
         if self._networks is None or self._pointed is None:
             return self._networks
-        return replace(self._networks, detector=self._pointed)
+        # What was found in a frame tells where to look in the next: no frame is looked at ahead.
+        return replace(self._networks, detector=self._pointed, ahead=0)
 
     def prepared(self, progress: RunProgress) -> Networks | None:
         """The networks, after the frames before what was pointed at were gone through.

@@ -252,15 +252,16 @@ def _observations(
     """Of the video, or those that an earlier run kept, from frame number `start` on."""
     if networks is None:
         return _recording(job).observations(start, after_each=after_batch)
+    size = job.perception.batch_size
     decoded = progress.timed("decode", job.input.source.frames(start))
-    ahead = prefetch(decoded, FRAMES_AHEAD + job.perception.batch_size)
     return observe(
-        progress.timed("wait for frames", ahead),
+        progress.timed("wait for frames", prefetch(decoded, FRAMES_AHEAD + size)),
         networks.detector,
         networks.embedder,
         camera,
         progress=progress,
-        batch_size=job.perception.batch_size,
+        batch_size=size,
+        ahead=networks.ahead,
         after_batch=after_batch,
     )
 
@@ -417,12 +418,10 @@ def _live_frames(job: TrackJob, progress: RunProgress) -> Generator[Frame, None,
     decoded = progress.timed("decode", job.input.source.frames())
     if not is_live(job.input.source):
         return progress.timed("wait for frames", prefetch(decoded, FRAMES_AHEAD))
-    newest_only = bool(getattr(job.input.source, "newest_only", False))
-    frames = live(
-        decoded, FRAMES_AHEAD, newest_only=newest_only, stop=lambda: progress.stop_requested
-    )
+    newest = bool(getattr(job.input.source, "newest_only", False))
+    frames = live(decoded, FRAMES_AHEAD, newest_only=newest, stop=lambda: progress.stop_requested)
     frames = progress.timed("wait for frames", frames)
-    return _numbered_anew(frames) if newest_only else frames
+    return _numbered_anew(frames) if newest else frames
 
 
 class _Latest:

@@ -62,6 +62,15 @@ class SharedNetworks:
         self._backbones[name, weights] = features
 
     @property
+    def is_beside_cpu(self) -> bool:
+        """Whether a backbone was built, and a GPU computes it."""
+        if not self._backbones:
+            return False
+        from masa_cli.models.device import choose_device
+
+        return choose_device(self.device).type != "cpu"
+
+    @property
     def converts(self) -> bool:
         """Whether networks are computed by OpenVINO."""
         from masa_cli.models.device import choose_device

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from masa_cli.models.device import ready
 from masa_cli.models.neck import NUM_LEVELS, NoFusion
 from masa_cli.models.variants import Preprocessing
 from masa_cli.structures import FloatArray, Frame, Image
+
+T = TypeVar("T")
 
 _FILTERS = MappingProxyType({"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA})
 
@@ -59,11 +62,18 @@ def to_tensor(
         return x.to(dtype), size
     resized = np.stack([_resized(image, preprocessing) for image in images])
     # Bytes, where they stay bytes, travel to the device in a quarter of the time.
-    x = torch.from_numpy(resized).to(device).permute(0, 3, 1, 2)  # (B, 3, height, width)
+    x = _sent(torch.from_numpy(resized), device).permute(0, 3, 1, 2)  # (B, 3, height, width)
     x = _normalised(x.float(), mean, std)
     height, width = x.shape[2:]
     x = F.pad(x, (0, -width % preprocessing.divisor, 0, -height % preprocessing.divisor))
     return x.to(dtype), (height, width)
+
+
+def _sent(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on its way to a device: a GPU fetches pinned memory while this thread goes on."""
+    if device.type == "cuda":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 def _normalised(
@@ -159,11 +169,34 @@ class Features:
         return Features([x[index : index + 1] for x in self.maps], self.padded, self.unpadded)
 
 
+class _Made(Generic[T]):
+    """What was made of the frames of the last two runs, by their indices.
+
+    Two, as a detector may be at the next frames, in a thread of its own, while boxes of these are
+    described.
+    """
+
+    def __init__(self) -> None:
+        self._runs: tuple[Mapping[int, T], ...] = ()  # is replaced, never changed
+
+    def get(self, index: int) -> T | None:
+        """What was made of a frame, if that is remembered."""
+        return next((run[index] for run in reversed(self._runs) if index in run), None)
+
+    def add(self, run: Mapping[int, T]) -> None:
+        """Remember a run instead of the older one."""
+        self._runs = (*self._runs[-1:], run)
+
+    def make_room(self) -> None:
+        """Let go of the older run before there is a new one."""
+        self._runs = self._runs[-1:]
+
+
 class FrameFeatures:
     """A backbone and what it made last, by the index of the frame.
 
     Detector and adapter are given the same one; neither knows the other. Only the frames of the
-    last run are remembered, so a run must not be followed by one for earlier frames.
+    last two runs are remembered, so a run must not be followed by one for earlier frames.
 
     Args:
         network: (B, 3, H, W) to maps; evaluates only, and is where `prepare` puts its tensors.
@@ -173,7 +206,7 @@ class FrameFeatures:
     def __init__(self, network: nn.Module, prepare: Prepare) -> None:
         self.network = network
         self._prepare = prepare
-        self._cached: dict[int, Features] = {}
+        self._made: _Made[Features] = _Made()
 
     @staticmethod
     def prepared(
@@ -194,16 +227,16 @@ class FrameFeatures:
     @torch.inference_mode()
     def of(self, frames: Sequence[Frame]) -> Features:
         """The features of frames of one size, in order; those that are new share a forward pass."""
-        new = [frame for frame in frames if frame.index not in self._cached]
-        if new:
+        made = {frame.index: self._made.get(frame.index) for frame in frames}
+        if new := [frame for frame in frames if made[frame.index] is None]:
+            self._made.make_room()
             x, unpadded = self._prepare([frame.image for frame in new])
             features = Features(self.network(x), (x.shape[2], x.shape[3]), unpadded)
-            known = {frame.index for frame in frames} - {frame.index for frame in new}
-            self._cached = {index: self._cached[index] for index in known}
-            self._cached |= {frame.index: features.of(index) for index, frame in enumerate(new)}
+            made |= {frame.index: features.of(index) for index, frame in enumerate(new)}
+            self._made.add({index: each for index, each in made.items() if each is not None})
             if len(new) == len(frames):
                 return features
-        each = [self._cached[frame.index] for frame in frames]
+        each = [own for frame in frames if (own := made[frame.index]) is not None]
         maps = [torch.cat(level) for level in zip(*(one.maps for one in each), strict=True)]
         return Features(maps, each[0].padded, each[0].unpadded)
 
@@ -211,7 +244,7 @@ class FrameFeatures:
 class Pyramid:
     """A neck and a fusion behind a backbone, and what they made last, by the index of the frame.
 
-    As with `FrameFeatures`, only the frames of the last run are remembered.
+    As with `FrameFeatures`, only the frames of the last two runs are remembered.
 
     Args:
         features: of the backbone.
@@ -224,7 +257,7 @@ class Pyramid:
         self._neck, self._fusion = neck, fusion
         self._convert: Callable[[nn.Module, int], nn.Module] | None = None
         self._converted: dict[int, nn.Module] = {}  # by the finest level that they give
-        self._made: dict[int, dict[int, Tensor]] = {}
+        self._made: _Made[dict[int, Tensor]] = _Made()
 
     @staticmethod
     def unfused(features: FrameFeatures) -> Pyramid:
@@ -234,15 +267,17 @@ class Pyramid:
     @torch.inference_mode()
     def of(self, frames: Sequence[Frame], levels: Collection[int]) -> dict[int, Tensor]:
         """Levels (B, C, H, W) of frames of one size, at least those that are asked for."""
-        known = [self._made.get(frame.index, {}) for frame in frames]
+        known = [self._made.get(frame.index) or {} for frame in frames]
         if all(set(levels) <= each.keys() for each in known):
             return {level: torch.cat([each[level] for each in known]) for level in levels}
-        self._made = {}  # let go of the old maps before there are new ones
+        self._made.make_room()
         maps = self._fused(self.features.of(frames).maps, levels)
-        self._made = {
-            frame.index: {level: x[index : index + 1] for level, x in maps.items()}
-            for index, frame in enumerate(frames)
-        }
+        self._made.add(
+            {
+                frame.index: {level: x[index : index + 1] for level, x in maps.items()}
+                for index, frame in enumerate(frames)
+            }
+        )
         return maps
 
     def convert_with(self, convert: Callable[[nn.Module, int], nn.Module]) -> None:

@@ -21,6 +21,7 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -114,6 +115,7 @@ class Converted(nn.Module):
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
         self._requests: dict[tuple[tuple[int, ...], ...] | None, Any] = {}  # by sizes
+        self._lock = Lock()  # a request computes one thing at a time
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as in every module
         """What else is asked of the network, as parts of it that are not converted."""
@@ -127,7 +129,8 @@ class Converted(nn.Module):
         if not self._in_torch:
             flat = [x.float().contiguous() for x in _flat(inputs)]
             try:
-                return self._computed(flat, inputs)
+                with self._lock:
+                    return self._computed(flat, inputs)
             except _REFUSALS as refusal:
                 self._stay_in_torch(str(refusal))
         like = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)

@@ -115,6 +115,13 @@ def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
     assert looks == [1]
 
 
+@pytest.mark.parametrize(("device", "ahead"), [("cuda", 1), ("mps", 1), ("cpu", 0)])
+def test_beside_a_gpu_boxes_are_found_ahead(job, built, monkeypatch, device, ahead):
+    monkeypatch.setattr("masa_cli.models.device.choose_device", lambda name: torch.device(device))
+    assert build_networks(changed(job, detector=objects_by("sam-b"))).ahead == ahead
+    assert build_networks(changed(job, association="motion")).ahead == 0
+
+
 def test_motion_and_grabcut_need_no_network(job, built):
     networks = build_networks(
         changed(job, association="motion", segmenter=SegmenterRequest("grabcut"), fits_boxes=True)

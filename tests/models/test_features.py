@@ -13,6 +13,7 @@ from masa_cli.models.features import (
     FrameFeatures,
     Pyramid,
     _resized,
+    _sent,
     boxes_in_input,
     input_size,
     to_tensor,
@@ -70,11 +71,36 @@ def test_only_what_is_new_is_looked_at(network):
     assert network.calls == [1, 2]
 
 
-def test_old_frames_are_forgotten(network):
+def test_old_frames_are_forgotten_but_not_those_before(network):
+    """A detector may be at the next frames while boxes of these are described."""
     features = FrameFeatures(network, prepare)
-    for index in (0, 1, 0):
+    for index in (0, 1, 0, 2):
         features.of([frame(index)])
     assert network.calls == [1, 1, 1]
+    assert values(features.of([frame(1)])) == [[2]] * 2
+    assert network.calls == [1, 1, 1]
+    features.of([frame(0)])
+    assert network.calls == [1, 1, 1, 1]
+
+
+class OnItsWay:
+    """Takes down how it is sent."""
+
+    def __init__(self):
+        self.told = []
+
+    def pin_memory(self):
+        self.told.append("pinned")
+        return self
+
+    def to(self, device, **how):
+        self.told.append((device.type, how))
+        return self
+
+
+def test_a_gpu_fetches_pinned_memory_while_the_thread_goes_on():
+    sent = [_sent(OnItsWay(), torch.device(name)).told for name in ("cuda", "mps", "cpu")]
+    assert sent == [["pinned", ("cuda", {"non_blocking": True})], [("mps", {})], [("cpu", {})]]
 
 
 CPU = (torch.device("cpu"), torch.float32)
@@ -238,11 +264,14 @@ def test_some_frames_of_a_run_come_in_their_own_order():
     assert len(fusion.wanted) == 1
 
 
-def test_frames_before_the_last_run_are_forgotten():
+def test_frames_before_the_last_two_runs_are_forgotten():
     maps, fusion, _ = pyramid()
     for index in (1, 2, 1):
         maps.of([noise_frame(index)], {0})
-    assert len(fusion.wanted) == 3
+    assert len(fusion.wanted) == 2
+    maps.of([noise_frame(3)], {0})
+    maps.of([noise_frame(1)], {0})
+    assert len(fusion.wanted) == 4
 
 
 SHAPES = [(96, 128), (577, 768), (20, 1), (1, 50), (1, 1), (64, 64)]

@@ -6,8 +6,10 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import weakref
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -326,6 +328,24 @@ def test_detecting_describing_and_masks_are_done_beside_openvino(monkeypatch, tw
     assert seen == [1] * 4
     assert set(asked) == {2}  # those that are built while others work on one, too
     assert torch.get_num_threads() == 2
+
+
+def test_of_two_threads_one_computes_after_the_other(graphs, monkeypatch):
+    network = converted(Toy())
+    check(network)
+    infer, meeting, met = runtime._infer, threading.Barrier(2), []
+
+    def together(*given, **more):
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(timeout=0.2)
+            met.append("both inside")
+        return infer(*given, **more)
+
+    monkeypatch.setattr(runtime, "_infer", together)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: check(network), range(2)))
+    assert not met
+    assert not network._in_torch
 
 
 def test_other_weights_and_other_precisions_are_other_graphs(graphs):
