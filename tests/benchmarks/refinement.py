@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,6 +35,7 @@ from masa_cli.tracking import build_tracker
 from masa_cli.tracking.linking import LinkingSettings
 from masa_cli.tracking.recognition import RecognitionSettings
 from masa_cli.tracking.splitting import SplittingSettings
+from tests.benchmarks.identification import COME_BACK
 from tests.benchmarks.sequences import (
     PEERS,
     Clip,
@@ -180,6 +182,16 @@ def connected(
     return [(frame.tracks.boxes, own) for frame, own in zip(frames, ids, strict=True)]
 
 
+def with_returning(clip: Clip) -> Clip:
+    """The same; who comes back under a new id in the truth has the old one."""
+    known = COME_BACK.get(clip.sequence, {})
+    truth = [
+        (boxes, np.array([known.get(id_, id_) for id_ in ids.tolist()], np.int64))
+        for boxes, ids in clip.truth
+    ]
+    return replace(clip, truth=truth)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folders", type=Path, nargs="+")
@@ -187,10 +199,14 @@ def main() -> None:
     parser.add_argument("--adapter", default="raw")
     parser.add_argument("--of", choices=PEERS, help="refine its tracks, of sequences --peers")
     parser.add_argument("--boxes", nargs="*", default=[])
+    parser.add_argument(
+        "--returning", action="store_true", help="who comes back under a new id in the truth is one"
+    )
     options = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {}
     for folder in options.folders:
-        for clip in load_clips(folder):
+        for given in load_clips(folder):
+            clip = with_returning(given) if options.returning else given
             if options.boxes and clip.boxes_name not in options.boxes:
                 continue
             seen = observations(clip, options.adapter, options.cache)
