@@ -5,8 +5,8 @@
 LIST is a list of weights/photographs.py. Of every --fold-th image in it the boxes of each class
 that is complete there are compared with the truth: right are those that COCO's rules match at IoU
 0.5. The logits of each class are then scaled and moved (Platt's scaling), towards what all classes
-together need where a class has few boxes, and that is written into the last layer: nothing changes
-at run time, nor does the order of the boxes of one class.
+together need where a class has few boxes, and that is written into the last layer (of the second
+stage, if there is one): nothing changes at run time, nor does the order of the boxes of one class.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from masa_cli.structures import FloatArray, Frame
 from masa_cli.training.validation import coco_rows
 
 MODEL = "lite"
-LAYER = "detector.scores"
+# Tensors whose rows make the logit of a class, by a sum; if there is a second stage, its own.
+FIRST = ("detector.scores.weight", "detector.scores.bias")
+SECOND = ("second.last.weight", "second.last.bias", "second.trust")
 MIN_SCORE = 0.02  # of boxes that are looked at
 PULL = 20.0  # how many boxes of its own a class needs to be believed as much as all together
 PREVIOUS = "calibrated"  # in what the file says of itself
@@ -125,18 +127,20 @@ def main() -> None:
     together = [np.concatenate(parts) for parts in zip(*by_class.values(), strict=True)]
     common = platt(*together, np.array([1.0, 0.0]), 0.0)
     tensors = load_file(options.weights)
-    kind = tensors[f"{LAYER}.weight"].dtype
-    weight, bias = (tensors[f"{LAYER}.{name}"].float() for name in ("weight", "bias"))
+    kind = tensors[FIRST[0]].dtype
+    changed = {name: tensors[name].float() for name in (SECOND if SECOND[0] in tensors else FIRST)}
+    bias = next(tensor for name, tensor in changed.items() if name.endswith("bias"))
     after = []
-    # The last score, of any object, stays: which of those are right, no set tells completely.
+    # The score of any object stays: which of those are right, no set tells completely.
     for row in range(len(classes)):
         own = by_class.get(row + 1)
         scale, offset = platt(*own, common, PULL) if own else common
-        weight[row] *= scale
-        bias[row] = bias[row] * scale + offset
+        for tensor in changed.values():
+            tensor[row] *= scale
+        bias[row] += offset
         if own:
             after.append((scale * own[0] + offset, own[1]))
-    tensors |= {f"{LAYER}.weight": weight.to(kind), f"{LAYER}.bias": bias.to(kind)}
+    tensors |= {name: tensor.to(kind) for name, tensor in changed.items()}
     about = {**describe_trained(options.weights).about, PREVIOUS: common.round(3).tolist()}
     save_tensors(options.out, MODEL, tensors, about, kind)
     logits = np.concatenate([own[0] for own in after]), together[1]

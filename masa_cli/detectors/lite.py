@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +16,22 @@ from masa_cli.errors import WeightsError
 from masa_cli.models import SharedNetworks, example_levels
 from masa_cli.models.device import choose_placement, ready
 from masa_cli.models.features import Pyramid
-from masa_cli.models.lite_heads import OneStage, OneStageSettings, postprocess
+from masa_cli.models.lite_heads import (
+    SECOND_PART,
+    OneStage,
+    OneStageSettings,
+    SecondStage,
+    SecondStageSettings,
+    postprocess,
+    read_boxes,
+    shifted,
+    worth_a_second_look,
+)
 from masa_cli.models.neck import NUM_LEVELS
+from masa_cli.models.operators import clip_boxes
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.runtime import one_thread_beside
-from masa_cli.models.trained_weights import classes_of
+from masa_cli.models.trained_weights import classes_of, has_part
 from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, FloatArray, Frame, of_one_size
 
@@ -90,7 +102,31 @@ def build_class_detector(request: DetectorRequest, networks: SharedNetworks) -> 
     load_parts(weights, name, {"detector": network})
     ready(network, *choose_placement(networks.device, networks.precision))
     own = networks.converted(network, f"the detector of {name}", lambda: [example_levels(name)])
-    return ClassDetector(own, pyramid, request, columns)
+    second = None
+    if request.prompt is not None and has_part(weights, SECOND_PART):
+        second = _second_look(name, weights, pyramid, networks, len(names))
+    return ClassDetector(own, pyramid, request, columns, second)
+
+
+def _second_look(
+    name: str, weights: Path, pyramid: Pyramid, networks: SharedNetworks, num_classes: int
+) -> SecondLook:
+    variant = find_variant(name)
+    with torch.device("meta"):
+        stage = SecondStage(variant, num_classes)
+    load_parts(weights, name, {SECOND_PART: stage})
+    device, _ = choose_placement(networks.device, networks.precision)
+    ready(stage, device, torch.float32)
+    read, logits = stage.num_read, num_classes + 1
+    own = networks.converted(
+        stage,
+        f"the second stage of {name}",
+        lambda: [torch.zeros(2, read), torch.zeros(2, logits)],
+        "float32",
+        varies=True,
+        is_one=True,
+    )
+    return SecondLook(own, pyramid, variant.strides)
 
 
 def _columns(request: DetectorRequest, names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -105,6 +141,54 @@ def _columns(request: DetectorRequest, names: Sequence[str]) -> tuple[tuple[int,
     return tuple(tuple(names.index(name) for name in meaning) for meaning in request.queries)
 
 
+class SecondLook:
+    """Looks at the best boxes of frames again.
+
+    Args:
+        stage: a `SecondStage`, which evaluates only, in float32.
+        pyramid: the maps that the boxes come from.
+        strides: of the backbone's maps, pixels of the network input per cell.
+        settings: which boxes are looked at.
+    """
+
+    def __init__(
+        self,
+        stage: nn.Module,
+        pyramid: Pyramid,
+        strides: Sequence[int],
+        settings: SecondStageSettings | None = None,
+    ) -> None:
+        self._stage, self._pyramid, self._strides = stage, pyramid, strides
+        self._settings = settings or SecondStageSettings()
+
+    def __call__(
+        self,
+        frame: Frame,
+        levels: Sequence[Tensor],
+        logits: Tensor,
+        boxes: Tensor,
+        wanted: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (M, K) and boxes (M, 4) of those worth it, from those of all cells of a frame.
+
+        Args:
+            frame: whose boxes they are.
+            levels: its fused maps, (1, C, H, W) each.
+            logits: (N, K + 1).
+            boxes: (N, 4) xyxy, pixels of the network input.
+            wanted: the columns that count.
+        """
+        seen = self._pyramid.features.of([frame])
+        own = logits[:, [*wanted, -1]]  # what is any object may be one of the wanted
+        rows = worth_a_second_look(own, boxes, seen.unpadded, self._settings)
+        logits, boxes = logits[rows], clip_boxes(boxes[rows], seen.unpadded)
+        if not len(rows):
+            return logits[:, :-1], boxes
+        read = read_boxes(seen.maps, levels, self._strides, boxes, seen.unpadded)
+        scores, shifts = self._stage(read, logits).split([logits.shape[1] - 1, 4], dim=1)
+        return scores, shifted(boxes, shifts)
+
+
 class ClassDetector(OnMaps):
     """Finds objects of some classes, or of any.
 
@@ -114,6 +198,7 @@ class ClassDetector(OnMaps):
         request: what to find, and which boxes are returned.
         columns: for each class the scores of the network that it stands for, of which the best
             counts.
+        second: looks at the best boxes again; None: what the network says of a cell counts.
     """
 
     def __init__(
@@ -122,8 +207,10 @@ class ClassDetector(OnMaps):
         pyramid: Pyramid,
         request: DetectorRequest,
         columns: Sequence[tuple[int, ...]],
+        second: SecondLook | None = None,
     ) -> None:
         super().__init__(pyramid)
+        self._second = second
         self._network, self._columns = network, columns
         self.classes, self._settings = request.classes, request.settings
         self._min_scores = np.array(request.min_scores, np.float32)
@@ -139,17 +226,21 @@ class ClassDetector(OnMaps):
     def _found(
         self, levels: Sequence[Tensor], frames: Sequence[Frame], unpadded: tuple[int, int]
     ) -> list[Detections]:
-        logits, boxes = self._network(levels)
-        wanted = [logits[..., own].amax(-1) for own in self._columns]
-        return [
-            self._post_process(own, rows, frame, unpadded)
-            for own, rows, frame in zip(torch.stack(wanted, dim=-1), boxes, frames, strict=True)
-        ]
+        of_all = zip(*self._network(levels), strict=True)
+        found = []
+        for index, (frame, (logits, boxes)) in enumerate(zip(frames, of_all, strict=True)):
+            if self._second is not None:
+                own = [x[index : index + 1] for x in levels]
+                wanted = [column for columns in self._columns for column in columns]
+                logits, boxes = self._second(frame, own, logits, boxes, wanted)  # noqa: PLW2901
+            found.append(self._post_process(logits, boxes, frame, unpadded))
+        return found
 
     def _post_process(
         self, logits: Tensor, boxes: Tensor, frame: Frame, unpadded: tuple[int, int]
     ) -> Detections:
-        found, *rest = postprocess(logits, boxes, unpadded, self._nms)
+        wanted = [logits[:, own].amax(-1) for own in self._columns]
+        found, *rest = postprocess(torch.stack(wanted, dim=-1), boxes, unpadded, self._nms)
         scores, labels = (x.cpu().numpy() for x in rest)
         shown = Detections(in_source(found, frame, unpadded), scores, labels.astype(np.int64))
         sure = shown[scores >= self._min_scores[labels]]

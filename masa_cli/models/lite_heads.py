@@ -1,6 +1,7 @@
-"""The detector of `lite`: at every cell of the fused maps classes, an object of any kind, a box.
+"""The heads of `lite`: boxes at every cell, a second look at the best of them, masks inside them.
 
-One stage and no anchors, as in FCOS (arXiv 1904.01355); all levels share their weights.
+The first stage has no anchors, as in FCOS (arXiv 1904.01355); all levels share their weights. The
+second reads all that lies in a box, as in Fast R-CNN (arXiv 1504.08083).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masa_cli.models.operators import as_rois, batched_nms, clip_boxes, roi_align
+from masa_cli.models.operators import as_rois, batched_nms, clip_boxes, nms, roi_align
 from masa_cli.models.variants import Variant
 
 _TOWER_STEPS, _KERNEL = 2, 5
@@ -146,6 +147,127 @@ def _iou(boxes: Tensor, others: Tensor) -> Tensor:
     return common / (areas[:, None] + other_areas - common).clamp(min=1e-9)
 
 
+SECOND_PART = "second"  # in a file of weights
+_SIDE, _READ_POINTS = 3, 2  # cells that a box is read in, per side; points per side of a cell
+_LEVEL_SIDE = 40  # pixels; boxes of that side are read from the finest level, of twice it the next
+_HIDDEN, _DROPPED = 384, 0.3  # numbers between layers; share of them that training leaves out
+_MAX_SHIFT = 0.45  # of a side, of a box's own width or height: less than half, or it turned over
+_GEOMETRY = 6
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStageSettings:
+    """Which boxes are looked at a second time."""
+
+    min_score: float = 0.01  # of a class that counts, by the first stage
+    max_boxes: int = 100
+    max_overlap: float = 0.75  # IoU above which the weaker of two is left out
+    max_considered: int = 1000  # boxes that are compared with each other, the best
+
+
+class SecondStage(nn.Module):
+    """What is in a box, by all that lies in it, where `OneStage` saw one cell; and a better box.
+
+    Args:
+        variant: whose maps it reads: the two coarser ones of the backbone, and the fused ones.
+        num_classes: that are told apart.
+    """
+
+    def __init__(self, variant: Variant, num_classes: int) -> None:
+        super().__init__()
+        _, middle, coarse = variant.channels
+        self.num_read = (middle + coarse + variant.width) * _SIDE**2 + coarse + _GEOMETRY
+        self.num_classes = num_classes
+        self.first = nn.Linear(self.num_read + num_classes + 1, _HIDDEN)
+        self.middle = nn.Linear(_HIDDEN, _HIDDEN)
+        self.last = nn.Linear(_HIDDEN, num_classes + 4)
+        self.trust = nn.Parameter(torch.zeros(num_classes))  # in the logits of the first stage
+        self.dropout = nn.Dropout(_DROPPED)
+
+    def forward(self, read: Tensor, logits: Tensor) -> Tensor:
+        """Logits and shifts of N boxes.
+
+        Args:
+            read: (N, D) of `read_boxes`.
+            logits: (N, K + 1) of the first stage.
+
+        Returns:
+            (N, K + 4): logits of the classes; how far the left, top, right and lower sides move,
+            in widths and heights of the box.
+        """
+        # Logits, mostly from -7 to 0, on the scale of the rest.
+        x = torch.cat([self.dropout(read), logits * 0.3 + 1], dim=1)
+        x = F.relu(self.first(x))
+        x = x + F.relu(self.middle(self.dropout(x)))
+        own, shifts = self.last(self.dropout(x)).split([self.num_classes, 4], dim=1)
+        return torch.cat([own + self.trust * logits[:, :-1], shifts], dim=1)
+
+
+def worth_a_second_look(
+    logits: Tensor, boxes: Tensor, size: tuple[int, int], settings: SecondStageSettings
+) -> Tensor:
+    """(M,) rows of the boxes of one image that the second stage shall see, the best first.
+
+    Args:
+        logits: (N, K + 1) of the classes that count, and of any object.
+        boxes: (N, 4) xyxy, pixels of the network input.
+        size: height and width of that without padding.
+        settings: how many.
+    """
+    scores = logits.amax(dim=1)
+    counts = logits[:, :-1].amax(dim=1).sigmoid() > settings.min_score
+    best = scores.where(counts, -torch.inf).topk(min(settings.max_considered, len(scores))).indices
+    best = best[counts[best]]
+    shown = clip_boxes(boxes[best], size)
+    has_area = ((shown[:, 2:] - shown[:, :2]) > 1).all(dim=1)
+    best, shown = best[has_area], shown[has_area]
+    kept = nms(shown, scores[best], settings.max_overlap)
+    return best[kept[: settings.max_boxes]]
+
+
+def read_boxes(
+    maps: Sequence[Tensor],
+    levels: Sequence[Tensor],
+    strides: Sequence[int],
+    boxes: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """What the second stage is given of the boxes of one image: (N, D) float32.
+
+    Args:
+        maps: of the backbone, (1, C, H, W) each.
+        levels: the fused ones, (1, C, H, W) each.
+        strides: of the backbone's maps, pixels of the network input per cell.
+        boxes: (N, 4) xyxy inside the image, pixels of the network input, at least a pixel wide.
+        size: height and width of the network input without padding.
+    """
+    parts = [_read(x, boxes, stride) for x, stride in zip(maps[1:], strides[1:], strict=True)]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    side = sides.prod(dim=1).sqrt()
+    nearest = (side / _LEVEL_SIDE).log2().round().clamp(0, len(levels) - 1)
+    fused = boxes.new_zeros(len(boxes), levels[0].shape[1] * _SIDE**2)
+    for level, x in enumerate(levels):
+        if len(own := (nearest == level).nonzero()[:, 0]):
+            fused[own] = _read(x, boxes[own], strides[0] * 2**level)
+    everywhere = maps[-1].float().mean(dim=(2, 3)).expand(len(boxes), -1)
+    image = boxes.new_tensor([size[1], size[0]])
+    shape = torch.stack([(side / 64).log(), (sides[:, 0] / sides[:, 1]).log()], dim=1)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / image - 0.5
+    return torch.cat([*reversed(parts), fused, everywhere, shape, middles, sides / image], dim=1)
+
+
+def _read(x: Tensor, boxes: Tensor, stride: int) -> Tensor:
+    """(N, C * 9) what a map (1, C, H, W) shows in boxes."""
+    rois = as_rois([boxes])
+    return roi_align(x.float(), rois, _SIDE, 1 / stride, _READ_POINTS).flatten(1)
+
+
+def shifted(boxes: Tensor, shifts: Tensor) -> Tensor:
+    """Boxes (N, 4) xyxy with their sides moved, by shares (N, 4) of their widths and heights."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return boxes + shifts.clamp(-_MAX_SHIFT, _MAX_SHIFT) * sides
+
+
 PART = "masks"  # in a file of weights
 MARGIN = 0.1  # looked at on each side of a box, of its width and height
 CELLS, FINE = 28, 4  # a box is 28 x 28 cells, its colours and its mask have 4 x 4 points in each
@@ -194,8 +316,5 @@ def mask_input(maps: Sequence[Tensor], stride: int, boxes: Tensor, colours: Tens
         boxes: (N, 4) xyxy with their margins, pixels of the network input.
         colours: (N, 3, 112, 112) the same parts of the frame, -1 to 1.
     """
-    read = [
-        roi_align(x.float().contiguous(), as_rois([boxes]), CELLS, 1 / stride, _POINTS)
-        for x in maps
-    ]
+    read = [roi_align(x.float(), as_rois([boxes]), CELLS, 1 / stride, _POINTS) for x in maps]
     return torch.cat([*read, F.pixel_unshuffle(colours, FINE)], dim=1)

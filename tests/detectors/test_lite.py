@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
-from masa_cli.detectors.lite import ClassDetector
+from masa_cli.detectors.lite import ClassDetector, SecondLook
 from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.models.features import FrameFeatures, Pyramid
+from masa_cli.models.lite_heads import SecondStageSettings
 from masa_cli.structures import Frame
 
 FRAME = Frame(0, Fraction(0), np.zeros((240, 320, 3), np.uint8))
@@ -29,7 +30,7 @@ class Network(nn.Module):
 
 class Fusion(nn.Module):
     def forward(self, maps, levels):
-        return {level: torch.zeros(len(maps), 1, 1, 1) for level in levels}
+        return {level: torch.zeros(len(maps[0]), 1, 1, 1) for level in levels}
 
 
 class Backbone(nn.Module):
@@ -39,7 +40,7 @@ class Backbone(nn.Module):
 
     def forward(self, x):
         self.calls += 1
-        return x
+        return [x]
 
 
 def detector(text, columns, backbone=None, min_score=0.1, **choice):
@@ -89,3 +90,78 @@ def test_a_batch_shares_one_look_and_sizes_do_not_mix():
     )
     assert backbone.calls == 2
     assert [each.boxes[0, 2] for each in found] == [32, 32, 16]
+
+
+class Maps(Backbone):
+    """Three maps of a picture of 480 x 640 pixels; the middle one tells where it is read."""
+
+    def forward(self, x):
+        columns = torch.arange(40.0).expand(len(x), 1, 30, 40)
+        return [torch.zeros(len(x), 1, 60, 80), columns, torch.ones(len(x), 2, 15, 20)]
+
+
+class Stage(nn.Module):
+    """Finds what the first stage does not, a quarter of a box further to the right."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def forward(self, read, logits):
+        self.read.append((read, logits))
+        shifts = torch.tensor([0.25, 0, 0.25, 0]).expand(len(read), 4)
+        return torch.cat([-logits[:, :-1], shifts], dim=1)
+
+
+def second_look(text, columns, **settings):
+    first, stage = detector(text, columns, Maps()), Stage()
+    pyramid = first._pyramid
+    look = SecondLook(stage, pyramid, (8, 16, 32), SecondStageSettings(**settings))
+    return ClassDetector(Network(), pyramid, first_request(text), columns, look), stage
+
+
+def first_request(text):
+    prompt = parse_prompt(text)
+    return DetectorRequest(DETECTORS["lite"], prompt.classes, BoxSettings(0.0001, 0.5), prompt)
+
+
+def test_what_is_looked_at_again_has_other_scores_and_another_box():
+    found, stage = second_look("car, dog", [[0], [2]])
+    (seen,) = found.detect([FRAME])
+    # Of the four the second is of neither, and the last of nothing at all.
+    ((read, logits),) = stage.read
+    assert sorted(logits.tolist()) == sorted(LOGITS[[0, 2]].tolist())
+    dog, car = sorted(range(2), key=lambda row: logits[row, 0].item())
+    surest = {label: seen[seen.labels == label][:1] for label in (0, 1)}
+    assert surest[0].boxes.tolist() == [[305, 200, 320, 240]]  # now a car
+    assert surest[1].boxes.tolist() == [[8, 0, 40, 24]]
+    for own in surest.values():
+        assert own.scores == pytest.approx(torch.tensor([9.0]).sigmoid().numpy())
+    # In six columns over 64 pixels; of the middle map a cell has 16.
+    places = read[car, 2 * 9 :][:9].view(3, 3)
+    assert places[0].tolist() == pytest.approx(
+        [64 / 6 / 16 - 0.5, 1.5, 320 / 6 / 16 - 0.5], abs=0.1
+    )
+    assert read[dog, 2 * 9 :][:9].min() > 36
+
+
+def test_only_boxes_that_may_be_asked_for_are_looked_at_and_the_best_of_them():
+    for text, columns, expected in (("dog", [[2]], [2]), ("van", [[0, 1]], [0, 1])):
+        found, stage = second_look(text, columns)
+        found.detect([FRAME])
+        logits = stage.read[0][1].tolist()
+        assert sorted(logits) == sorted(LOGITS[expected].tolist())
+    found, stage = second_look("van", [[0, 1]], max_boxes=1)
+    found.detect([FRAME])
+    assert len(stage.read[0][1]) == 1
+    found, stage = second_look("thing", [[1]], min_score=0.9)
+    assert len(found.detect([FRAME])[0]) == 0
+    assert stage.read == []
+
+
+def test_each_frame_of_a_batch_is_looked_at_again():
+    other = Frame(1, Fraction(1), FRAME.image)
+    found, stage = second_look("car", [[0]])
+    first, second = found.detect([FRAME, other])
+    assert len(stage.read) == 2
+    assert first.boxes.tolist() == second.boxes.tolist()

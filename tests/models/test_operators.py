@@ -52,6 +52,19 @@ def test_boxes_are_read_and_learned_from_as_by_torchvision(boxes, points):
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("size", "points"), [(28, 2), (3, 1), (7, 3)])
+def test_much_is_read_in_another_way_and_the_same(boxes, size, points, monkeypatch):
+    maps = torch.rand(2, 5, 20, 30)
+    # Some reach beyond the map, which ends at 120 and 80; one has no area.
+    rows = [boxes[:5] * 2 - 40, torch.cat([boxes[5:12] * 3, torch.full((1, 4), 8.0)])]
+    theirs = torchvision.ops.roi_align(maps, rows, size, 0.25, points, aligned=True)
+    assert (theirs == 0).any()
+    monkeypatch.setattr(operators, "_FEW", 0)
+    monkeypatch.setattr(operators, "_operators", None)  # is not asked
+    own = roi_align(maps, as_rois(rows), size, 0.25, points)
+    torch.testing.assert_close(own, theirs, rtol=0, atol=1e-5)
+
+
 def test_the_package_is_imported_where_its_library_is_not_found(monkeypatch, boxes, scores):
     monkeypatch.setattr(operators, "_LIBRARIES", ())
     operators._operators.cache_clear()

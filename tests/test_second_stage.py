@@ -1,0 +1,166 @@
+"""weights/second_stage.py: what it learns from, and the file it makes."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from masa_cli.detectors.prompt import parse_prompt
+from masa_cli.detectors.request import request_objects, request_prompt
+from masa_cli.models import SharedNetworks
+from masa_cli.models.lite_heads import SecondStage
+from masa_cli.models.trained_weights import classes_of, describe_trained
+from masa_cli.models.variants import find_variant
+from masa_cli.sources.image_folder import read_image
+from masa_cli.structures import Frame
+from tests.lite_file import write_lite
+
+SCRIPT = Path(__file__).parents[1] / "weights/second_stage.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("second_stage", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["second_stage"] = module  # its dataclasses ask for it
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["second_stage"]
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Three pictures with a red square, a ball, in each."""
+    images, rows = [], []
+    for number in range(3):
+        image = np.full((120, 160, 3), 90, np.uint8)
+        left, top = 20 + 20 * number, 30
+        image[top : top + 48, left : left + 48] = (30, 30, 220)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+        images.append({"id": number, "file_name": f"{number}.png", "height": 120, "width": 160})
+        row = {"id": number, "image_id": number, "category_id": 5, "iscrowd": 0}
+        rows.append(row | {"bbox": [left, top, 48, 48]})
+    rows.append({"id": 9, "image_id": 0, "category_id": 7, "iscrowd": 1, "bbox": [0, 0, 160, 120]})
+    categories = [{"id": 5, "name": "sports ball"}, {"id": 7, "name": "dog"}]
+    categories.append({"id": 81, "name": "object"})
+    content = {"images": images, "annotations": rows, "categories": categories}
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    return tmp_path / "list.json"
+
+
+def test_a_view_shows_what_its_labels_say(script, photographs):
+    classes = ("dog", "sports ball")
+    [(file, labels), *_] = script.labelled(photographs, classes)
+    assert [(label.number, label.is_ignored) for label in labels] == [(1, False), (0, True)]
+    image, random = read_image(file), np.random.default_rng(0)
+    sides = set()
+    for _ in range(30):
+        view, own = script.drawn(image, labels, random)
+        sides.add(max(view.shape))
+        for label in own:
+            if label.number != 1 or label.is_ignored:
+                continue
+            # Colours vary, but there is one place where red is far above the rest.
+            red = view[..., 0].astype(int) - view[..., 2] > 60
+            rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+            seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            assert np.abs(label.box - seen).max() < 0.05 * max(view.shape)
+    assert min(sides) < 400
+    assert max(sides) > 550
+
+
+def test_a_box_that_is_mostly_outside_a_view_is_neither_right_nor_wrong(script):
+    image = np.zeros((100, 200, 3), np.uint8)
+    labels = [script.Label(np.float32([0, 0, 200, 4]), 0, False)]
+    random = np.random.default_rng(3)
+    kinds = {
+        len(own) and own[0].is_ignored
+        for _, own in (script.drawn(image, labels, random) for _ in range(40))
+    }
+    assert kinds >= {0, True} or kinds >= {False, True}
+
+
+class Looker:
+    """Finds three boxes."""
+
+    boxes = torch.tensor([[20.0, 30, 68, 78], [40, 30, 88, 78], [100, 80, 150, 110]])
+
+    def look(self, image):
+        return torch.zeros(3, 4), torch.zeros(3, 3), self.boxes
+
+
+def test_boxes_learn_the_class_and_the_place_of_what_they_overlap(script):
+    truth = script.Label(np.float32([20, 30, 68, 90]), 1, False)
+    unknown = script.Label(np.float32([90, 60, 160, 120]), 0, True)
+    found = script.examples_of(None, [truth, unknown], Looker(), np.random.default_rng(0))
+    assert found.overlaps == pytest.approx([0.8, 1344 / (2304 + 2880 - 1344), 0], abs=0.01)
+    assert found.classes[0] == 1
+    assert found.shifts[0] == pytest.approx([0, 0, 0, 0.25])
+    assert found.ignored.tolist() == [[False, False], [False, False], [True, False]]
+
+
+def gradient(script, overlap, ignored=False):
+    """Of the loss by the logits of two classes, for a box that overlaps one of the second."""
+    logits = torch.zeros(1, 6, requires_grad=True)
+    batch = script.Examples(
+        read=torch.zeros(1, 4),
+        logits=torch.zeros(1, 3),
+        classes=torch.tensor([1]),
+        overlaps=torch.tensor([overlap]),
+        shifts=torch.full((1, 4), 0.1),
+        ignored=torch.tensor([[ignored, ignored]]),
+    )
+    script.losses(logits, batch).backward()
+    return logits.grad[0].tolist()
+
+
+def test_what_is_right_wrong_doubtful_and_unknown(script):
+    wrong_class, right_class, *sides = gradient(script, 0.9)
+    assert wrong_class > 0 > right_class
+    assert max(sides) < 0  # they should move
+    assert gradient(script, 0.2)[:2] == pytest.approx([0.5**2.5] * 2)
+    assert gradient(script, 0.45)[1] == 0  # doubtful: not of that class, but of no other
+    assert gradient(script, 0.45)[0] > 0
+    assert gradient(script, 0.2, ignored=True) == [0] * 6
+
+
+def test_a_second_stage_is_learned_and_used(script, photographs, tmp_path):
+    weights = write_lite(tmp_path / "detector.safetensors")
+    out = tmp_path / "two.safetensors"
+    command = [sys.executable, SCRIPT, weights, out, photographs, "--keep", tmp_path / "kept"]
+    command += ["--views", "3", "--epochs", "200", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    before, after = load_file(weights), load_file(out)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    stage = SecondStage(find_variant("lite"), len(classes_of(weights)))
+    own = {f"second.{name}" for name in stage.state_dict()}
+    assert after.keys() - before.keys() == own
+    assert describe_trained(out).about == describe_trained(weights).about
+    frame = Frame(0, 0, read_image(photographs.parent / "1.png"))
+    prompt, settings = parse_prompt("sports ball, dog"), {"min_score": 0.001}
+
+    def best(file):
+        (found,) = request_prompt(prompt, str(file), settings).build(networks()).detect([frame])
+        return found[:1]
+
+    def networks():
+        return SharedNetworks(device="cpu")
+
+    assert best(weights).scores[0] < 0.02
+    assert best(out).scores[0] > 0.1
+    assert best(out).labels[0] == 0
+    # Objects of any class are those of the first stage.
+    objects = [
+        request_objects(str(file), settings).build(networks()).detect([frame])[0]
+        for file in (weights, out)
+    ]
+    np.testing.assert_array_equal(objects[0].boxes, objects[1].boxes)
+    np.testing.assert_array_equal(objects[0].scores, objects[1].scores)
