@@ -55,7 +55,8 @@ def build_grid_detector(request: DetectorRequest, networks: SharedNetworks) -> G
     name, weights = request.row.weights, _weights_of(request)
     features = networks.backbone(name, weights)
     device = next(features.network.parameters()).device
-    return GridDetector(features, build_sam_masks(name, weights, device), request.settings)
+    masks = build_sam_masks(name, weights, device, networks.converted)
+    return GridDetector(features, masks, request.settings)
 
 
 def _weights_of(request: DetectorRequest) -> Path:

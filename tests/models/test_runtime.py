@@ -19,12 +19,14 @@ import torch
 from torch import nn
 
 from masa_cli.boxes import iou
-from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
 from masa_cli.detectors.lite import build_class_detector
+from masa_cli.detectors.prompt import parse_prompt
+from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.errors import SettingsError
 from masa_cli.models import SharedNetworks, runtime
 from masa_cli.models.adapter import build_adapter, resolve
 from masa_cli.models.runtime import Converted, choose_runtime, one_thread_beside
+from masa_cli.models.sam import SamMasks, build_sam_masks
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.lite import build_learned_segmenter
 from masa_cli.structures import Frame
@@ -51,14 +53,13 @@ def networks_of(name, precision="float32", kind="openvino"):
     return SharedNetworks(device="cpu", precision=precision, runtime=kind)
 
 
-def detector_of(networks):
+def detector_of(networks, words="object"):
     _, weights = resolve("lite")
-    request = DetectorRequest(
-        DETECTORS["lite"],
-        ("object",),
-        settings=BoxSettings(min_score=5e-4, max_overlap=0.5, max_boxes=100),  # of noise
-        weights=weights,
-    )
+    settings = {"min_score": 5e-4, "max_overlap": 0.5, "max_boxes": 100}  # of noise
+    if words == "object":
+        request = request_objects(str(weights), settings)
+    else:
+        request = request_prompt(parse_prompt(words), str(weights), settings)
     return build_class_detector(request, networks)
 
 
@@ -75,13 +76,14 @@ def test_lite_finds_describes_and_segments_the_same(size):
         )
         segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
         found = detector.detect(frames)
+        found += detector_of(networks, "person, kite").detect(frames)
         embedded = adapter.embed(frames, [BOXES, BOXES[:1]])
         with torch.inference_mode():
             logits = segmenter._head(segmenter.cells(frames[1], np.abs(BOXES))).numpy()
         results.append((found, embedded, logits))
     (found, embedded, logits), (others, other_embedded, other_logits) = results
     for one, other in zip(found, others, strict=True):
-        assert len(one) > 5
+        assert len(one) > 2
         np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-3)
         np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
     for one, other in zip(embedded, other_embedded, strict=True):
@@ -170,7 +172,37 @@ def test_in_bfloat16_the_sure_boxes_are_the_same():
 def test_nothing_stays_in_torch(caplog):
     with caplog.at_level(logging.INFO):
         networks = networks_of("lite")
-        detector_of(networks).detect([frame(0, 240, 320)])
+        for words in ("object", "person, kite"):
+            detector_of(networks, words).detect([frame(0, 240, 320)])
+    assert "stays in torch" not in caplog.text
+
+
+def test_masks_of_segment_anything_are_decoded_the_same(graphs, monkeypatch, caplog):
+    torch.manual_seed(0)
+    own = SamMasks().eval()
+
+    def fill(file, name, parts):
+        for part, module in parts.items():
+            module.load_state_dict(getattr(own, part).state_dict(), assign=True)
+
+    monkeypatch.setattr("masa_cli.models.sam.load_parts", fill)
+    convert = networks_of("sam-b").converted
+    masks = build_sam_masks("sam-b", None, CPU, convert)
+    embedding = torch.randn(1, 256, 64, 64)
+    boxes = torch.tensor([[100.0, 100, 300, 200], [0, 0, 1024, 1024], [7, 800, 90, 900]])
+    sparse, dense = own.prompt_encoder(points=None, boxes=boxes, masks=None)
+    prompts = (embedding, own.prompt_encoder.get_dense_pe(), sparse, dense)
+    with torch.inference_mode(), caplog.at_level(logging.INFO):
+        for count in (3, 1):
+            expected, found = own(embedding, boxes[:count]), masks(embedding, boxes[:count])
+            for one, other in zip(expected, found, strict=True):
+                torch.testing.assert_close(other, one, rtol=0, atol=1e-4)
+        # Of points the three answers are wanted, see SamAutomaticMaskGenerator.
+        expected = own.mask_decoder(*prompts, multimask_output=True)
+        found = masks.mask_decoder(*prompts, multimask_output=True)
+    assert found[0].shape == (3, 3, 256, 256)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert "converting the mask decoder of sam-b" in caplog.text
     assert "stays in torch" not in caplog.text
 
 
