@@ -20,6 +20,7 @@ from masa_cli.models.trained_weights import classes_of, describe_trained
 from masa_cli.models.variants import find_variant
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import Frame
+from masa_cli.training.regions import read_regions
 from tests.lite_file import write_lite
 
 SCRIPT = Path(__file__).parents[1] / "weights/second_stage.py"
@@ -47,6 +48,7 @@ def photographs(tmp_path):
         images.append({"id": number, "file_name": f"{number}.png", "height": 120, "width": 160})
         row = {"id": number, "image_id": number, "category_id": 5, "iscrowd": 0}
         rows.append(row | {"bbox": [left, top, 48, 48]})
+    rows.append({"id": 8, "image_id": 0, "category_id": 81, "iscrowd": 0, "bbox": [0, 0, 9, 9]})
     rows.append({"id": 9, "image_id": 0, "category_id": 7, "iscrowd": 1, "bbox": [0, 0, 160, 120]})
     categories = [{"id": 5, "name": "sports ball"}, {"id": 7, "name": "dog"}]
     categories.append({"id": 81, "name": "object"})
@@ -56,10 +58,12 @@ def photographs(tmp_path):
 
 
 def test_a_view_shows_what_its_labels_say(script, photographs):
-    classes = ("dog", "sports ball")
-    [(file, labels), *_] = script.labelled(photographs, classes)
+    regions = read_regions(photographs)
+    numbers = [("dog", "sports ball", "object").index(name) for name in regions.classes]
+    numbers = [-1 if number == 2 else number for number in numbers]
+    labels = script.labels_of(regions[0], numbers)
     assert [(label.number, label.is_ignored) for label in labels] == [(1, False), (0, True)]
-    image, random = read_image(file), np.random.default_rng(0)
+    image, random = read_image(regions.files[0]), np.random.default_rng(0)
     sides = set()
     for _ in range(30):
         view, own = script.drawn(image, labels, random)
@@ -131,11 +135,15 @@ def test_what_is_right_wrong_doubtful_and_unknown(script):
     assert gradient(script, 0.2, ignored=True) == [0] * 6
 
 
-def test_a_second_stage_is_learned_and_used(script, photographs, tmp_path):
+def test_a_second_stage_is_learned_and_used(photographs, tmp_path):
     weights = write_lite(tmp_path / "detector.safetensors")
     out = tmp_path / "two.safetensors"
+    ball = np.full((40, 40, 4), (30, 30, 220, 255), np.uint8)
+    (tmp_path / "cutouts/sports ball").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "cutouts/sports ball/0.png"), ball)
     command = [sys.executable, SCRIPT, weights, out, photographs, "--keep", tmp_path / "kept"]
-    command += ["--views", "3", "--epochs", "200", "--workers", "1"]
+    command += ["--cutouts", tmp_path / "cutouts"]
+    command += ["--views", "2", "--epochs", "150", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     before, after = load_file(weights), load_file(out)

@@ -1,22 +1,22 @@
 """The second stage of `lite`: trains what looks again at the boxes that its detector finds.
 
-    python weights/second_stage.py WEIGHTS OUT.safetensors LIST.json [--views 6] [--epochs 5]
-        [--keep FOLDER] [--workers 2]
+    python weights/second_stage.py WEIGHTS OUT.safetensors LIST.json --keep FOLDER [FOLDER ...]
+        [--cutouts CUTOUTS] [--views 4] [--epochs 6] [--workers 2]
 
 WEIGHTS is a file with the detector; OUT is the same with the part "second". LIST is a list of
 weights/photographs.py. The detector runs once on several views of each photograph: as it is, then
-on parts of it in other sizes, mirrored or not, in other colours. What the second stage would read
-of its boxes is kept in FOLDER, some 10 KB a box, 10 GB for 4,700 photographs, so that an epoch
-takes two minutes. A box learns the class of the true box that it overlaps most, with the overlap
-for a score, and where that box ends; regions to ignore are honoured class by class.
+on parts of it in other sizes, mirrored or not, in other colours, and with objects of
+weights/cutouts.py pasted into every other one. What the second stage would read of its boxes is
+kept in the first FOLDER, some 10 KB a box, 5 GB for four views of 4,700 photographs, so that an
+epoch takes one or two minutes; where there is a FOLDER already, it is learned from as it is. A box
+learns the class of the true box that it overlaps most, with the overlap for a score, and where that
+box ends; regions to ignore are honoured class by class.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -51,11 +51,14 @@ from masa_cli.models.variants import find_variant
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import FloatArray, Frame, Image
 from masa_cli.training.augmentations import AugmentationSettings, degraded, recoloured
+from masa_cli.training.pairs import copy_paste, find_cutouts
+from masa_cli.training.regions import Regions, read_regions
 
 MODEL = "lite"
 MIN_PART, MIN_SIDE, MAX_SIDE = 0.6, 320, 640  # of a view: share of the sides; longer side, pixels
 MIN_VISIBLE = 0.4  # share of a box in a view below which it is neither right nor wrong to find it
-COLOURS = AugmentationSettings(blur_chance=0.1, jpeg_chance=0.2)
+CHANGES = AugmentationSettings(blur_chance=0.1, jpeg_chance=0.2, most_pasted=4, max_pasted=0.6)
+PASTED = 0.5  # share of the views that objects are pasted into
 RIGHT, DOUBTFUL = 0.5, 0.4  # IoU from which a box is one of the true class; between: no lesson
 MAX_RIGHT, BEST_WRONG, OTHER_WRONG = 40, 12, 10  # boxes of one view that are learned from
 COVERED = 0.5  # share of a box in a region to ignore, from which it is ignored
@@ -64,6 +67,7 @@ FOCUS = 1.5  # power of a score that weighs how wrong it is where it should be 0
 BOXES, BEND = 4.0, 0.05  # weight of the loss of boxes; shift up to which that is quadratic
 TRUST, FIRST_BIAS = 0.4, -2.0  # before training: in the first stage; logits beside it
 KEPT_TRUST = 0.2  # share of the first stage's logits in what is finally said
+FORGOTTEN = 0.3  # share of boxes that learn without what the whole image shows
 SEED, SAY = 0, 500  # steps between what is said
 
 
@@ -133,19 +137,17 @@ class Looker:
         return read, logits[rows], shown * scale.repeat(2)
 
 
-def labelled(file: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, list[Label]]]:
-    """The images of a list, and their labels; those of no class of the detector are left out."""
-    content = json.loads(file.read_text())
-    names = {row["id"]: row["name"] for row in content["categories"]}
-    of_image: dict[int, list[Label]] = {row["id"]: [] for row in content["images"]}
-    for row in content["annotations"]:
-        if names[row["category_id"]] in classes:
-            left, top, width, height = row["bbox"]
-            box = np.array([left, top, left + width, top + height], np.float32)
-            number = classes.index(names[row["category_id"]])
-            of_image[row["image_id"]].append(Label(box, number, bool(row.get("iscrowd"))))
-    for row in content["images"]:
-        yield file.parent / row["file_name"], of_image[row["id"]]
+def labels_of(regions: Regions, numbers: list[int]) -> list[Label]:
+    """What is known of an image.
+
+    Args:
+        regions: in it.
+        numbers: for each class of the regions that of the detector; -1: it has none.
+    """
+    known = zip(regions.boxes, regions.labels.tolist(), strict=True)
+    # Of a region to ignore the class is inverted.
+    labels = [Label(box, numbers[max(label, ~label)], label < 0) for box, label in known]
+    return [label for label in labels if label.number >= 0]
 
 
 def drawn(
@@ -173,7 +175,7 @@ def drawn(
                 box[[0, 2]] = new[0] - box[[2, 0]]
             own.append(Label(box, label.number, label.is_ignored or visible < MIN_VISIBLE))
     view = np.ascontiguousarray(view[:, ::-1] if is_mirrored else view)
-    return degraded(recoloured(view, COLOURS, random), COLOURS, random), own
+    return degraded(recoloured(view, CHANGES, random), CHANGES, random), own
 
 
 def examples_of(
@@ -214,27 +216,35 @@ def gather(options: argparse.Namespace, worker: int) -> None:
     """Write the examples of every n-th image, an array of each kind."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    random, began = np.random.default_rng((SEED, worker)), time.time()
-    looker = Looker(options.weights)
-    images = list(labelled(options.list, classes_of(options.weights)))[worker :: options.workers]
+    random, began, folder = np.random.default_rng((SEED, worker)), time.time(), options.keep[0]
+    looker, classes = Looker(options.weights), classes_of(options.weights)
+    images = read_regions(options.list)
+    numbers = [classes.index(name) if name in classes else -1 for name in images.classes]
+    cutouts = find_cutouts(options.cutouts, images) if options.cutouts else None
     parts: dict[str, list[np.ndarray]] = {field.name: [] for field in fields(Examples)}
-    with (options.keep / f"{worker}.part").open("wb") as stream:
-        for number, (file, labels) in enumerate(images, start=1):
-            image = read_image(file)
-            views = [(image, labels)]
-            views += [drawn(image, labels, random) for _ in range(options.views - 1)]
-            for view, own in views:
-                found = examples_of(view, own, looker, random)
+    with (folder / f"{worker}.part").open("wb") as stream:
+        for index in range(worker, len(images.files), options.workers):
+            regions = images[index]
+            image = read_image(regions.file)
+            views = [(image, labels_of(regions, numbers))]
+            for _ in range(options.views - 1):
+                shown, known = image, regions
+                if cutouts is not None and random.random() < PASTED:
+                    shown, known = copy_paste(image, regions, cutouts, CHANGES, random)
+                views.append(drawn(shown, labels_of(known, numbers), random))
+            for view, labels in views:
+                found = examples_of(view, labels, looker, random)
                 stream.write(found.read.tobytes())
                 for name, values in vars(found).items():
                     if name != "read":
                         parts[name].append(values)
-            if number % SAY == 0:
-                print(f"{worker}: {number} photographs, {time.time() - began:.0f} s", flush=True)
+            if index // options.workers % SAY == 0:
+                told = f"{index} of {len(images.files)} photographs"
+                print(f"worker {worker}: {told}, {time.time() - began:.0f} s", flush=True)
     for name, values in parts.items():
         if name != "read":
-            np.save(options.keep / f"{worker}.{name}.npy", np.concatenate(values))
-    (options.keep / f"{worker}.part").rename(options.keep / f"{worker}.f16")
+            np.save(folder / f"{worker}.{name}.npy", np.concatenate(values))
+    (folder / f"{worker}.part").rename(folder / f"{worker}.f16")
 
 
 def kept_in(folder: Path) -> list[Examples]:
@@ -305,8 +315,10 @@ def train(parts: list[Examples], stage: SecondStage, epochs: int) -> None:
         if len(order) < BATCH:
             order = np.concatenate([order, random.permutation(number)])
         batch, order = taken(parts, order[:BATCH]), order[BATCH:]
+        read = (batch.read - middle) / spread
+        read[torch.from_numpy(random.random(len(read)) < FORGOTTEN), stage.of_image] = 0
         with torch.autocast("cpu", torch.bfloat16):
-            found = stage((batch.read - middle) / spread, batch.logits)
+            found = stage(read, batch.logits)
         loss = losses(found, batch)
         optimiser.zero_grad()
         loss.backward()
@@ -332,18 +344,19 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("list", type=Path)
-    parser.add_argument("--views", type=int, default=6, help="of each photograph")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--keep", type=Path, required=True, help="folder; used if there is one")
+    parser.add_argument("--keep", type=Path, nargs="+", required=True)
+    parser.add_argument("--cutouts", type=Path, help="folder of objects to paste")
+    parser.add_argument("--views", type=int, default=4, help="of each photograph")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    if not options.keep.exists():
-        options.keep.mkdir(parents=True)
+    if not options.keep[0].exists():
+        options.keep[0].mkdir(parents=True)
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             list(pool.map(gather, [options] * options.workers, range(options.workers)))
     torch.set_num_threads(options.workers)
     stage = SecondStage(find_variant(MODEL), len(classes_of(options.weights)))
-    parts = kept_in(options.keep)
+    parts = [part for folder in options.keep for part in kept_in(folder)]
     overlaps = np.concatenate([part.overlaps for part in parts])
     print(f"{len(overlaps)} boxes, {(overlaps >= RIGHT).sum()} of them right", flush=True)
     train(parts, stage, options.epochs)

@@ -150,7 +150,7 @@ def _iou(boxes: Tensor, others: Tensor) -> Tensor:
 SECOND_PART = "second"  # in a file of weights
 _SIDE, _READ_POINTS = 3, 2  # cells that a box is read in, per side; points per side of a cell
 _LEVEL_SIDE = 40  # pixels; boxes of that side are read from the finest level, of twice it the next
-_HIDDEN, _DROPPED = 384, 0.3  # numbers between layers; share of them that training leaves out
+_HIDDEN, _DROPPED = 512, 0.3  # numbers between layers; share of them that training leaves out
 _MAX_SHIFT = 0.45  # of a side, of a box's own width or height: less than half, or it turned over
 _GEOMETRY = 6
 
@@ -160,8 +160,8 @@ class SecondStageSettings:
     """Which boxes are looked at a second time."""
 
     min_score: float = 0.01  # of a class that counts, by the first stage
-    max_boxes: int = 100
-    max_overlap: float = 0.75  # IoU above which the weaker of two is left out
+    max_boxes: int = 80
+    max_overlap: float = 0.7  # IoU above which the weaker of two is left out
     max_considered: int = 1000  # boxes that are compared with each other, the best
 
 
@@ -177,6 +177,7 @@ class SecondStage(nn.Module):
         super().__init__()
         _, middle, coarse = variant.channels
         self.num_read = (middle + coarse + variant.width) * _SIDE**2 + coarse + _GEOMETRY
+        self.of_image = slice(-coarse - _GEOMETRY, -_GEOMETRY)  # of what is read, all but the box
         self.num_classes = num_classes
         self.first = nn.Linear(self.num_read + num_classes + 1, _HIDDEN)
         self.middle = nn.Linear(_HIDDEN, _HIDDEN)

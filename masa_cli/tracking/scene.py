@@ -22,7 +22,7 @@ _SMALLEST_AREA = 10.0  # of a frame, in sizes squared: less, and positions would
 
 USUAL_SCORE = 0.72  # at least, of boxes that are surely objects, on the scale of settings
 _LEAST_USUAL = 0.25  # of a detector; less, and every box would be one
-_LEAST_OF_SUREST = 0.5  # of the usual score of the surest class; less has no class
+_LEAST_OF_SUREST = 0.35  # of the usual score of the surest class; less has no class
 _STRONGEST = 0.9  # usual scores, of the strongest boxes where nothing is tracked
 _SCORE_PACE = 0.05  # weight of a frame
 

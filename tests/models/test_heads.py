@@ -11,7 +11,7 @@ from masa_cli.errors import WeightsError
 from masa_cli.models.adapter import build_adapter, build_parts, resolve
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.heads import MAX_FRAMES, PartPooling, RunningMean, WhitenedPartPooling
-from masa_cli.models.lite_heads import MaskHead, OneStage
+from masa_cli.models.lite_heads import MaskHead, OneStage, SecondStage
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.trained_weights import classes_of, tensors_by_name, variant_in
 from masa_cli.models.variants import VARIANTS
@@ -116,7 +116,9 @@ def test_what_runs_with_the_packaged_file_is_what_the_row_says():
     assert resolve("lite") == ("lite", file)
     assert variant_in("lite", file) == row
     parts = {"backbone": build_backbone(row.backbone), **build_parts(row)}
-    parts |= {"detector": OneStage(row, classes_of(file)), "masks": MaskHead(row)}
+    classes = classes_of(file)
+    parts |= {"detector": OneStage(row, classes), "masks": MaskHead(row)}
+    parts |= {"second": SecondStage(row, len(classes))}
     held = {name: tuple(tensor.shape) for name, tensor in load_file(file).items()}
     built = {name: tuple(tensor.shape) for name, tensor in tensors_by_name(parts).items()}
     assert built == held
