@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from torch import nn
 
@@ -76,14 +77,16 @@ def test_lite_finds_describes_and_segments_the_same(size):
         )
         segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
         found = detector.detect(frames)
-        found += detector_of(networks, "person, kite").detect(frames)
+        # Nothing in noise is worth a second look.
+        astronaut = Frame(0, Fraction(0), skimage.data.astronaut()[: size[0], : size[1]])
+        found += detector_of(networks_of("lite", kind=kind), "person, tie").detect([astronaut])
         embedded = adapter.embed(frames, [BOXES, BOXES[:1]])
         with torch.inference_mode():
             logits = segmenter._head(segmenter.cells(frames[1], np.abs(BOXES))).numpy()
         results.append((found, embedded, logits))
     (found, embedded, logits), (others, other_embedded, other_logits) = results
     for one, other in zip(found, others, strict=True):
-        assert len(one) > 2
+        assert len(one) > 1
         np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-3)
         np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
     for one, other in zip(embedded, other_embedded, strict=True):
