@@ -8,7 +8,7 @@ weights/photographs.py. The detector runs once on several views of each photogra
 on parts of it in other sizes, mirrored or not, in other colours, and with objects of
 weights/cutouts.py pasted into every other one. What the second stage would read of its boxes is
 kept in the first FOLDER, some 10 KB a box, 5 GB for four views of 4,700 photographs, so that an
-epoch takes one or two minutes; where there is a FOLDER already, it is learned from as it is. A box
+epoch takes one or two minutes; what is in a FOLDER already is learned from as it is. A box
 learns the class of the true box that it overlaps most, with the overlap for a score, and where that
 box ends; regions to ignore are honoured class by class.
 """
@@ -350,8 +350,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    if not options.keep[0].exists():
-        options.keep[0].mkdir(parents=True)
+    if not list(options.keep[0].glob("*.f16")):
+        options.keep[0].mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             list(pool.map(gather, [options] * options.workers, range(options.workers)))
     torch.set_num_threads(options.workers)
