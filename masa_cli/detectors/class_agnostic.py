@@ -55,8 +55,7 @@ def build_grid_detector(request: DetectorRequest, networks: SharedNetworks) -> G
     name, weights = request.row.weights, _weights_of(request)
     features = networks.backbone(name, weights)
     device = next(features.network.parameters()).device
-    masks = build_sam_masks(name, weights, device, networks.converted)
-    return GridDetector(features, masks, request.settings)
+    return GridDetector(features, build_sam_masks(name, weights, device), request.settings)
 
 
 def _weights_of(request: DetectorRequest) -> Path:

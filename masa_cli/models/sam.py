@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -61,59 +60,7 @@ class SamMasks(nn.Module):
         return logits[:, 0], quality[:, 0]
 
 
-class _Predicted(nn.Module):
-    """All that the mask decoder computes: four masks of each prompt."""
-
-    def __init__(self, decoder: MaskDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(
-        self, embedding: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = self.decoder.predict_masks(
-            image_embeddings=embedding,
-            image_pe=positions,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-        )
-        return found
-
-
-class Decoder(nn.Module):
-    """Is called as segment-anything calls its `MaskDecoder`, but may be computed by others.
-
-    Args:
-        predicted: a `_Predicted`, as whatever runtime computes it.
-    """
-
-    def __init__(self, predicted: nn.Module) -> None:
-        super().__init__()
-        self.predicted = predicted
-
-    def forward(
-        self,
-        image_embeddings: Tensor,
-        image_pe: Tensor,
-        sparse_prompt_embeddings: Tensor,
-        dense_prompt_embeddings: Tensor,
-        multimask_output: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """(N, M, 256, 256) logits and (N, M) qualities: three masks of each prompt, or the one."""
-        logits, quality = self.predicted(
-            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
-        )
-        kept = slice(1, None) if multimask_output else slice(0, 1)
-        return logits[:, kept], quality[:, kept]
-
-
-# Gives a network as another runtime computes it; arguments as for `SharedNetworks.converted`.
-Convert = Callable[..., nn.Module]
-
-
-def build_sam_masks(
-    name: str, weights: Path, device: torch.device, convert: Convert | None = None
-) -> SamMasks:
+def build_sam_masks(name: str, weights: Path, device: torch.device) -> SamMasks:
     """Those of a row of `SAM_VARIANTS`, always in float32: they are small, positions want it.
 
     Raises:
@@ -124,25 +71,7 @@ def build_sam_masks(
     # The published names have the two parts side by side.
     load_parts(weights, name, dict(masks.named_children()))
     ready(masks, device, torch.float32)
-    if convert is not None:
-        convert_decoder(name, masks, convert)
     return masks
-
-
-def convert_decoder(name: str, masks: SamMasks, convert: Convert) -> None:
-    """Let another runtime compute the mask decoder."""
-    part = f"the mask decoder of {name}"
-    predicted = _Predicted(masks.mask_decoder)
-    own = convert(predicted, part, _example_prompts, "float32", varies=True)
-    masks.mask_decoder = Decoder(own)
-
-
-def _example_prompts() -> list[Tensor]:
-    """What the decoder is given for two prompts."""
-    # Four tensors: one given twice would be one input of the graph.
-    embedding, positions = (torch.zeros(1, _WIDTH, _CELLS, _CELLS) for _ in range(2))
-    dense = torch.zeros(2, _WIDTH, _CELLS, _CELLS)
-    return [embedding, positions, torch.zeros(2, 2, _WIDTH), dense]
 
 
 def build_sam_features(

@@ -5,6 +5,7 @@ Both read maps that detector and adapter may share, so a frame is looked at once
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.upsampling import MaskWindows, WindowSettings
 from masa_cli.structures import FloatArray, Frame, Mask
 
+logger = logging.getLogger(__name__)
+
 # Boxes that the decoder of Segment Anything is given at once; it unfolds some 60 MB for each. On a
 # cpu, more are slower.
 _SAM_AT_ONCE = {"cpu": 2, "cuda": 64, "mps": 16}
@@ -32,8 +35,9 @@ def build_sam_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> 
     weights = request.file
     features = networks.backbone(request.name, weights)
     device = next(features.network.parameters()).device
-    masks = build_sam_masks(request.name, weights, device, networks.converted)
-    return SamSegmenter(features, masks)
+    if networks.converts:
+        logger.info("the decoder of %s stays in torch; OpenVINO computes its encoder", request.name)
+    return SamSegmenter(features, build_sam_masks(request.name, weights, device))
 
 
 def build_detic_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> DeticSegmenter:

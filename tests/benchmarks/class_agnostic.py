@@ -1,7 +1,7 @@
 """Class-agnostic masks of a frame: the adapter's boxes against Segment Anything's grid of points.
 
     python tests/benchmarks/class_agnostic.py IMAGE [--threads 1] [--objects 50 100] \\
-        [--weights FILE] [--runtime openvino]
+        [--weights FILE]
 
 Both start from one pass of the encoder; what is timed is all that comes after it, until there are
 masks as run lengths. Without weights there is noise in their place: the time of neck, fusion,
@@ -9,9 +9,8 @@ proposals and of the decoder for each box or point does not depend on it, but th
 masks does. So the adapter gives as many boxes as are wanted (random ones take the places of those
 that noise does not find), and the grid keeps no mask at all, which is the least it can take.
 Seconds are those that the processor worked, of all threads together; with one thread they depend
-the least on what else the machine is doing. --runtime is what computes the decoder of masks, which
-is converted before anything is timed. Memory is how far a stage raised the peak of the process;
-Linux only.
+the least on what else the machine is doing. Memory is how far a stage raised the peak of the
+process; Linux only.
 """
 
 import argparse
@@ -27,14 +26,13 @@ import torch
 
 from masa_cli.detectors import BoxSettings
 from masa_cli.detectors.class_agnostic import GridDetector, ObjectDetector
-from masa_cli.models import SharedNetworks
 from masa_cli.models.adapter import build_parts
 from masa_cli.models.backbones import build_backbone
 from masa_cli.models.device import ready
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
 from masa_cli.models.published_weights import load_parts
-from masa_cli.models.sam import SamMasks, convert_decoder
+from masa_cli.models.sam import SamMasks
 from masa_cli.models.variants import SAM_PREPROCESSING, VARIANTS
 from masa_cli.segmenters.networks import SamSegmenter
 from masa_cli.structures import Frame
@@ -90,7 +88,6 @@ def main():
     parser.add_argument("--objects", type=int, nargs="+", default=[50, 100])
     parser.add_argument("--points", type=int, default=32, help="of the grid, per side")
     parser.add_argument("--weights", type=Path, help="sam_vitb_masa.pth")
-    parser.add_argument("--runtime", default="torch", help="torch or openvino")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     git = ["git", "rev-parse", "--short", "HEAD"]
@@ -103,8 +100,6 @@ def main():
         "of the processor, all threads together"
     )
     variant, parts = networks(options.weights)
-    convert = SharedNetworks(device="cpu", runtime=options.runtime).converted
-    convert_decoder("sam-b", parts["masks"], convert)
     features = FrameFeatures.prepared(
         parts["backbone"], SAM_PREPROCESSING, variant.mean, variant.std, CPU, torch.float32
     )
@@ -134,7 +129,6 @@ def memory_of_masks(masks, frame, count):
         _NoEncoder(), lambda images: (torch.zeros(1, 3, 1024, 1024), (576, 1024))
     )
     segmenter = SamSegmenter(features, masks)
-    segmenter.segment(frame, some_boxes(frame, 1))
     found, seconds, memory = timed(lambda: segmenter.segment(frame, some_boxes(frame, count)))
     num_found = sum(mask is not None for mask in found)
     row(f"masks of {count} boxes, nothing else", seconds, memory, f"{num_found} masks")

@@ -27,7 +27,6 @@ from masa_cli.errors import SettingsError
 from masa_cli.models import SharedNetworks, runtime
 from masa_cli.models.adapter import build_adapter, resolve
 from masa_cli.models.runtime import Converted, choose_runtime, one_thread_beside
-from masa_cli.models.sam import SamMasks, build_sam_masks
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.lite import build_learned_segmenter
 from masa_cli.structures import Frame
@@ -177,35 +176,6 @@ def test_nothing_stays_in_torch(caplog):
         networks = networks_of("lite")
         for words in ("object", "person, kite"):
             detector_of(networks, words).detect([frame(0, 240, 320)])
-    assert "stays in torch" not in caplog.text
-
-
-def test_masks_of_segment_anything_are_decoded_the_same(graphs, monkeypatch, caplog):
-    torch.manual_seed(0)
-    own = SamMasks().eval()
-
-    def fill(file, name, parts):
-        for part, module in parts.items():
-            module.load_state_dict(getattr(own, part).state_dict(), assign=True)
-
-    monkeypatch.setattr("masa_cli.models.sam.load_parts", fill)
-    convert = networks_of("sam-b").converted
-    masks = build_sam_masks("sam-b", None, CPU, convert)
-    embedding = torch.randn(1, 256, 64, 64)
-    boxes = torch.tensor([[100.0, 100, 300, 200], [0, 0, 1024, 1024], [7, 800, 90, 900]])
-    sparse, dense = own.prompt_encoder(points=None, boxes=boxes, masks=None)
-    prompts = (embedding, own.prompt_encoder.get_dense_pe(), sparse, dense)
-    with torch.inference_mode(), caplog.at_level(logging.INFO):
-        for count in (3, 1):
-            expected, found = own(embedding, boxes[:count]), masks(embedding, boxes[:count])
-            for one, other in zip(expected, found, strict=True):
-                torch.testing.assert_close(other, one, rtol=0, atol=1e-4)
-        # Of points the three answers are wanted, see SamAutomaticMaskGenerator.
-        expected = own.mask_decoder(*prompts, multimask_output=True)
-        found = masks.mask_decoder(*prompts, multimask_output=True)
-    assert found[0].shape == (3, 3, 256, 256)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert "converting the mask decoder of sam-b" in caplog.text
     assert "stays in torch" not in caplog.text
 
 
