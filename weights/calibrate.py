@@ -24,6 +24,7 @@ from pycocotools.cocoeval import COCOeval
 from safetensors.torch import load_file
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from torch import Tensor
 
 from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.detectors.request import request_prompt
@@ -96,6 +97,25 @@ def error(logits: FloatArray, right: FloatArray) -> float:
     return float(np.mean([abs(expit(logits[own]).mean() - right[own].mean()) for own in bins]))
 
 
+def scaled(tensors: dict[str, Tensor], changes: list[FloatArray]) -> dict[str, Tensor]:
+    """The weights with which the logit of each class is scaled and moved.
+
+    Args:
+        tensors: of a file, with or without a second stage, which has the last word.
+        changes: for each class scale and offset, (2,). The score of any object stays: which of
+            those are right, no set tells completely.
+    """
+    changed = {
+        name: tensors[name].float().clone() for name in (SECOND if SECOND[0] in tensors else FIRST)
+    }
+    for name, tensor in changed.items():
+        for row, (scale, offset) in enumerate(changes):
+            tensor[row] *= scale
+            if name.endswith("bias"):
+                tensor[row] += offset
+    return tensors | {name: tensor.to(tensors[name].dtype) for name, tensor in changed.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -126,26 +146,17 @@ def main() -> None:
     by_class = judged(truth, found_in(options.weights, files, classes))
     together = [np.concatenate(parts) for parts in zip(*by_class.values(), strict=True)]
     common = platt(*together, np.array([1.0, 0.0]), 0.0)
-    tensors = load_file(options.weights)
+    judged_rows = [by_class.get(row + 1) for row in range(len(classes))]
+    changes = [platt(*own, common, PULL) if own else common for own in judged_rows]
+    pairs = [(own, change) for own, change in zip(judged_rows, changes, strict=True) if own]
+    after = np.concatenate([scale * own[0] + offset for own, (scale, offset) in pairs])
+    right = np.concatenate([own[1] for own, _ in pairs])
+    tensors = scaled(load_file(options.weights), changes)
     kind = tensors[FIRST[0]].dtype
-    changed = {name: tensors[name].float() for name in (SECOND if SECOND[0] in tensors else FIRST)}
-    bias = next(tensor for name, tensor in changed.items() if name.endswith("bias"))
-    after = []
-    # The score of any object stays: which of those are right, no set tells completely.
-    for row in range(len(classes)):
-        own = by_class.get(row + 1)
-        scale, offset = platt(*own, common, PULL) if own else common
-        for tensor in changed.values():
-            tensor[row] *= scale
-        bias[row] += offset
-        if own:
-            after.append((scale * own[0] + offset, own[1]))
-    tensors |= {name: tensor.to(kind) for name, tensor in changed.items()}
     about = {**describe_trained(options.weights).about, PREVIOUS: common.round(3).tolist()}
     save_tensors(options.out, MODEL, tensors, about, kind)
-    logits = np.concatenate([own[0] for own in after]), together[1]
     print(f"{len(together[0])} boxes in {len(images)} images; all: scale, offset {common.round(2)}")
-    print(f"mean error of scores: {error(*together):.3f}, after: {error(*logits):.3f}")
+    print(f"mean error of scores: {error(*together):.3f}, after: {error(after, right):.3f}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """From a trained detector to the file that comes with the program: embeddings, settings, halves.
 
     python weights/finish.py RUN/last.safetensors OUT.safetensors CLIP [CLIP ...]
-        [--fps 5] [--set hybrid birth_score=0.4 ...]
+        [--fps 5] [--set hybrid birth_score=0.4 ...] [--objectness 0.46 0.26]
 
 CLIPs are videos, or folders of frames that were taken --fps times a second. Embeddings are
 part-based pooling (stripes) on the frozen stride-8 map, whitened. What changes while an object
 stays the same is learned from CLIPs without labels: the detector finds boxes of any object, motion
 alone tracks them, and the differences between one track's parts a little later give the covariance
-that is divided by. --set stores changes to an association that this detector's boxes need.
+that is divided by. --set stores changes to an association that this detector's boxes need,
+--objectness how logits of any object are scaled and moved, so that thresholds find as many boxes
+as they did with the weights before.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from masa_cli.models.heads import PartPooling
 from masa_cli.models.trained_weights import (
     ADAPTER_KEY,
     ASSOCIATION_KEY,
+    OBJECTNESS_KEY,
     describe_trained,
     save_tensors,
 )
@@ -105,6 +108,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--fps", type=Fraction, default=Fraction(5), help="of folders of frames")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME")
+    parser.add_argument("--objectness", type=float, nargs=2, default=[1.0, 0.0])
     options = parser.parse_args()
     random, rows = np.random.default_rng(SEED), []
     for clip in options.clips:
@@ -117,7 +121,7 @@ def main() -> None:
     tensors["head.white"] = torch.from_numpy(whitening(np.array(rows)))
     defaults = {name: changes for name, *changes in options.set}
     about = {**describe_trained(options.weights).about}
-    about |= {ADAPTER_KEY: ADAPTER, ASSOCIATION_KEY: defaults}
+    about |= {ADAPTER_KEY: ADAPTER, ASSOCIATION_KEY: defaults, OBJECTNESS_KEY: options.objectness}
     save_tensors(options.out, MODEL, tensors, about, torch.float16)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
 

@@ -1,4 +1,4 @@
-"""The second stage of `lite`: trains what looks again at the boxes that its detector finds.
+"""The second stage of `lite`: trains what classifies and places the detector's best boxes anew.
 
     python weights/second_stage.py WEIGHTS OUT.safetensors LIST.json --keep FOLDER [FOLDER ...]
         [--cutouts CUTOUTS] [--views 4] [--epochs 6] [--workers 2]
@@ -18,39 +18,47 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from masa_cli.boxes import area, intersection, iou
+from masa_cli.boxes import area
 from masa_cli.models import SharedNetworks, example_levels
 from masa_cli.models.device import ready
 from masa_cli.models.lite_heads import (
+    CELLS_READ,
     SECOND_PART,
     OneStage,
+    ProposalSettings,
     SecondStage,
-    SecondStageSettings,
     read_boxes,
-    worth_a_second_look,
+    select_proposals,
 )
 from masa_cli.models.neck import NUM_LEVELS
 from masa_cli.models.operators import clip_boxes
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.trained_weights import classes_of, describe_trained, save_tensors
-from masa_cli.models.variants import find_variant
+from masa_cli.models.variants import Variant, find_variant
 from masa_cli.sources.image_folder import read_image
 from masa_cli.structures import FloatArray, Frame, Image
 from masa_cli.training.augmentations import AugmentationSettings, degraded, recoloured
+from masa_cli.training.batches import Instances
+from masa_cli.training.detection import (
+    Lessons,
+    SecondStageLossSettings,
+    draw_boxes,
+    lessons_of,
+    losses_of_boxes,
+)
+from masa_cli.training.objectives import initialise
 from masa_cli.training.pairs import copy_paste, find_cutouts
 from masa_cli.training.regions import Regions, read_regions
 
@@ -59,37 +67,26 @@ MIN_PART, MIN_SIDE, MAX_SIDE = 0.6, 320, 640  # of a view: share of the sides; l
 MIN_VISIBLE = 0.4  # share of a box in a view below which it is neither right nor wrong to find it
 CHANGES = AugmentationSettings(blur_chance=0.1, jpeg_chance=0.2, most_pasted=4, max_pasted=0.6)
 PASTED = 0.5  # share of the views that objects are pasted into
-RIGHT, DOUBTFUL = 0.5, 0.4  # IoU from which a box is one of the true class; between: no lesson
-MAX_RIGHT, BEST_WRONG, OTHER_WRONG = 40, 12, 10  # boxes of one view that are learned from
-COVERED = 0.5  # share of a box in a region to ignore, from which it is ignored
 BATCH, LR, DECAY = 512, 1e-3, 0.05
-FOCUS = 1.5  # power of a score that weighs how wrong it is where it should be 0
-BOXES, BEND = 4.0, 0.05  # weight of the loss of boxes; shift up to which that is quadratic
-TRUST, FIRST_BIAS = 0.4, -2.0  # before training: in the first stage; logits beside it
 KEPT_TRUST = 0.2  # share of the first stage's logits in what is finally said
 FORGOTTEN = 0.3  # share of boxes that learn without what the whole image shows
+COLUMNS = ("logits", "classes", "overlaps", "shifts", "ignored")  # of files beside what is read
 SEED, SAY = 0, 500  # steps between what is said
 
 
-@dataclass
+@dataclass(frozen=True)
 class Examples:
-    """N boxes; arrays of one length.
+    """N boxes.
 
     Attributes:
-        read: (N, D) float16, of `read_boxes`.
+        read: (N, D) float16, of `read_boxes`, of maps as they are.
         logits: (N, K + 1) float16, of the first stage.
-        classes: (N,) of the true box that each overlaps most.
-        overlaps: (N,) with that.
-        shifts: (N, 4) to that, in widths and heights of the box.
-        ignored: (N, K) classes of which nothing is known there.
+        lessons: what they teach.
     """
 
-    read: Any
-    logits: Any
-    classes: Any
-    overlaps: Any
-    shifts: Any
-    ignored: Any
+    read: Tensor
+    logits: Tensor
+    lessons: Lessons
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Label:
     is_ignored: bool
 
 
-class Looker:
+class Proposer:
     """Runs the first stage, and reads what the second would.
 
     Args:
@@ -122,7 +119,7 @@ class Looker:
         self._numbers = count()
 
     @torch.inference_mode()
-    def look(self, image: Image) -> tuple[Tensor, Tensor, Tensor]:
+    def propose(self, image: Image) -> tuple[Tensor, Tensor, Tensor]:
         """Of the boxes of an image what is read (N, D), logits (N, K + 1), and they (N, 4)."""
         frame = Frame(next(self._numbers), Fraction(0), image)
         seen = self._pyramid.features.of([frame])
@@ -130,9 +127,9 @@ class Looker:
         levels = [maps[level] for level in range(NUM_LEVELS)]
         (logits,), (boxes,) = self._network(levels)
         size = seen.unpadded
-        rows = worth_a_second_look(logits, boxes, size, SecondStageSettings())
+        rows = select_proposals(logits, boxes, size, ProposalSettings())
         shown = clip_boxes(boxes[rows], size)
-        read = read_boxes(seen.maps, levels, self._variant.strides, shown, size)
+        read = read_boxes(seen.maps[1:], levels, self._variant.strides, shown, size)
         scale = shown.new_tensor([image.shape[1] / size[1], image.shape[0] / size[0]])
         return read, logits[rows], shown * scale.repeat(2)
 
@@ -179,49 +176,40 @@ def drawn(
 
 
 def examples_of(
-    image: Image, labels: list[Label], looker: Looker, random: np.random.Generator
+    image: Image, labels: list[Label], proposer: Proposer, generator: torch.Generator
 ) -> Examples:
     """Those of one view; of wrong boxes the best, and some others."""
-    read, logits, boxes = (x.numpy() for x in looker.look(image))
-    true = [label for label in labels if not label.is_ignored]
-    overlaps, classes = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), int)
-    targets = boxes.copy()
-    if true and len(boxes):
-        corners = np.stack([label.box for label in true])
-        shared = iou(boxes, corners)
-        best = shared.argmax(axis=1)
-        overlaps, targets = shared.max(axis=1), corners[best]
-        classes = np.array([label.number for label in true])[best]
-    ignored = np.zeros((len(boxes), logits.shape[1] - 1), bool)
-    for label in labels:
-        if label.is_ignored:
-            covered = intersection(boxes, label.box[None])[:, 0] > COVERED * area(boxes)
-            ignored[covered, label.number] = True
-    is_right = overlaps >= (RIGHT + DOUBTFUL) / 2
-    wrong = np.flatnonzero(~is_right)
-    others = random.permutation(wrong[BEST_WRONG:])[:OTHER_WRONG]
-    kept = np.concatenate([np.flatnonzero(is_right)[:MAX_RIGHT], wrong[:BEST_WRONG], others])
-    shifts = (targets - boxes) / np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    return Examples(
-        read[kept].astype(np.float16),
-        logits[kept].astype(np.float16),
-        classes[kept],
-        overlaps[kept].astype(np.float32),
-        shifts[kept].astype(np.float32),
-        ignored[kept],
+    read, logits, boxes = proposer.propose(image)
+    lessons = lessons_of(boxes, instances_of(labels), logits.shape[1] - 1)
+    rows = draw_boxes(lessons.overlaps, SecondStageLossSettings(), generator)
+    return Examples(read[rows].half(), logits[rows].half(), lessons[rows])
+
+
+def instances_of(labels: list[Label]) -> Instances:
+    """The same as training has it."""
+    known = [label for label in labels if not label.is_ignored]
+    ignored = [label for label in labels if label.is_ignored]
+    boxes, ignored_boxes = (
+        torch.from_numpy(np.array([label.box for label in own], np.float32).reshape(-1, 4))
+        for own in (known, ignored)
     )
+    numbers, ignored_numbers = (
+        torch.tensor([label.number for label in own], dtype=torch.int64) for own in (known, ignored)
+    )
+    return Instances(boxes, torch.arange(len(known)), numbers, ignored_boxes, ignored_numbers)
 
 
 def gather(options: argparse.Namespace, worker: int) -> None:
     """Write the examples of every n-th image, an array of each kind."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    random, began, folder = np.random.default_rng((SEED, worker)), time.time(), options.keep[0]
-    looker, classes = Looker(options.weights), classes_of(options.weights)
+    random, generator = np.random.default_rng((SEED, worker)), torch.Generator().manual_seed(worker)
+    began, folder = time.time(), options.keep[0]
+    proposer, classes = Proposer(options.weights), classes_of(options.weights)
     images = read_regions(options.list)
     numbers = [classes.index(name) if name in classes else -1 for name in images.classes]
     cutouts = find_cutouts(options.cutouts, images) if options.cutouts else None
-    parts: dict[str, list[np.ndarray]] = {field.name: [] for field in fields(Examples)}
+    kept: list[tuple[Tensor, ...]] = []
     with (folder / f"{worker}.part").open("wb") as stream:
         for index in range(worker, len(images.files), options.workers):
             regions = images[index]
@@ -233,17 +221,14 @@ def gather(options: argparse.Namespace, worker: int) -> None:
                     shown, known = copy_paste(image, regions, cutouts, CHANGES, random)
                 views.append(drawn(shown, labels_of(known, numbers), random))
             for view, labels in views:
-                found = examples_of(view, labels, looker, random)
-                stream.write(found.read.tobytes())
-                for name, values in vars(found).items():
-                    if name != "read":
-                        parts[name].append(values)
+                found = examples_of(view, labels, proposer, generator)
+                stream.write(found.read.numpy().tobytes())
+                kept.append((found.logits, *found.lessons.columns()))
             if index // options.workers % SAY == 0:
                 told = f"{index} of {len(images.files)} photographs"
                 print(f"worker {worker}: {told}, {time.time() - began:.0f} s", flush=True)
-    for name, values in parts.items():
-        if name != "read":
-            np.save(folder / f"{worker}.{name}.npy", np.concatenate(values))
+    for name, values in zip(COLUMNS, zip(*kept, strict=True), strict=True):
+        np.save(folder / f"{worker}.{name}.npy", torch.cat(values).numpy())
     (folder / f"{worker}.part").rename(folder / f"{worker}.f16")
 
 
@@ -251,62 +236,93 @@ def kept_in(folder: Path) -> list[Examples]:
     """What `gather` wrote; all that is read of boxes stays in files until it is used."""
     found = []
     for file in sorted(folder.glob("*.f16")):
-        arrays = {
-            field.name: np.load(folder / f"{file.stem}.{field.name}.npy")
-            for field in fields(Examples)
-            if field.name != "read"
-        }
-        read = np.memmap(file, np.float16, "r").reshape(len(arrays["classes"]), -1)
-        found.append(Examples(read=read, **arrays))
+        logits, *columns = (
+            torch.from_numpy(np.load(folder / f"{file.stem}.{name}.npy")) for name in COLUMNS
+        )
+        read = np.memmap(file, np.float16, "c").reshape(len(logits), -1)
+        found.append(Examples(torch.from_numpy(read), logits, Lessons(*columns)))
     return found
 
 
 def taken(parts: list[Examples], rows: np.ndarray) -> Examples:
     """Some of the examples of all parts, counted through."""
-    ends = np.cumsum([len(part.classes) for part in parts])
+    ends = np.cumsum([len(part.logits) for part in parts])
     of_part = np.searchsorted(ends, rows, side="right")
-    some = [
-        Examples(*(np.asarray(x[own]) for x in vars(part).values()))
+    own = [
+        torch.from_numpy(np.sort(rows[of_part == index]) - (end - len(part.logits)))
         for index, (part, end) in enumerate(zip(parts, ends, strict=True))
-        if len(own := np.sort(rows[of_part == index]) - (end - len(part.classes)))
     ]
-    columns = zip(*(vars(each).values() for each in some), strict=True)
-    tensors = [torch.from_numpy(np.concatenate(column)) for column in columns]
-    return Examples(*(x.float() if x.dtype == torch.float16 else x for x in tensors))
+    pairs = list(zip(parts, own, strict=True))
+    return Examples(
+        torch.cat([part.read[rows] for part, rows in pairs]).float(),
+        torch.cat([part.logits[rows] for part, rows in pairs]).float(),
+        Lessons.joined([part.lessons[rows] for part, rows in pairs]),
+    )
 
 
-def losses(found: Tensor, batch: Examples) -> Tensor:
-    """Of what the stage says of N boxes, (N, K + 4), per box that is right."""
-    logits, shifts = found.float().split([batch.ignored.shape[1], 4], dim=1)
-    right = batch.overlaps >= RIGHT
-    rows = torch.arange(len(logits))
-    wanted = torch.zeros_like(logits)
-    wanted[rows[right], batch.classes[right]] = batch.overlaps[right]
-    known = ~batch.ignored | (wanted > 0)
-    doubtful = (batch.overlaps >= DOUBTFUL) & ~right
-    known[rows[doubtful], batch.classes[doubtful]] = False
-    wrongness = logits.detach().sigmoid() ** FOCUS
-    # As varifocal loss (arXiv 2008.13367): what is right counts by its overlap.
-    weights = torch.where(wanted > 0, wanted, wrongness) * known
-    loss = (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * weights).sum()
-    number = right.sum().clamp(min=1)
-    moved = F.smooth_l1_loss(shifts[right], batch.shifts[right], beta=BEND, reduction="sum")
-    return (loss + BOXES * moved / 4) / number
+class Scales:
+    """Brings what was read of boxes to one scale, a channel for all cells, and takes it back.
+
+    Args:
+        sample: (N, D) of `read_boxes`, of the maps as they are.
+        variant: whose maps these are.
+    """
+
+    def __init__(self, sample: Tensor, variant: Variant) -> None:
+        _, middle, coarse = variant.channels
+        cells = [each * CELLS_READ for each in (coarse, middle, variant.width)]
+        self.sizes = [*cells, coarse, sample.shape[1] - sum(cells) - coarse]
+        parts = sample.split(self.sizes, dim=1)
+        middles, spreads = [], []
+        for part in parts:
+            middles.append(part.mean(0))
+            spreads.append(part.std(0) + 1e-3)
+        for index, width in ((0, coarse), (1, middle)):
+            of_channels = parts[index].unflatten(1, (width, CELLS_READ))
+            middles[index] = of_channels.mean((0, 2)).repeat_interleave(CELLS_READ)
+            spreads[index] = (of_channels.std((0, 2)) + 1e-3).repeat_interleave(CELLS_READ)
+        middles[3], spreads[3] = middles[0][::CELLS_READ], spreads[0][::CELLS_READ]
+        self.middle, self.spread = torch.cat(middles), torch.cat(spreads)
+
+    def narrowed(self, read: Tensor, stage: SecondStage) -> Tensor:
+        """(N, D) as the stage reads it, from (N, D) that is to one scale."""
+        coarse, middle, *fused, image, place = read.split(self.sizes, dim=1)
+        medium, wide = stage.narrow
+        parts = [_narrow(wide, coarse), _narrow(medium, middle), *fused, _narrow(wide, image)]
+        return torch.cat([*parts, place], dim=1)
+
+    @torch.no_grad()
+    def take_back(self, stage: SecondStage) -> None:
+        """Change weights that learned from what is to one scale, so that they read it as it is."""
+        middles, spreads = (x.split(self.sizes) for x in (self.middle, self.spread))
+        for conv, index in zip(stage.narrow, (1, 0), strict=True):
+            weight = conv.weight[:, :, 0, 0]
+            weight /= spreads[index][::CELLS_READ]
+            conv.bias -= weight @ middles[index][::CELLS_READ]
+        end = stage.num_read
+        image, place = stage.narrow[1].out_channels, self.sizes[-1]
+        begin = end - place - image - self.sizes[2]
+        for index, first in ((2, begin), (4, end - place)):
+            weight = stage.first.weight[:, first : first + self.sizes[index]]
+            weight /= spreads[index]
+            stage.first.bias -= weight @ middles[index]
+
+
+def _narrow(conv: nn.Module, x: Tensor) -> Tensor:
+    """(N, O * M) of a 1x1 convolution over M cells (N, C * M)."""
+    found: Tensor = conv(x.reshape(len(x), conv.in_channels, -1, 1))
+    return found.flatten(1)
 
 
 def train(parts: list[Examples], stage: SecondStage, epochs: int) -> None:
-    """Learn; what is read is brought to one scale first, which is the first layer's in the end."""
+    """Learn."""
     torch.manual_seed(SEED)
-    random, number = np.random.default_rng(SEED), sum(len(part.classes) for part in parts)
+    settings = SecondStageLossSettings()
+    random, number = np.random.default_rng(SEED), sum(len(part.logits) for part in parts)
     sample = taken(parts, random.permutation(number)[:20_000]).read
-    middle, spread = sample.mean(0), sample.std(0) + 1e-3
-    for layer in (stage.first, stage.middle):
-        layer.reset_parameters()
-    torch.nn.init.normal_(stage.last.weight, std=0.01)
-    torch.nn.init.zeros_(stage.last.bias)
-    with torch.no_grad():
-        stage.last.bias[: stage.num_classes] = FIRST_BIAS
-        stage.trust.fill_(TRUST)
+    scales = Scales(sample, find_variant(MODEL))
+    image = slice(sum(scales.sizes[:3]), -scales.sizes[-1])
+    initialise(stage, SECOND_PART)
     steps, began, sums = max(2, epochs * number // BATCH), time.time(), []
     optimiser = torch.optim.AdamW(stage.parameters(), LR, weight_decay=DECAY)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, total_steps=steps, pct_start=0.1)
@@ -315,11 +331,12 @@ def train(parts: list[Examples], stage: SecondStage, epochs: int) -> None:
         if len(order) < BATCH:
             order = np.concatenate([order, random.permutation(number)])
         batch, order = taken(parts, order[:BATCH]), order[BATCH:]
-        read = (batch.read - middle) / spread
-        read[torch.from_numpy(random.random(len(read)) < FORGOTTEN), stage.of_image] = 0
+        read = (batch.read - scales.middle) / scales.spread
+        read[torch.from_numpy(random.random(len(read)) < FORGOTTEN), image] = 0
         with torch.autocast("cpu", torch.bfloat16):
-            found = stage(read, batch.logits)
-        loss = losses(found, batch)
+            narrow = scales.narrowed(stage.dropout(read), stage)
+            found = stage(narrow, batch.logits)
+        loss = sum(losses_of_boxes(found, batch.lessons, settings))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -328,10 +345,8 @@ def train(parts: list[Examples], stage: SecondStage, epochs: int) -> None:
         if step % SAY == 0 or step == steps:
             told = f"step {step} of {steps}: loss {np.mean(sums[-SAY:]):.3f}"
             print(f"{told}, {time.time() - began:.0f} s", flush=True)
+    scales.take_back(stage)
     with torch.no_grad():
-        weight = stage.first.weight[:, : len(spread)]
-        weight /= spread
-        stage.first.bias -= weight @ middle
         stage.last.weight[: stage.num_classes] *= 1 - KEPT_TRUST
         stage.last.bias[: stage.num_classes] *= 1 - KEPT_TRUST
         stage.trust.mul_(1 - KEPT_TRUST).add_(KEPT_TRUST)
@@ -357,8 +372,9 @@ def main() -> None:
     torch.set_num_threads(options.workers)
     stage = SecondStage(find_variant(MODEL), len(classes_of(options.weights)))
     parts = [part for folder in options.keep for part in kept_in(folder)]
-    overlaps = np.concatenate([part.overlaps for part in parts])
-    print(f"{len(overlaps)} boxes, {(overlaps >= RIGHT).sum()} of them right", flush=True)
+    overlaps = torch.cat([part.lessons.overlaps for part in parts])
+    right = (overlaps >= SecondStageLossSettings().right).sum()
+    print(f"{len(overlaps)} boxes, {right} of them right", flush=True)
     train(parts, stage, options.epochs)
     tensors = load_file(options.weights)
     kind = tensors["detector.scores.weight"].dtype

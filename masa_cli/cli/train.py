@@ -97,7 +97,7 @@ RecipeName = Annotated[
         "--recipe",
         metavar="NAME",
         help="Another recipe than the adapter's own: lite-detector learns from boxes with classes "
-        "to find them, too.",
+        "to find them, too; lite-two-stage goes on from a file with both stages.",
         show_default=False,
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,18 @@ from masa_cli.models.lite_heads import (
     SECOND_PART,
     OneStage,
     OneStageSettings,
+    ProposalSettings,
     SecondStage,
-    SecondStageSettings,
     postprocess,
     read_boxes,
+    select_proposals,
     shifted,
-    worth_a_second_look,
 )
 from masa_cli.models.neck import NUM_LEVELS
 from masa_cli.models.operators import clip_boxes
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.runtime import one_thread_beside
-from masa_cli.models.trained_weights import classes_of, has_part
+from masa_cli.models.trained_weights import classes_of, has_part, objectness_of
 from masa_cli.models.variants import find_variant
 from masa_cli.structures import Detections, FloatArray, Frame, of_one_size
 
@@ -102,15 +102,16 @@ def build_class_detector(request: DetectorRequest, networks: SharedNetworks) -> 
     load_parts(weights, name, {"detector": network})
     ready(network, *choose_placement(networks.device, networks.precision))
     own = networks.converted(network, f"the detector of {name}", lambda: [example_levels(name)])
-    second = None
-    if request.prompt is not None and has_part(weights, SECOND_PART):
-        second = _second_look(name, weights, pyramid, networks, len(names))
+    if request.prompt is None:
+        return ClassDetector(own, pyramid, request, columns, objectness=objectness_of(weights))
+    has_second = has_part(weights, SECOND_PART)
+    second = _refiner(name, weights, pyramid, networks, len(names)) if has_second else None
     return ClassDetector(own, pyramid, request, columns, second)
 
 
-def _second_look(
+def _refiner(
     name: str, weights: Path, pyramid: Pyramid, networks: SharedNetworks, num_classes: int
-) -> SecondLook:
+) -> BoxRefiner:
     variant = find_variant(name)
     with torch.device("meta"):
         stage = SecondStage(variant, num_classes)
@@ -126,7 +127,7 @@ def _second_look(
         varies=True,
         is_one=True,
     )
-    return SecondLook(own, pyramid, variant.strides)
+    return BoxRefiner(own, stage.narrow, pyramid, variant.strides)
 
 
 def _columns(request: DetectorRequest, names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -141,25 +142,28 @@ def _columns(request: DetectorRequest, names: Sequence[str]) -> tuple[tuple[int,
     return tuple(tuple(names.index(name) for name in meaning) for meaning in request.queries)
 
 
-class SecondLook:
-    """Looks at the best boxes of frames again.
+class BoxRefiner:
+    """Classifies and places the best boxes of frames anew.
 
     Args:
         stage: a `SecondStage`, which evaluates only, in float32.
+        narrow: what that reads of the backbone's maps.
         pyramid: the maps that the boxes come from.
         strides: of the backbone's maps, pixels of the network input per cell.
-        settings: which boxes are looked at.
+        settings: which boxes these are.
     """
 
     def __init__(
         self,
         stage: nn.Module,
+        narrow: Callable[[Sequence[Tensor]], Sequence[Tensor]],
         pyramid: Pyramid,
         strides: Sequence[int],
-        settings: SecondStageSettings | None = None,
+        settings: ProposalSettings | None = None,
     ) -> None:
-        self._stage, self._pyramid, self._strides = stage, pyramid, strides
-        self._settings = settings or SecondStageSettings()
+        self._stage, self._narrow = stage, narrow
+        self._pyramid, self._strides = pyramid, strides
+        self._settings = settings or ProposalSettings()
 
     def __call__(
         self,
@@ -180,11 +184,12 @@ class SecondLook:
         """
         seen = self._pyramid.features.of([frame])
         own = logits[:, [*wanted, -1]]  # what is any object may be one of the wanted
-        rows = worth_a_second_look(own, boxes, seen.unpadded, self._settings)
+        rows = select_proposals(own, boxes, seen.unpadded, self._settings)
         logits, boxes = logits[rows], clip_boxes(boxes[rows], seen.unpadded)
         if not len(rows):
             return logits[:, :-1], boxes
-        read = read_boxes(seen.maps, levels, self._strides, boxes, seen.unpadded)
+        maps = self._narrow(seen.maps)
+        read = read_boxes(maps, levels, self._strides, boxes, seen.unpadded)
         scores, shifts = self._stage(read, logits).split([logits.shape[1] - 1, 4], dim=1)
         return scores, shifted(boxes, shifts)
 
@@ -198,7 +203,9 @@ class ClassDetector(OnMaps):
         request: what to find, and which boxes are returned.
         columns: for each class the scores of the network that it stands for, of which the best
             counts.
-        second: looks at the best boxes again; None: what the network says of a cell counts.
+        second: classifies and places the best boxes anew; None: what the network says of a cell
+            counts.
+        objectness: scale and offset of the logits, where any object is asked for.
     """
 
     def __init__(
@@ -207,10 +214,11 @@ class ClassDetector(OnMaps):
         pyramid: Pyramid,
         request: DetectorRequest,
         columns: Sequence[tuple[int, ...]],
-        second: SecondLook | None = None,
+        second: BoxRefiner | None = None,
+        objectness: tuple[float, float] = (1.0, 0.0),
     ) -> None:
         super().__init__(pyramid)
-        self._second = second
+        self._second, self._objectness = second, objectness
         self._network, self._columns = network, columns
         self.classes, self._settings = request.classes, request.settings
         self._min_scores = np.array(request.min_scores, np.float32)
@@ -239,7 +247,8 @@ class ClassDetector(OnMaps):
     def _post_process(
         self, logits: Tensor, boxes: Tensor, frame: Frame, unpadded: tuple[int, int]
     ) -> Detections:
-        wanted = [logits[:, own].amax(-1) for own in self._columns]
+        scale, offset = self._objectness
+        wanted = [logits[:, own].amax(-1) * scale + offset for own in self._columns]
         found, *rest = postprocess(torch.stack(wanted, dim=-1), boxes, unpadded, self._nms)
         scores, labels = (x.cpu().numpy() for x in rest)
         shown = Detections(in_source(found, frame, unpadded), scores, labels.astype(np.int64))

@@ -1,4 +1,4 @@
-"""The heads of `lite`: boxes at every cell, a second look at the best of them, masks inside them.
+"""The heads of `lite`: boxes at every cell, a second stage for the best of them, masks inside them.
 
 The first stage has no anchors, as in FCOS (arXiv 1904.01355); all levels share their weights. The
 second reads all that lies in a box, as in Fast R-CNN (arXiv 1504.08083).
@@ -149,20 +149,31 @@ def _iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 SECOND_PART = "second"  # in a file of weights
 _SIDE, _READ_POINTS = 3, 2  # cells that a box is read in, per side; points per side of a cell
+CELLS_READ = _SIDE**2
 _LEVEL_SIDE = 40  # pixels; boxes of that side are read from the finest level, of twice it the next
+_NARROW = (64, 128)  # channels that are read of the backbone's maps, from the finer one on
 _HIDDEN, _DROPPED = 512, 0.3  # numbers between layers; share of them that training leaves out
+_FIRST_TRUST, _SECOND_LOGIT = 0.4, -2.0  # before training: in the first stage; beside its logits
 _MAX_SHIFT = 0.45  # of a side, of a box's own width or height: less than half, or it turned over
 _GEOMETRY = 6
 
 
 @dataclass(frozen=True, slots=True)
-class SecondStageSettings:
-    """Which boxes are looked at a second time."""
+class ProposalSettings:
+    """Which boxes of the first stage the second is given, as its proposals."""
 
     min_score: float = 0.01  # of a class that counts, by the first stage
     max_boxes: int = 80
     max_overlap: float = 0.7  # IoU above which the weaker of two is left out
     max_considered: int = 1000  # boxes that are compared with each other, the best
+
+
+class NarrowMaps(nn.ModuleList):
+    """The maps of a backbone that boxes are read from, with fewer channels; not the finest."""
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(B, C, H, W) each, all of the backbone's, to one fewer."""
+        return [conv(x.float()) for conv, x in zip(self, maps[1:], strict=True)]
 
 
 class SecondStage(nn.Module):
@@ -175,9 +186,13 @@ class SecondStage(nn.Module):
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__()
-        _, middle, coarse = variant.channels
-        self.num_read = (middle + coarse + variant.width) * _SIDE**2 + coarse + _GEOMETRY
-        self.of_image = slice(-coarse - _GEOMETRY, -_GEOMETRY)  # of what is read, all but the box
+        backbone = variant.channels[1:]
+        # Reading is linear, so maps are made narrow before boxes are read from them.
+        self.narrow = NarrowMaps(
+            nn.Conv2d(wide, narrow, 1) for wide, narrow in zip(backbone, _NARROW, strict=True)
+        )
+        of_boxes = sum(_NARROW) + variant.width
+        self.num_read = of_boxes * CELLS_READ + _NARROW[-1] + _GEOMETRY
         self.num_classes = num_classes
         self.first = nn.Linear(self.num_read + num_classes + 1, _HIDDEN)
         self.middle = nn.Linear(_HIDDEN, _HIDDEN)
@@ -185,11 +200,18 @@ class SecondStage(nn.Module):
         self.trust = nn.Parameter(torch.zeros(num_classes))  # in the logits of the first stage
         self.dropout = nn.Dropout(_DROPPED)
 
+    def initialise(self) -> None:
+        """Start training from: much of what the first stage says, no box moves."""
+        nn.init.normal_(self.last.weight, std=0.01)
+        nn.init.zeros_(self.last.bias)
+        nn.init.constant_(self.last.bias[: self.num_classes], _SECOND_LOGIT)
+        nn.init.constant_(self.trust, _FIRST_TRUST)
+
     def forward(self, read: Tensor, logits: Tensor) -> Tensor:
         """Logits and shifts of N boxes.
 
         Args:
-            read: (N, D) of `read_boxes`.
+            read: (N, D) of `read_boxes`, from narrow maps.
             logits: (N, K + 1) of the first stage.
 
         Returns:
@@ -197,15 +219,14 @@ class SecondStage(nn.Module):
             in widths and heights of the box.
         """
         # Logits, mostly from -7 to 0, on the scale of the rest.
-        x = torch.cat([self.dropout(read), logits * 0.3 + 1], dim=1)
-        x = F.relu(self.first(x))
+        x = F.relu(self.first(torch.cat([read, logits * 0.3 + 1], dim=1)))
         x = x + F.relu(self.middle(self.dropout(x)))
         own, shifts = self.last(self.dropout(x)).split([self.num_classes, 4], dim=1)
         return torch.cat([own + self.trust * logits[:, :-1], shifts], dim=1)
 
 
-def worth_a_second_look(
-    logits: Tensor, boxes: Tensor, size: tuple[int, int], settings: SecondStageSettings
+def select_proposals(
+    logits: Tensor, boxes: Tensor, size: tuple[int, int], settings: ProposalSettings
 ) -> Tensor:
     """(M,) rows of the boxes of one image that the second stage shall see, the best first.
 
@@ -235,18 +256,21 @@ def read_boxes(
 ) -> Tensor:
     """What the second stage is given of the boxes of one image: (N, D) float32.
 
+    From the coarsest of the maps to the finest, then from the level of a box's size 3 x 3 cells,
+    channel by channel; the mean of the coarsest map; where the box is.
+
     Args:
-        maps: of the backbone, (1, C, H, W) each.
+        maps: of the backbone, all but the finest, as they are or narrowed, (1, C, H, W) each.
         levels: the fused ones, (1, C, H, W) each.
-        strides: of the backbone's maps, pixels of the network input per cell.
+        strides: of all maps of the backbone, pixels of the network input per cell.
         boxes: (N, 4) xyxy inside the image, pixels of the network input, at least a pixel wide.
         size: height and width of the network input without padding.
     """
-    parts = [_read(x, boxes, stride) for x, stride in zip(maps[1:], strides[1:], strict=True)]
+    parts = [_read(x, boxes, stride) for x, stride in zip(maps, strides[1:], strict=True)]
     sides = boxes[:, 2:] - boxes[:, :2]
     side = sides.prod(dim=1).sqrt()
     nearest = (side / _LEVEL_SIDE).log2().round().clamp(0, len(levels) - 1)
-    fused = boxes.new_zeros(len(boxes), levels[0].shape[1] * _SIDE**2)
+    fused = boxes.new_zeros(len(boxes), levels[0].shape[1] * CELLS_READ)
     for level, x in enumerate(levels):
         if len(own := (nearest == level).nonzero()[:, 0]):
             fused[own] = _read(x, boxes[own], strides[0] * 2**level)

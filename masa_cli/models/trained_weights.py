@@ -30,6 +30,7 @@ VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.abou
 # In what it says of how it was made: the classes it detects; constants of its row that were
 # measured; changes to the settings of associations that its boxes need, by their names.
 CLASSES_KEY, ADAPTER_KEY, ASSOCIATION_KEY = "classes", "adapter", "association"
+OBJECTNESS_KEY = "objectness"
 # What a row may leave to its file (`Variant.measured`), and where the header says it.
 MEASURED = frozenset({CLASSES_KEY, "temperature", ASSOCIATION_KEY})
 # Version 0.1.0 named two architectures "lite"; the second has these tensors. It wrote names of the
@@ -110,6 +111,18 @@ def classes_of(file: Path) -> tuple[str, ...]:
             fix="train it with --recipe lite-detector",
         )
     return tuple(classes)
+
+
+def objectness_of(file: Path) -> tuple[float, float]:
+    """Scale and offset that make the logits of any object say what thresholds of boxes ask for.
+
+    Measured when a detector is finished; its second stage reads these logits as they were learned.
+
+    Raises:
+        WeightsError: as `describe_trained`.
+    """
+    scale, offset = describe_trained(file).about.get(OBJECTNESS_KEY, (1.0, 0.0))
+    return float(scale), float(offset)
 
 
 def variant_in(name: str, file: Path | None) -> Variant:

@@ -1,7 +1,12 @@
-"""The objective of the one-stage detector: what there is at each cell, and where exactly."""
+"""The objectives of `lite`'s detector: what there is at each cell; what is in the best boxes.
+
+The second stage learns from the boxes it will be asked about: the best of each view, as the first
+has them in that step. Gradients go on into the maps that both read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,11 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from masa_cli.models.lite_heads import OneStage
+from masa_cli.models.lite_heads import (
+    OneStage,
+    ProposalSettings,
+    SecondStage,
+    read_boxes,
+    select_proposals,
+)
+from masa_cli.models.operators import clip_boxes
 from masa_cli.training.batches import Instances
 from masa_cli.training.object_prior import BACKGROUND, BatchFeatures, ViewFeatures, mean_of_images
 
 _SEES = 0.05  # score of a teacher's surest class above which it says that there is something
+_COVERED = 0.5  # share of a box in a region to ignore, from which its class is ignored there
+_BEND = 0.05  # shift up to which its loss is quadratic
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,7 @@ def align(
 def detection_losses(
     detector: OneStage, features: BatchFeatures, settings: DetectionSettings
 ) -> dict[str, Tensor]:
-    """The losses of both views of a batch by name.
+    """The losses of both views of a batch by name; views keep what is said of their cells.
 
     Args:
         detector: gives logits and boxes of all cells.
@@ -109,6 +123,7 @@ def _losses_of_view(
 ) -> list[dict[str, Tensor]]:
     maps = [view.maps[level] for level in sorted(view.maps)]
     logits, boxes = detector(maps)
+    view.cells = logits.detach(), boxes.detach()
     centres = detector.cell_centres(maps)
     return [
         _losses(own_logits, own_boxes, centres, instances, settings)
@@ -193,3 +208,178 @@ def _ignored(centres: Tensor, instances: Instances, num_scores: int) -> Tensor:
     unknown[rows, instances.ignored_labels[regions]] = True
     unknown[rows, -1] = True
     return unknown
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStageLossSettings:
+    """From which boxes is learned, and how the losses weigh."""
+
+    right: float = 0.5  # IoU from which a box is one of the true class
+    wrong: float = 0.4  # IoU below which it is of none; between both nothing is learned of the true
+    most_right: int = 40  # boxes of one view that are learned from, the best first
+    best_wrong: int = 12  # of those that are wrong, the best
+    other_wrong: int = 10  # and some of the others
+    score_weight: float = 1.0
+    place_weight: float = 1.0
+    focus: float = 1.5  # power of a score that weighs how wrong it is where it should be 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.wrong <= self.right <= 1:
+            raise ValueError("wrong must be at most right, both between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lessons:
+    """What N boxes teach.
+
+    Attributes:
+        classes: (N,) of the true box that each overlaps most.
+        overlaps: (N,) with that.
+        shifts: (N, 4) to that, in widths and heights of the box.
+        ignored: (N, K) classes of which nothing is known there.
+    """
+
+    classes: Tensor
+    overlaps: Tensor
+    shifts: Tensor
+    ignored: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Lessons:
+        return Lessons(*(column[rows] for column in self.columns()))
+
+    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All of them."""
+        return self.classes, self.overlaps, self.shifts, self.ignored
+
+    @staticmethod
+    def joined(parts: Sequence[Lessons]) -> Lessons:
+        """Those of several views."""
+        columns = zip(*(part.columns() for part in parts), strict=True)
+        return Lessons(*(torch.cat(column) for column in columns))
+
+
+def lessons_of(boxes: Tensor, instances: Instances, num_classes: int) -> Lessons:
+    """What is true of boxes.
+
+    Args:
+        boxes: (N, 4) xyxy, pixels of the view.
+        instances: what is in the view.
+        num_classes: that are told apart; labels from there on are of none of them.
+    """
+    is_known = instances.labels < num_classes
+    objects, labels = instances.boxes[is_known], instances.labels[is_known]
+    overlaps, classes = boxes.new_zeros(len(boxes)), torch.zeros_like(boxes[:, 0], dtype=torch.long)
+    targets = boxes
+    if len(objects) and len(boxes):
+        overlaps, best = box_iou(boxes, objects).max(dim=1)
+        classes, targets = labels[best], objects[best]
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    ignored = torch.zeros(len(boxes), num_classes, dtype=torch.bool, device=boxes.device)
+    rows, regions = (_covered(boxes, instances.ignored_boxes) > _COVERED).nonzero().unbind(1)
+    unknown = instances.ignored_labels[regions]
+    ignored[rows[unknown < num_classes], unknown[unknown < num_classes]] = True
+    return Lessons(classes, overlaps, (targets - boxes) / sides, ignored)
+
+
+def _covered(boxes: Tensor, regions: Tensor) -> Tensor:
+    """(N, M) shares of boxes (N, 4) that are in regions (M, 4)."""
+    shared = torch.minimum(boxes[:, None, 2:], regions[:, 2:]) - torch.maximum(
+        boxes[:, None, :2], regions[:, :2]
+    )
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    return shared.clamp(min=0).prod(dim=2) / areas[:, None].clamp(min=1e-9)
+
+
+def draw_boxes(
+    overlaps: Tensor, settings: SecondStageLossSettings, generator: torch.Generator
+) -> Tensor:
+    """(M,) rows to learn from, of boxes (N,) that come the best first."""
+    is_right = overlaps >= (settings.right + settings.wrong) / 2
+    right, wrong = (rows.nonzero()[:, 0] for rows in (is_right, ~is_right))
+    others = wrong[settings.best_wrong :]
+    others = others[torch.randperm(len(others), generator=generator).to(others.device)]
+    return torch.cat(
+        [
+            right[: settings.most_right],
+            wrong[: settings.best_wrong],
+            others[: settings.other_wrong],
+        ]
+    )
+
+
+def losses_of_boxes(
+    found: Tensor, lessons: Lessons, settings: SecondStageLossSettings
+) -> tuple[Tensor, Tensor]:
+    """How wrong classes are, and places, per box that is right.
+
+    Args:
+        found: (N, K + 4) of `SecondStage`.
+        lessons: what is true.
+        settings: of the losses.
+    """
+    num_classes = lessons.ignored.shape[1]
+    logits, shifts = found[:, :num_classes].float(), found[:, num_classes:].float()
+    right = lessons.overlaps >= settings.right
+    rows = torch.arange(len(logits), device=logits.device)
+    wanted = torch.zeros_like(logits)
+    wanted[rows[right], lessons.classes[right]] = lessons.overlaps[right]
+    known = ~lessons.ignored | (wanted > 0)
+    doubtful = (lessons.overlaps >= settings.wrong) & ~right
+    known[rows[doubtful], lessons.classes[doubtful]] = False
+    wrongness = logits.detach().sigmoid() ** settings.focus
+    # As varifocal loss (arXiv 2008.13367): what is right counts by its overlap.
+    weights = torch.where(wanted > 0, wanted, wrongness) * known
+    score = F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="sum")
+    place = F.smooth_l1_loss(shifts[right], lessons.shifts[right], beta=_BEND, reduction="sum")
+    number = right.sum().clamp(min=1)
+    return settings.score_weight * score / number, settings.place_weight * place / number
+
+
+def second_stage_losses(
+    stage: SecondStage, features: BatchFeatures, settings: SecondStageLossSettings
+) -> dict[str, Tensor]:
+    """The losses of both views of a batch by name, for all their boxes together.
+
+    Args:
+        stage: is told what is read of boxes.
+        features: the batch, with what the first stage says of all cells.
+        settings: of draws and losses.
+    """
+    examples = [
+        each
+        for view in (features.key, features.reference)
+        for each in _examples_of(stage, view, features, settings)
+    ]
+    read, logits, lessons = zip(*examples, strict=True)
+    found = stage(torch.cat(read), torch.cat(logits))
+    score, place = losses_of_boxes(found, Lessons.joined(lessons), settings)
+    return {"second score": score, "second place": place}
+
+
+def _examples_of(
+    stage: SecondStage,
+    view: ViewFeatures,
+    features: BatchFeatures,
+    settings: SecondStageLossSettings,
+) -> list[tuple[Tensor, Tensor, Lessons]]:
+    """Of each image what is read of its boxes, the first stage's logits, and what they teach."""
+    if view.cells is None:
+        raise ValueError("a second stage learns after a first one, as its objective")
+    size, strides = (features.size, features.size), features.variant.strides
+    maps = stage.narrow(view.backbone)
+    levels = [view.maps[level] for level in sorted(view.maps)]
+    examples = []
+    for index, (generator, instances) in enumerate(
+        zip(features.generators(), view.instances, strict=True)
+    ):
+        logits, boxes = (x[index] for x in view.cells)
+        rows = select_proposals(logits, boxes, size, ProposalSettings())
+        boxes = clip_boxes(boxes[rows], size)
+        lessons = lessons_of(boxes, instances, stage.num_classes)
+        chosen = draw_boxes(lessons.overlaps, settings, generator)
+        one = slice(index, index + 1)
+        read = read_boxes(
+            [x[one] for x in maps], [x[one] for x in levels], strides, boxes[chosen], size
+        )
+        examples.append((read, logits[rows][chosen], lessons[chosen]))
+    return examples

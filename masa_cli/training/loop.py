@@ -90,17 +90,14 @@ class Trainee(nn.Module):
             pyramid = self.parts["neck"](maps)
             fused = self.parts["fusion"](pyramid, range(len(pyramid)))
         half = len(batch)
+        halves = (slice(half), batch.keys), (slice(half, None), batch.references)
         key, reference = (
-            {level: x[part] for level, x in fused.items()}
-            for part in (slice(half), slice(half, None))
+            ViewFeatures(
+                {level: x[part] for level, x in fused.items()}, instances, [x[part] for x in maps]
+            )
+            for part, instances in halves
         )
-        return BatchFeatures(
-            self.variant,
-            size,
-            ViewFeatures(key, batch.keys),
-            ViewFeatures(reference, batch.references),
-            batch.seeds,
-        )
+        return BatchFeatures(self.variant, size, key, reference, batch.seeds)
 
     def learned(self) -> dict[str, Tensor]:
         """All that training changes, by name: weights and running statistics."""

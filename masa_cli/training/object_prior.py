@@ -5,7 +5,7 @@ Here, too, is what objectives share: the features of a batch, and which boxes st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -64,12 +64,17 @@ class ViewFeatures:
     Attributes:
         maps: by level (B, C, H, W), fused.
         instances: what is in each.
+        backbone: the maps (B, C, H, W) that these are made of, the finest first.
         proposals: for each (N, 4) boxes that may show objects, where an objective found some.
+        cells: (B, N, K + 1) logits and (B, N, 4) boxes of all cells, where an objective has a
+            detector say them; without gradients.
     """
 
     maps: Mapping[int, Tensor]
     instances: tuple[Instances, ...]
+    backbone: Sequence[Tensor] = ()
     proposals: list[Tensor] = field(default_factory=list)
+    cells: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -19,11 +19,16 @@ from torch import Tensor, nn
 from masa_cli.models.adapter import HEADS, build_parts
 from masa_cli.models.backbones import build_backbone, load_packaged
 from masa_cli.models.heads import GRID, EmbeddingHead
-from masa_cli.models.lite_heads import OneStage
+from masa_cli.models.lite_heads import SECOND_PART, OneStage, SecondStage
 from masa_cli.models.object_branch import ObjectFinder, ObjectSettings
 from masa_cli.models.published_weights import load_parts
 from masa_cli.models.variants import Variant, find_variant
-from masa_cli.training.detection import DetectionSettings, detection_losses
+from masa_cli.training.detection import (
+    DetectionSettings,
+    SecondStageLossSettings,
+    detection_losses,
+    second_stage_losses,
+)
 from masa_cli.training.matching import MatchingSettings, matching_losses
 from masa_cli.training.object_prior import BatchFeatures, ObjectPriorSettings, object_prior_losses
 from masa_cli.weights.manifest import find_weights
@@ -49,6 +54,11 @@ class Objective:
 OBJECTIVES: Mapping[type, Objective] = MappingProxyType(
     {
         DetectionSettings: Objective("detector", OneStage, detection_losses),
+        SecondStageLossSettings: Objective(
+            SECOND_PART,
+            lambda variant, classes: SecondStage(variant, len(classes)),
+            second_stage_losses,
+        ),
         ObjectPriorSettings: Objective(
             "objects",
             # As in MASA's training, more candidates are looked at than later.
@@ -127,7 +137,7 @@ def initialise(part: nn.Module, name: str) -> None:
             if re.fullmatch(pattern, f"{name}.{inner}") and hasattr(module, "weight"):
                 nn.init.normal_(module.weight, std=deviation)
                 nn.init.zeros_(module.bias)
-    if isinstance(part, OneStage):
+    if isinstance(part, OneStage | SecondStage):
         part.initialise()
 
 

@@ -19,7 +19,7 @@ from masa_cli.errors import SettingsError
 from masa_cli.models.variants import VARIANTS, find_variant
 from masa_cli.settings import with_changes
 from masa_cli.training.augmentations import AugmentationSettings
-from masa_cli.training.detection import DetectionSettings
+from masa_cli.training.detection import DetectionSettings, SecondStageLossSettings
 from masa_cli.training.matching import ContrastSettings, MatchingSettings
 from masa_cli.training.object_prior import ObjectPriorSettings
 
@@ -203,6 +203,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "lite": _LITE,
         "lite-detector": _LITE_DETECTOR,
+        # Both stages together, on the maps they share; begins from a file that has both.
+        "lite-two-stage": replace(
+            _LITE_DETECTOR,
+            objectives=MappingProxyType(
+                {**_LITE_DETECTOR.objectives, "second": SecondStageLossSettings()}
+            ),
+            optimiser=replace(_LITE_DETECTOR.optimiser, lr=5e-4),
+        ),
         "r50": replace(
             _MASA,
             variant="r50",

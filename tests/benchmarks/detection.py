@@ -53,7 +53,7 @@ MIN_SURE_SCORE = 0.5  # of boxes that are counted as false ones per frame of a v
 
 
 def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
-    request = request_prompt(parse_prompt(", ".join(classes)), str(weights), {"min_score": 0.01})
+    request = request_prompt(parse_prompt(", ".join(classes)), str(weights), {"min_score": 0.001})
     return build_class_detector(request, SharedNetworks(device="cpu"))
 
 

@@ -115,7 +115,7 @@ def test_each_frame_is_looked_at_once_and_the_prompt_is_read_once(video, weights
 
 def test_what_a_prompt_found_can_be_associated_anew(video, weights, calls):
     prompt = ("--prompt", "a Car, dog", "--weights-dir", weights, "--no-video")
-    prompt += ("--detector", "gdino")
+    prompt += ("--detector", "gdino", "--runtime", "torch")  # conversion takes half a minute
     kept = masa("track", video, *prompt, "--save-embeddings", "--min-score", "0")
     assert kept.exit_code == 0, kept.output
     num_looks = len(calls["swin"])

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
-from masa_cli.detectors.lite import ClassDetector, SecondLook
+from masa_cli.detectors.lite import BoxRefiner, ClassDetector
 from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.models.features import FrameFeatures, Pyramid
-from masa_cli.models.lite_heads import SecondStageSettings
+from masa_cli.models.lite_heads import ProposalSettings
 from masa_cli.structures import Frame
 
 FRAME = Frame(0, Fraction(0), np.zeros((240, 320, 3), np.uint8))
@@ -113,10 +113,12 @@ class Stage(nn.Module):
         return torch.cat([-logits[:, :-1], shifts], dim=1)
 
 
-def second_look(text, columns, **settings):
+def with_refiner(text, columns, **settings):
     first, stage = detector(text, columns, Maps()), Stage()
     pyramid = first._pyramid
-    look = SecondLook(stage, pyramid, (8, 16, 32), SecondStageSettings(**settings))
+    look = BoxRefiner(
+        stage, lambda maps: maps[1:], pyramid, (8, 16, 32), ProposalSettings(**settings)
+    )
     return ClassDetector(Network(), pyramid, first_request(text), columns, look), stage
 
 
@@ -126,7 +128,7 @@ def first_request(text):
 
 
 def test_what_is_looked_at_again_has_other_scores_and_another_box():
-    found, stage = second_look("car, dog", [[0], [2]])
+    found, stage = with_refiner("car, dog", [[0], [2]])
     (seen,) = found.detect([FRAME])
     # Of the four the second is of neither, and the last of nothing at all.
     ((read, logits),) = stage.read
@@ -147,21 +149,21 @@ def test_what_is_looked_at_again_has_other_scores_and_another_box():
 
 def test_only_boxes_that_may_be_asked_for_are_looked_at_and_the_best_of_them():
     for text, columns, expected in (("dog", [[2]], [2]), ("van", [[0, 1]], [0, 1])):
-        found, stage = second_look(text, columns)
+        found, stage = with_refiner(text, columns)
         found.detect([FRAME])
         logits = stage.read[0][1].tolist()
         assert sorted(logits) == sorted(LOGITS[expected].tolist())
-    found, stage = second_look("van", [[0, 1]], max_boxes=1)
+    found, stage = with_refiner("van", [[0, 1]], max_boxes=1)
     found.detect([FRAME])
     assert len(stage.read[0][1]) == 1
-    found, stage = second_look("thing", [[1]], min_score=0.9)
+    found, stage = with_refiner("thing", [[1]], min_score=0.9)
     assert len(found.detect([FRAME])[0]) == 0
     assert stage.read == []
 
 
 def test_each_frame_of_a_batch_is_looked_at_again():
     other = Frame(1, Fraction(1), FRAME.image)
-    found, stage = second_look("car", [[0]])
+    found, stage = with_refiner("car", [[0]])
     first, second = found.detect([FRAME, other])
     assert len(stage.read) == 2
     assert first.boxes.tolist() == second.boxes.tolist()

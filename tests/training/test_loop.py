@@ -19,7 +19,8 @@ from torch import nn
 from masa_cli.boxes import xyxy_to_xywh
 from masa_cli.errors import Interrupted, OutputError, SettingsError, SourceError, WeightsError
 from masa_cli.models.adapter import build_adapter, build_parts
-from masa_cli.models.variants import VARIANTS
+from masa_cli.models.lite_heads import SecondStage
+from masa_cli.models.variants import VARIANTS, find_variant
 from masa_cli.progress import RunProgress
 from masa_cli.training.augmentations import AugmentationSettings
 from masa_cli.training.batches import Batch
@@ -327,6 +328,23 @@ def test_a_detector_alone_is_judged_by_what_it_finds(data, tmp_path):
     assert not any(name.startswith("head.") for name in load_file(job.last))
     with pytest.raises(SettingsError, match="this recipe trains none"):
         run(replace(job, folder=tmp_path / "other", videos=tmp_path))
+
+
+def test_both_stages_of_a_detector_are_trained_together(data, tmp_path):
+    own = [each for each in SMALL if not each.startswith(("objects.", "matching."))]
+    recipe = find_recipe("lite", "lite-two-stage").changed([*own, BRIEF])
+    job = TrainJob((data,), recipe, tmp_path / "run", device="cpu")
+    run(job)
+    assert {"loss detection score", "loss second score"} < losses(job)[0].keys()
+    stage = SecondStage(find_variant("lite"), 1)
+    own = {name: x for name, x in load_file(job.last).items() if name.startswith("second.")}
+    assert own.keys() == {f"second.{name}" for name in stage.state_dict()}
+    assert all(x.isfinite().all() for x in own.values())
+    assert own["second.trust"] == pytest.approx(0.4, abs=0.1)
+    going_on = replace(job, folder=tmp_path / "other", start=job.last)
+    run(going_on)
+    again = load_file(going_on.last)
+    assert not torch.equal(again["second.first.weight"], own["second.first.weight"])
 
 
 def test_an_image_listed_often_is_seen_more_but_held_out_once(scenes):
