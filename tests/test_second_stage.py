@@ -142,7 +142,7 @@ def test_a_second_stage_is_learned_and_used(photographs, tmp_path):
     cv2.imwrite(str(tmp_path / "cutouts/sports ball/0.png"), ball)
     command = [sys.executable, SCRIPT, weights, out, photographs, "--keep", tmp_path / "kept"]
     command += ["--cutouts", tmp_path / "cutouts"]
-    command += ["--views", "2", "--epochs", "150", "--workers", "1"]
+    command += ["--views", "2", "--epochs", "80", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     before, after = load_file(weights), load_file(out)

@@ -131,6 +131,7 @@ def test_what_a_prompt_found_can_be_associated_anew(video, weights, calls):
 
 def test_a_word_that_lite_lacks_is_looked_for_with_the_weights_that_are_here(video, weights, calls):
     given = ("--weights-dir", weights, "--no-video", "--association", "masa-demo")
+    given += ("--runtime", "torch")
     result = masa("track", video, "--prompt", "unicorn", *given)
     assert result.exit_code == 0, result.output
     assert 'detector gdino: lite does not know "unicorn"' in " ".join(result.stderr.split())
