@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.trained_weights import classes_of, default_changes, variant_in
+from masa_cli.models.trained_weights import (
+    classes_of,
+    default_changes,
+    objectness_of,
+    variant_in,
+)
 from masa_cli.structures import Frame, Tracks
 from tests.lite_file import write_lite
 
@@ -62,11 +67,12 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
     monkeypatch.setattr(finish, "parts_of_tracks", tracks)
     out = tmp_path / "lite.safetensors"
     given = [str(trained), str(out), str(clip), "--fps", "4"]
-    given += ["--set", "hybrid", "birth_score=0.4", "gate=9"]
+    given += ["--set", "hybrid", "birth_score=0.4", "gate=9", "--objectness", "0.5", "0.2"]
     monkeypatch.setattr(sys, "argv", ["finish.py", *given])
     finish.main()
     assert out.stat().st_size < 0.6 * trained.stat().st_size
     assert default_changes(out) == {"hybrid": ("birth_score=0.4", "gate=9")}
+    assert objectness_of(out) == (0.5, 0.2)
     assert classes_of(out) == classes_of(trained)
     assert variant_in("lite", out).head == "whitened-part-pooling"
     name, weights = resolve(str(out))

@@ -28,7 +28,8 @@ SUFFIX = ".safetensors"
 # What the header of a file says.
 VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.about"
 # In what it says of how it was made: the classes it detects; constants of its row that were
-# measured; changes to the settings of associations that its boxes need, by their names.
+# measured; changes to the settings of associations that its boxes need, by their names; scale and
+# offset of the logits of any object.
 CLASSES_KEY, ADAPTER_KEY, ASSOCIATION_KEY = "classes", "adapter", "association"
 OBJECTNESS_KEY = "objectness"
 # What a row may leave to its file (`Variant.measured`), and where the header says it.

@@ -5,14 +5,19 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from masa_cli.detectors import DETECTORS, BoxSettings, DetectorRequest
 from masa_cli.detectors.lite import BoxRefiner, ClassDetector
 from masa_cli.detectors.prompt import parse_prompt
+from masa_cli.detectors.request import request_objects, request_prompt
+from masa_cli.models import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.lite_heads import ProposalSettings
+from masa_cli.models.trained_weights import OBJECTNESS_KEY, describe_trained, save_tensors
 from masa_cli.structures import Frame
+from tests.lite_file import write_lite
 
 FRAME = Frame(0, Fraction(0), np.zeros((240, 320, 3), np.uint8))
 FILLED = (480, 640)
@@ -59,6 +64,40 @@ def test_boxes_are_in_source_pixels_and_end_at_the_border():
     assert found.boxes.tolist() == [[0, 0, 32, 24], [300, 200, 320, 240]]
     assert found.labels.tolist() == [0, 1]
     assert found.scores == pytest.approx(LOGITS[[0, 2], [0, 2]].sigmoid().numpy())
+
+
+def test_logits_of_any_object_are_scaled_where_these_are_asked_for():
+    plain = detector("thing", [[3]])
+    scaled = ClassDetector(
+        Network(), plain._pyramid, first_request("thing"), [[3]], objectness=(0.5, -1.0)
+    )
+    (before,), (after,) = (each.detect([FRAME]) for each in (plain, scaled))
+    wanted = (0.5 * torch.tensor(before.scores).logit() - 1).sigmoid().numpy()
+    assert after.boxes[: len(before)].tolist() == before.boxes.tolist()
+    assert after.scores[: len(before)] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_scale_of_any_object_is_that_of_the_file_and_of_no_prompt(tmp_path):
+    plain, scaled = (
+        write_lite(tmp_path / f"{name}.safetensors", with_second=True)
+        for name in ("plain", "scaled")
+    )
+    about = {**describe_trained(plain).about, OBJECTNESS_KEY: [2.0, 3.0]}
+    save_tensors(scaled, "lite", load_file(plain), about, torch.float32)
+    networks, settings = SharedNetworks(device="cpu", runtime="torch"), {"min_score": 0.001}
+    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+
+    def scores(request):
+        (found,) = request.build(networks).detect([Frame(0, Fraction(0), image)])
+        return torch.tensor(found.scores[:10])
+
+    before, after = (scores(request_objects(str(file), settings)) for file in (plain, scaled))
+    torch.testing.assert_close(after.logit(), 2 * before.logit() + 3, atol=1e-2, rtol=0)
+    prompt = parse_prompt("car")
+    before, after = (
+        scores(request_prompt(prompt, str(file), settings)) for file in (plain, scaled)
+    )
+    torch.testing.assert_close(after, before)
 
 
 def test_a_phrase_for_several_classes_has_all_of_them():
