@@ -31,12 +31,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from masa_cli.boxes import area
-from masa_cli.models import SharedNetworks, example_levels
-from masa_cli.models.device import ready
+from masa_cli.detectors.lite import first_stage
+from masa_cli.models import SharedNetworks
 from masa_cli.models.lite_heads import (
     CELLS_READ,
     SECOND_PART,
-    OneStage,
     ProposalSettings,
     SecondStage,
     read_boxes,
@@ -44,7 +43,6 @@ from masa_cli.models.lite_heads import (
 )
 from masa_cli.models.neck import NUM_LEVELS
 from masa_cli.models.operators import clip_boxes
-from masa_cli.models.published_weights import load_parts
 from masa_cli.models.trained_weights import classes_of, describe_trained, save_tensors
 from masa_cli.models.variants import Variant, find_variant
 from masa_cli.sources.image_folder import read_image
@@ -106,16 +104,9 @@ class Proposer:
     """
 
     def __init__(self, weights: Path) -> None:
-        self._variant, classes = find_variant(MODEL), classes_of(weights)
+        self._strides = find_variant(MODEL).strides
         networks = SharedNetworks(device="cpu", runtime="auto")
-        with torch.device("meta"):
-            network = OneStage(self._variant, classes)
-        self._pyramid = networks.pyramid(MODEL, weights)
-        load_parts(weights, MODEL, {"detector": network})
-        ready(network, torch.device("cpu"), torch.float32)
-        self._network = networks.converted(
-            network, f"the detector of {MODEL}", lambda: [example_levels(MODEL)]
-        )
+        self._network, self._pyramid = first_stage(MODEL, weights, networks)
         self._numbers = count()
 
     @torch.inference_mode()
@@ -129,7 +120,7 @@ class Proposer:
         size = seen.unpadded
         rows = select_proposals(logits, boxes, size, ProposalSettings())
         shown = clip_boxes(boxes[rows], size)
-        read = read_boxes(seen.maps[1:], levels, self._variant.strides, shown, size)
+        read = read_boxes(seen.maps[1:], levels, self._strides, shown, size)
         scale = shown.new_tensor([image.shape[1] / size[1], image.shape[0] / size[0]])
         return read, logits[rows], shown * scale.repeat(2)
 

@@ -96,17 +96,27 @@ def build_class_detector(request: DetectorRequest, networks: SharedNetworks) -> 
         raise ValueError(f"{request.row.name} was requested without its weights")
     names = classes_of(weights)
     columns = _columns(request, names)
-    with torch.device("meta"):
-        network = OneStage(find_variant(name), names)
-    pyramid = networks.pyramid(name, weights)
-    load_parts(weights, name, {"detector": network})
-    ready(network, *choose_placement(networks.device, networks.precision))
-    own = networks.converted(network, f"the detector of {name}", lambda: [example_levels(name)])
+    own, pyramid = first_stage(name, weights, networks)
     if request.prompt is None:
         return ClassDetector(own, pyramid, request, columns, objectness=objectness_of(weights))
     has_second = has_part(weights, SECOND_PART)
     second = _refiner(name, weights, pyramid, networks, len(names)) if has_second else None
     return ClassDetector(own, pyramid, request, columns, second)
+
+
+def first_stage(name: str, weights: Path, networks: SharedNetworks) -> tuple[nn.Module, Pyramid]:
+    """The `OneStage` in a file of a variant, as the runtime computes it, and what it looks at.
+
+    Raises:
+        WeightsError: the file has no detector.
+    """
+    with torch.device("meta"):
+        network = OneStage(find_variant(name), classes_of(weights))
+    pyramid = networks.pyramid(name, weights)
+    load_parts(weights, name, {"detector": network})
+    ready(network, *choose_placement(networks.device, networks.precision))
+    own = networks.converted(network, f"the detector of {name}", lambda: [example_levels(name)])
+    return own, pyramid
 
 
 def _refiner(
