@@ -68,10 +68,12 @@ def test_a_file_is_made_that_finds_and_describes(finish, tmp_path, monkeypatch):
     out = tmp_path / "lite.safetensors"
     given = [str(trained), str(out), str(clip), "--fps", "4"]
     given += ["--set", "hybrid", "birth_score=0.4", "gate=9", "--objectness", "0.5", "0.2"]
+    given += ["--set-objects", "hybrid", "birth_score=0.3"]
     monkeypatch.setattr(sys, "argv", ["finish.py", *given])
     finish.main()
     assert out.stat().st_size < 0.6 * trained.stat().st_size
     assert default_changes(out) == {"hybrid": ("birth_score=0.4", "gate=9")}
+    assert default_changes(out, of_objects=True) == {"hybrid": ("birth_score=0.3",)}
     assert objectness_of(out) == (0.5, 0.2)
     assert classes_of(out) == classes_of(trained)
     assert variant_in("lite", out).head == "whitened-part-pooling"

@@ -1,15 +1,16 @@
 """From a trained detector to the file that comes with the program: embeddings, settings, halves.
 
     python weights/finish.py RUN/last.safetensors OUT.safetensors CLIP [CLIP ...]
-        [--fps 5] [--set hybrid birth_score=0.4 ...] [--objectness 0.46 0.26]
+        [--fps 5] [--set hybrid birth_score=0.4 ...] [--set-objects hybrid birth_score=0.3 ...]
+        [--objectness 0.46 0.26]
 
 CLIPs are videos, or folders of frames that were taken --fps times a second. Embeddings are
 part-based pooling (stripes) on the frozen stride-8 map, whitened. What changes while an object
 stays the same is learned from CLIPs without labels: the detector finds boxes of any object, motion
 alone tracks them, and the differences between one track's parts a little later give the covariance
 that is divided by. --set stores changes to an association that this detector's boxes need,
---objectness how logits of any object are scaled and moved, so that thresholds find as many boxes
-as they did with the weights before.
+--set-objects those that its boxes of any object need, if others; --objectness how logits of any
+object are scaled and moved, so that thresholds find as many boxes as with the weights before.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from masa_cli.models.trained_weights import (
     ADAPTER_KEY,
     ASSOCIATION_KEY,
     OBJECTNESS_KEY,
+    OBJECTS_ASSOCIATION_KEY,
     describe_trained,
     save_tensors,
 )
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--fps", type=Fraction, default=Fraction(5), help="of folders of frames")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME")
+    parser.add_argument("--set-objects", nargs="+", action="append", default=[], metavar="NAME")
     parser.add_argument("--objectness", type=float, nargs=2, default=[1.0, 0.0])
     options = parser.parse_args()
     random, rows = np.random.default_rng(SEED), []
@@ -121,6 +124,8 @@ def main() -> None:
     tensors["head.white"] = torch.from_numpy(whitening(np.array(rows)))
     defaults = {name: changes for name, *changes in options.set}
     about = {**describe_trained(options.weights).about}
+    if options.set_objects:
+        about[OBJECTS_ASSOCIATION_KEY] = {name: changes for name, *changes in options.set_objects}
     about |= {ADAPTER_KEY: ADAPTER, ASSOCIATION_KEY: defaults, OBJECTNESS_KEY: options.objectness}
     save_tensors(options.out, MODEL, tensors, about, torch.float16)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")

@@ -173,7 +173,7 @@ def with_meanings(request: DetectorRequest) -> DetectorRequest:
         request,
         queries=meanings,
         adapter=request.adapter if has_embeddings else "raw",
-        changes=default_changes(weights),
+        changes=default_changes(weights, of_objects=request.prompt is None),
     )
 
 

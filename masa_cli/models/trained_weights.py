@@ -28,10 +28,10 @@ SUFFIX = ".safetensors"
 # What the header of a file says.
 VARIANT_KEY, VERSION_KEY, ABOUT_KEY = "masa.variant", "masa.version", "masa.about"
 # In what it says of how it was made: the classes it detects; constants of its row that were
-# measured; changes to the settings of associations that its boxes need, by their names; scale and
-# offset of the logits of any object.
+# measured; changes to the settings of associations that its boxes need, by their names; of any
+# object scale and offset of the logits, and these changes where they are others.
 CLASSES_KEY, ADAPTER_KEY, ASSOCIATION_KEY = "classes", "adapter", "association"
-OBJECTNESS_KEY = "objectness"
+OBJECTNESS_KEY, OBJECTS_ASSOCIATION_KEY = "objectness", "association of objects"
 # What a row may leave to its file (`Variant.measured`), and where the header says it.
 MEASURED = frozenset({CLASSES_KEY, "temperature", ASSOCIATION_KEY})
 # Version 0.1.0 named two architectures "lite"; the second has these tensors. It wrote names of the
@@ -140,13 +140,20 @@ def variant_in(name: str, file: Path | None) -> Variant:
     return replace(row, **{key: constants[key] for key in constants.keys() & row.measured})
 
 
-def default_changes(file: Path) -> SettingsChanges:
+def default_changes(file: Path, *, of_objects: bool = False) -> SettingsChanges:
     """Changes to the settings of associations that its boxes and embeddings need.
+
+    Args:
+        file: of weights.
+        of_objects: whether boxes are those of any object, not of classes.
 
     Raises:
         WeightsError: as `describe_trained`.
     """
-    changes: SettingsChanges = describe_trained(file).about.get(ASSOCIATION_KEY, {})
+    about = describe_trained(file).about
+    changes: SettingsChanges = about.get(ASSOCIATION_KEY, {})
+    if of_objects:
+        changes = about.get(OBJECTS_ASSOCIATION_KEY, changes)
     return in_current_names(changes)
 
 

@@ -15,7 +15,12 @@ from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.models import SharedNetworks
 from masa_cli.models.features import FrameFeatures, Pyramid
 from masa_cli.models.lite_heads import ProposalSettings
-from masa_cli.models.trained_weights import OBJECTNESS_KEY, describe_trained, save_tensors
+from masa_cli.models.trained_weights import (
+    OBJECTNESS_KEY,
+    OBJECTS_ASSOCIATION_KEY,
+    describe_trained,
+    save_tensors,
+)
 from masa_cli.structures import Frame
 from tests.lite_file import write_lite
 
@@ -83,6 +88,7 @@ def test_the_scale_of_any_object_is_that_of_the_file_and_of_no_prompt(tmp_path):
         for name in ("plain", "scaled")
     )
     about = {**describe_trained(plain).about, OBJECTNESS_KEY: [2.0, 3.0]}
+    about[OBJECTS_ASSOCIATION_KEY] = {"hybrid": ["birth_score=0.2"]}
     save_tensors(scaled, "lite", load_file(plain), about, torch.float32)
     networks, settings = SharedNetworks(device="cpu", runtime="torch"), {"min_score": 0.001}
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
@@ -94,6 +100,8 @@ def test_the_scale_of_any_object_is_that_of_the_file_and_of_no_prompt(tmp_path):
     before, after = (scores(request_objects(str(file), settings)) for file in (plain, scaled))
     torch.testing.assert_close(after.logit(), 2 * before.logit() + 3, atol=1e-2, rtol=0)
     prompt = parse_prompt("car")
+    assert request_objects(str(scaled)).changes == {"hybrid": ("birth_score=0.2",)}
+    assert request_objects(str(plain)).changes == request_prompt(prompt, str(scaled)).changes
     before, after = (
         scores(request_prompt(prompt, str(file), settings)) for file in (plain, scaled)
     )
