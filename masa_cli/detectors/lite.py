@@ -105,7 +105,7 @@ def build_class_detector(request: DetectorRequest, networks: SharedNetworks) -> 
 
 
 def first_stage(name: str, weights: Path, networks: SharedNetworks) -> tuple[nn.Module, Pyramid]:
-    """The `OneStage` in a file of a variant, as the runtime computes it, and what it looks at.
+    """The `OneStage` in a file of a variant, as the runtime computes it, and the maps it reads.
 
     Raises:
         WeightsError: the file has no detector.

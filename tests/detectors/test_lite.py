@@ -163,10 +163,10 @@ class Stage(nn.Module):
 def with_refiner(text, columns, **settings):
     first, stage = detector(text, columns, Maps()), Stage()
     pyramid = first._pyramid
-    look = BoxRefiner(
+    refiner = BoxRefiner(
         stage, lambda maps: maps[1:], pyramid, (8, 16, 32), ProposalSettings(**settings)
     )
-    return ClassDetector(Network(), pyramid, first_request(text), columns, look), stage
+    return ClassDetector(Network(), pyramid, first_request(text), columns, refiner), stage
 
 
 def first_request(text):

@@ -76,7 +76,7 @@ def test_lite_finds_describes_and_segments_the_same(size):
         )
         segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
         found = detector.detect(frames)
-        # Nothing in noise is worth a second look.
+        # Noise has no proposals.
         astronaut = Frame(0, Fraction(0), skimage.data.astronaut()[: size[0], : size[1]])
         found += detector_of(networks_of("lite", kind=kind), "person, tie").detect([astronaut])
         embedded = adapter.embed(frames, [BOXES, BOXES[:1]])
