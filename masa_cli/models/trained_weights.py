@@ -7,7 +7,7 @@ in measured constants where the variant's row allows it; it never changes what i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -78,9 +78,43 @@ def describe_trained(file: Path) -> TrainedFile:
     before, mark, now = _LEARNED_HEAD
     if variant == before and mark in names:
         variant = now
-    about = json.loads(facts.get(ABOUT_KEY, "{}"))
+    about = _read_about(file, facts.get(ABOUT_KEY, "{}"))
     _check_measured(file, variant, about)
     return TrainedFile(variant, about)
+
+
+def _is_list_of(kind: type | tuple[type, ...], value: Any) -> bool:  # noqa: ANN401 - of JSON
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
+
+
+def _are_changes(value: Any) -> bool:  # noqa: ANN401 - of JSON
+    return isinstance(value, dict) and all(_is_list_of(str, each) for each in value.values())
+
+
+# What has to stand under each key.
+_FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = MappingProxyType(
+    {
+        CLASSES_KEY: ("a list of names", lambda x: _is_list_of(str, x)),
+        ADAPTER_KEY: ("an object", lambda x: isinstance(x, dict)),
+        ASSOCIATION_KEY: ("lists of changes by name", _are_changes),
+        OBJECTNESS_KEY: ("two numbers", lambda x: _is_list_of((int, float), x) and len(x) == 2),
+        OBJECTS_ASSOCIATION_KEY: ("lists of changes by name", _are_changes),
+    }
+)
+
+
+def _read_about(file: Path, text: str) -> dict[str, Any]:
+    """What a header says of how the file was made; WeightsError where it cannot be that."""
+    try:
+        about = json.loads(text)
+    except ValueError as error:
+        raise WeightsError(f"the header of {file} is no JSON: {error}", fix=_FIX) from None
+    if not isinstance(about, dict):
+        raise WeightsError(f"the header of {file} must be an object of JSON", fix=_FIX)
+    for key, (form, is_right) in _FORMS.items():
+        if key in about and not is_right(about[key]):
+            raise WeightsError(f'"{key}" in the header of {file} must be {form}', fix=_FIX)
+    return about
 
 
 def _check_measured(file: Path, variant: str, about: Mapping[str, Any]) -> None:

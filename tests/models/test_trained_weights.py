@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from masa_cli.errors import WeightsError
@@ -99,3 +100,27 @@ def test_weights_of_another_shape_are_refused_and_nothing_is_changed(tmp_path, p
     assert torch.equal(part.weight, before)
     with pytest.raises(WeightsError, match="of lite, not of r50"):
         load_parts(tmp_path / "x.safetensors", "r50", {"x": nn.Linear(3, 2)})
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ([1], "must be an object"),
+        ({"classes": "person"}, '"classes" .* a list of names'),
+        ({"objectness": [0.5]}, '"objectness" .* two numbers'),
+        ({"association": ["birth_score=0.5"]}, '"association" .* by name'),
+        ({"association of objects": {"hybrid": "x"}}, '"association of objects" .* by name'),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused_by_what_is_wrong(tmp_path, about, said):
+    file = tmp_path / "x.safetensors"
+    save_trained(file, "lite", {"head": nn.Linear(1, 1)}, about)
+    with pytest.raises(WeightsError, match=said):
+        describe_trained(file)
+
+
+def test_a_header_that_is_no_json_is_refused(tmp_path):
+    file = tmp_path / "x.safetensors"
+    save_file({"head.x": torch.zeros(1)}, file, {"masa.variant": "lite", "masa.about": "{"})
+    with pytest.raises(WeightsError, match="no JSON"):
+        describe_trained(file)
