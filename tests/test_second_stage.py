@@ -4,7 +4,10 @@ import importlib.util
 import json
 import subprocess
 import sys
+from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -110,6 +113,34 @@ def test_boxes_learn_the_class_and_the_place_of_what_they_overlap(script):
     assert lessons.classes[0] == 1
     assert lessons.shifts[0].tolist() == pytest.approx([0, 0, 0, 0.25])
     assert lessons.ignored.tolist() == [[False, False], [False, False], [True, False]]
+
+
+def test_gathering_goes_on_where_it_was_interrupted(script, photographs, tmp_path, monkeypatch):
+    asked = []
+
+    class Interrupted(Proposer):
+        def propose(self, image):
+            asked.append(image)
+            if len(asked) == 4:
+                raise KeyboardInterrupt
+            return super().propose(image)
+
+    monkeypatch.setattr(script, "Proposer", lambda weights: Interrupted())
+    here = nullcontext(SimpleNamespace(map=map))  # in this process, one after the other
+    monkeypatch.setattr(script, "ProcessPoolExecutor", lambda *_: here)
+    monkeypatch.setattr(script, "PHOTOGRAPHS", 1)
+    weights = write_lite(tmp_path / "detector.safetensors")
+    options = Namespace(weights=weights, list=photographs, keep=[tmp_path / "kept"])
+    options.cutouts, options.views, options.workers = None, 2, 1
+    with pytest.raises(KeyboardInterrupt):
+        script.gather_all(options)
+    assert len(script.kept_in(options.keep[0])) == 1  # the second photograph's is not whole
+    script.gather_all(options)
+    assert len(asked) == 4 + 4
+    assert len(script.kept_in(options.keep[0])) == 3
+    options.views = 3
+    with pytest.raises(SystemExit, match="other views"):
+        script.gather_all(options)
 
 
 def test_what_learned_on_one_scale_reads_what_is_on_its_own(script):

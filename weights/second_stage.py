@@ -8,19 +8,21 @@ weights/photographs.py. The detector runs once on several views of each photogra
 on parts of it in other sizes, mirrored or not, in other colours, and with objects of
 weights/cutouts.py pasted into every other one. What the second stage would read of its boxes is
 kept in the first FOLDER, some 10 KB a box, 5 GB for four views of 4,700 photographs, so that an
-epoch takes one or two minutes; what is in a FOLDER already is learned from as it is. A box
-learns the class of the true box that it overlaps most, with the overlap for a score, and where that
-box ends; regions to ignore are honoured class by class.
+epoch takes one or two minutes; the same command goes on where it was interrupted while it gathers.
+What is in further FOLDERs is learned from as it is. A box learns the class of the true box that
+it overlaps most, with the overlap for a score, and where that box ends; regions to ignore are
+honoured class by class.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import count, repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -59,6 +61,7 @@ from masa_cli.training.detection import (
 from masa_cli.training.objectives import initialise
 from masa_cli.training.pairs import copy_paste, find_cutouts
 from masa_cli.training.regions import Regions, read_regions
+from masa_cli.weights.manifest import sha256_of
 
 MODEL = "lite"
 MIN_PART, MIN_SIDE, MAX_SIDE = 0.6, 320, 640  # of a view: share of the sides; longer side, pixels
@@ -69,6 +72,8 @@ BATCH, LR, DECAY = 512, 1e-3, 0.05
 KEPT_TRUST = 0.2  # share of the first stage's logits in what is finally said
 FORGOTTEN = 0.3  # share of boxes that learn without what the whole image shows
 COLUMNS = ("logits", "classes", "overlaps", "shifts", "ignored")  # of files beside what is read
+PHOTOGRAPHS = 250  # whose examples are kept together: what an interruption loses of each worker
+CONDITIONS = "made-of.json"  # in a folder of examples: what they were made of
 SEED, SAY = 0, 500  # steps between what is said
 
 
@@ -190,19 +195,53 @@ def instances_of(labels: list[Label]) -> Instances:
     return Instances(boxes, torch.arange(len(known)), numbers, ignored_boxes, ignored_numbers)
 
 
-def gather(options: argparse.Namespace, worker: int) -> None:
-    """Write the examples of every n-th image, an array of each kind."""
+def gather_all(options: argparse.Namespace) -> None:
+    """Fill the first folder; what is complete in it stays.
+
+    Raises:
+        SystemExit: it holds examples that were made of something else.
+    """
+    folder = options.keep[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    own, file = conditions_of(options), folder / CONDITIONS
+    if not file.exists():
+        file.write_text(json.dumps(own), encoding="utf-8")
+    made_of = json.loads(file.read_text(encoding="utf-8"))
+    if others := sorted(name for name in own if own[name] != made_of.get(name)):
+        raise SystemExit(
+            f"error: {folder} holds examples made with other {' and '.join(others)}\n"
+            "fix: give another folder first, and that one behind it to learn from it, too"
+        )
+    number = len(read_regions(options.list).files)
+    wanted = [n for n in range(0, number, PHOTOGRAPHS) if not (folder / f"{n}.f16").exists()]
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        for done, _ in enumerate(pool.map(gather, repeat(options), wanted), 1):
+            print(f"{done} of {len(wanted)} parts of the photographs", flush=True)
+
+
+def conditions_of(options: argparse.Namespace) -> dict[str, object]:
+    """What examples depend on."""
+    return {
+        "weights": sha256_of(options.weights),
+        "list": sha256_of(options.list),
+        "cutouts": options.cutouts and str(options.cutouts.resolve()),
+        "views": options.views,
+    }
+
+
+def gather(options: argparse.Namespace, first: int) -> None:
+    """Write the examples of some photographs from one on, an array of each kind."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    random, generator = np.random.default_rng((SEED, worker)), torch.Generator().manual_seed(worker)
-    began, folder = time.time(), options.keep[0]
+    random, generator = np.random.default_rng((SEED, first)), torch.Generator().manual_seed(first)
+    folder = options.keep[0]
     proposer, classes = Proposer(options.weights), classes_of(options.weights)
     images = read_regions(options.list)
     numbers = [classes.index(name) if name in classes else -1 for name in images.classes]
     cutouts = find_cutouts(options.cutouts, images) if options.cutouts else None
     kept: list[tuple[Tensor, ...]] = []
-    with (folder / f"{worker}.part").open("wb") as stream:
-        for index in range(worker, len(images.files), options.workers):
+    with (folder / f"{first}.part").open("wb") as stream:
+        for index in range(first, min(first + PHOTOGRAPHS, len(images.files))):
             regions = images[index]
             image = read_image(regions.file)
             views = [(image, labels_of(regions, numbers))]
@@ -215,12 +254,9 @@ def gather(options: argparse.Namespace, worker: int) -> None:
                 found = examples_of(view, labels, proposer, generator)
                 stream.write(found.read.numpy().tobytes())
                 kept.append((found.logits, *found.lessons.columns()))
-            if index // options.workers % SAY == 0:
-                told = f"{index} of {len(images.files)} photographs"
-                print(f"worker {worker}: {told}, {time.time() - began:.0f} s", flush=True)
     for name, values in zip(COLUMNS, zip(*kept, strict=True), strict=True):
-        np.save(folder / f"{worker}.{name}.npy", torch.cat(values).numpy())
-    (folder / f"{worker}.part").rename(folder / f"{worker}.f16")
+        np.save(folder / f"{first}.{name}.npy", torch.cat(values).numpy())
+    (folder / f"{first}.part").rename(folder / f"{first}.f16")
 
 
 def kept_in(folder: Path) -> list[Examples]:
@@ -230,6 +266,8 @@ def kept_in(folder: Path) -> list[Examples]:
         logits, *columns = (
             torch.from_numpy(np.load(folder / f"{file.stem}.{name}.npy")) for name in COLUMNS
         )
+        if not len(logits):  # a file without a byte cannot be mapped
+            continue
         read = np.memmap(file, np.float16, "c").reshape(len(logits), -1)
         found.append(Examples(torch.from_numpy(read), logits, Lessons(*columns)))
     return found
@@ -356,10 +394,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    if not list(options.keep[0].glob("*.f16")):
-        options.keep[0].mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-            list(pool.map(gather, [options] * options.workers, range(options.workers)))
+    gather_all(options)
     torch.set_num_threads(options.workers)
     stage = SecondStage(find_variant(MODEL), len(classes_of(options.weights)))
     parts = [part for folder in options.keep for part in kept_in(folder)]
