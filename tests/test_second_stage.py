@@ -141,6 +141,9 @@ def test_gathering_goes_on_where_it_was_interrupted(script, photographs, tmp_pat
     options.views = 3
     with pytest.raises(SystemExit, match="other views"):
         script.gather_all(options)
+    (options.keep[0] / script.CONDITIONS).unlink()  # as versions before left folders
+    with pytest.raises(SystemExit, match="other list and views and weights"):
+        script.gather_all(options)
 
 
 def test_what_learned_on_one_scale_reads_what_is_on_its_own(script):

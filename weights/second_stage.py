@@ -204,9 +204,9 @@ def gather_all(options: argparse.Namespace) -> None:
     folder = options.keep[0]
     folder.mkdir(parents=True, exist_ok=True)
     own, file = conditions_of(options), folder / CONDITIONS
-    if not file.exists():
+    if not any(folder.glob("*.f16")):
         file.write_text(json.dumps(own), encoding="utf-8")
-    made_of = json.loads(file.read_text(encoding="utf-8"))
+    made_of = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if others := sorted(name for name in own if own[name] != made_of.get(name)):
         raise SystemExit(
             f"error: {folder} holds examples made with other {' and '.join(others)}\n"
