@@ -227,7 +227,7 @@ def _in_cache_of_hub(row: WeightsFile) -> Path | None:
         return None
     from huggingface_hub import constants
 
-    # What looks into it takes 8 MB and a tenth of a second to import; most runs need none of it.
+    # The function that searches it takes 8 MB and 0.1 s to import; most runs need none of it.
     if not (Path(constants.HF_HUB_CACHE) / f"models--{row.hub.replace('/', '--')}").is_dir():
         return None
     from huggingface_hub import try_to_load_from_cache

@@ -1,4 +1,6 @@
-"""Networks as training begins with them."""
+"""Networks as training begins with them, and what they learn of one batch."""
+
+import torch
 
 from masa_cli.models.variants import VARIANTS
 from masa_cli.training.loop import Trainee
@@ -17,3 +19,16 @@ def lite(seed=0):
         "lite-learned", rows, ("object",), start=None, weights_dir=None, seed=seed
     )
     return Trainee(VARIANTS["lite-learned"], parts, objectives).train()
+
+
+def fitted(network, losses_of, steps, lr):
+    """The losses of each step; `losses_of` gives a batch's by name."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=lr)
+    losses = []
+    for _ in range(steps):
+        total = sum(losses_of().values())
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        losses.append(float(total.detach()))
+    return losses

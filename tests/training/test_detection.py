@@ -16,6 +16,7 @@ from masa_cli.training.detection import (
 )
 from masa_cli.training.object_prior import BatchFeatures, ViewFeatures
 from masa_cli.training.recipe import find_recipe
+from tests.training.networks import fitted
 
 LITE = find_variant("lite")
 SIZE, CLASSES = 96, ("car", "cat", "dog")
@@ -69,14 +70,7 @@ def detector():
 def test_a_detector_learns_what_the_maps_tell():
     found = instances([[8, 8, 40, 56], [50, 30, 90, 80]], [0, 2])
     batch, made = seen(found), detector()
-    optimiser = torch.optim.AdamW(made.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(150):
-        total = sum(detection_losses(made, batch, DetectionSettings()).values())
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-        losses.append(float(total.detach()))
+    losses = fitted(made, lambda: detection_losses(made, batch, DetectionSettings()), 150, 3e-3)
     assert losses[-1] < 0.3 * losses[0]
     with torch.inference_mode():
         logits, boxes = made([batch.key.maps[level] for level in range(5)])

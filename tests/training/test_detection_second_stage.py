@@ -15,6 +15,7 @@ from masa_cli.training.detection import (
     second_stage_losses,
 )
 from masa_cli.training.object_prior import BatchFeatures, ViewFeatures
+from tests.training.networks import fitted
 
 LITE, SIZE, CLASSES = find_variant("lite"), 96, 2
 NOTHING = torch.empty(0, 4), torch.empty(0, dtype=torch.int64)
@@ -78,14 +79,8 @@ def test_a_stage_and_the_maps_below_it_learn_from_boxes_of_the_first():
     view = ViewFeatures(maps, (truth,), backbone, cells=(cells, boxes))
     batch = BatchFeatures(LITE, SIZE, view, view, (0,))
     stage = SecondStage(LITE, CLASSES)
-    optimiser = torch.optim.AdamW(stage.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(60):
-        total = sum(second_stage_losses(stage, batch, SecondStageLossSettings()).values())
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-        losses.append(float(total.detach()))
+    settings = SecondStageLossSettings()
+    losses = fitted(stage, lambda: second_stage_losses(stage, batch, settings), 60, 1e-3)
     assert losses[-1] < 0.5 * losses[0]
     assert backbone[0].grad is None
     assert all(x.grad.abs().sum() > 0 for x in backbone[1:])
