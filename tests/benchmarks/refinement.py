@@ -40,6 +40,7 @@ from tests.benchmarks.sequences import (
     PEERS,
     Clip,
     Frames,
+    Truth,
     load_clips,
     observations,
     peer_frames,
@@ -187,9 +188,9 @@ def with_returning(clip: Clip) -> Clip:
     known = COME_BACK.get(clip.sequence, {})
     truth = [
         (boxes, np.array([known.get(id_, id_) for id_ in ids.tolist()], np.int64))
-        for boxes, ids in clip.truth
+        for boxes, ids in clip.truth.boxes
     ]
-    return replace(clip, truth=truth)
+    return replace(clip, truth=Truth(truth, clip.truth.ignored))
 
 
 def main() -> None:
@@ -221,7 +222,7 @@ def main() -> None:
             for threshold, found in split_and_connect(frames, seen).items():
                 results[f"split and connect {threshold:g}"] = found
             for name, found in results.items():
-                rows.setdefault(name, []).append(scored(clip, found))
+                rows.setdefault(name, []).append(scored(clip.truth, found))
                 tell(f"{clip.name}: {name}", rows[name][-1])
     for name, every in rows.items():
         tell(

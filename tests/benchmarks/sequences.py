@@ -22,6 +22,7 @@ import configparser
 import hashlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -57,6 +58,19 @@ Frames = list[tuple[FloatArray, IntArray]]  # boxes xyxy and ids of each frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What there is in each frame of a sequence.
+
+    Attributes:
+        boxes: boxes and ids that count.
+        ignored: boxes that do not.
+    """
+
+    boxes: Frames
+    ignored: list[FloatArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """A sequence with one set of boxes.
 
@@ -66,8 +80,7 @@ class Clip:
         stride: of its frames, every so many are kept.
         frame_rate: of those that are kept.
         video: what the images come from; None where there are none.
-        truth: boxes and ids of each frame that count.
-        ignored: boxes of each frame that do not count.
+        truth: of all frames.
         detections: of each frame.
     """
 
@@ -76,8 +89,7 @@ class Clip:
     stride: int
     frame_rate: float
     video: Path | None
-    truth: Frames
-    ignored: list[FloatArray]
+    truth: Truth
     detections: list[Detections]
 
     @property
@@ -91,8 +103,7 @@ class Clip:
             stride,
             self.frame_rate / stride,
             self.video,
-            self.truth[::stride],
-            self.ignored[::stride],
+            Truth(self.truth.boxes[::stride], self.truth.ignored[::stride]),
             self.detections[::stride],
         )
 
@@ -114,19 +125,10 @@ def load_clips(folder: Path) -> list[Clip]:
     of_sequence = info["Sequence"]
     rate = float(of_sequence.get("frameRate", "25"))
     width, height = int(of_sequence.get("imWidth", "0")), int(of_sequence.get("imHeight", "0"))
-    true = read_truth(
+    truth = read_counted(
         next(path for path in (folder / "gt.txt", folder / "gt/gt.txt") if path.exists())
     )
-    num_frames = int(true.frames.max()) + 1
-    counts = true.scores != 0
-    if true.classes is not None and (true.classes == 1).any():
-        counts &= true.classes == 1
-    truth, ignored = [], []
-    for index in range(num_frames):
-        here = true.frames == index
-        boxes = true.boxes.astype(np.float32)
-        truth.append((boxes[here & counts], true.ids[here & counts]))
-        ignored.append(boxes[here & ~counts])
+    num_frames = len(truth.boxes)
     videos = (folder / "video.mp4", folder / "video.avi", folder / "img1")
     video = next((path for path in videos if path.exists()), None)
     sets = {}
@@ -134,11 +136,22 @@ def load_clips(folder: Path) -> list[Clip]:
         table = read_detections(path)
         sets[path.stem.removeprefix("det_")] = [table.of_frame(i) for i in range(num_frames)]
     for seed in (1, 2):
-        sets[f"noisy-{seed}"] = noisy_boxes(truth, seed, (width, height))
-    return [
-        Clip(folder.name, name, 1, rate, video, truth, ignored, found)
-        for name, found in sets.items()
-    ]
+        sets[f"noisy-{seed}"] = noisy_boxes(truth.boxes, seed, (width, height))
+    return [Clip(folder.name, name, 1, rate, video, truth, found) for name, found in sets.items()]
+
+
+def read_counted(path: Path, most_frames: int | None = None) -> Truth:
+    """MOTChallenge's truth, of so many frames at most: class 1 alone counts, where there is one."""
+    true = read_truth(path)
+    counts = true.scores != 0
+    if true.classes is not None and (true.classes == 1).any():
+        counts &= true.classes == 1
+    boxes, truth = true.boxes.astype(np.float32), Truth([], [])
+    for index in range(min(int(true.frames.max()) + 1, most_frames or sys.maxsize)):
+        here = true.frames == index
+        truth.boxes.append((boxes[here & counts], true.ids[here & counts]))
+        truth.ignored.append(boxes[here & ~counts])
+    return truth
 
 
 def noisy_boxes(truth: Frames, seed: int, size: tuple[int, int]) -> list[Detections]:
@@ -266,11 +279,11 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-def scored(clip: Clip, tracks: Frames, part: slice = slice(None)) -> dict[str, float]:
+def scored(truth: Truth, tracks: Frames, part: slice = slice(None)) -> dict[str, float]:
     """Percentages, and switches as they are counted."""
     gt_ids, ids, similarities = [], [], []
     for (true, true_ids), ignored, (boxes, own) in zip(
-        clip.truth[part], clip.ignored[part], tracks[part], strict=True
+        truth.boxes[part], truth.ignored[part], tracks[part], strict=True
     ):
         similarity = iou(true, boxes)
         kept = ~on_ignored(similarity, iou(ignored, boxes))
@@ -340,11 +353,11 @@ def peer_frames(clip: Clip, name: str, folder: Path) -> Frames | None:
     if not path.exists():
         return None
     if not path.stat().st_size:
-        return [(np.empty((0, 4), np.float32), np.empty(0, np.int64)) for _ in clip.truth]
+        return [(np.empty((0, 4), np.float32), np.empty(0, np.int64)) for _ in clip.truth.boxes]
     rows = read_results(path)
     return [
         (rows.boxes[rows.frames == index].astype(np.float32), rows.ids[rows.frames == index])
-        for index in range(len(clip.truth))
+        for index in range(len(clip.truth.boxes))
     ]
 
 
@@ -372,14 +385,14 @@ def measure(clip: Clip, entries: Sequence[Entry], adapter: str, folder: Path) ->
     for name in PEERS:
         tracks = peer_frames(clip, name, folder)
         if tracks is not None:
-            whole[name] = scored(clip, tracks)
+            whole[name] = scored(clip.truth, tracks)
     seen = observations(clip, adapter, folder)
     for entry in entries:
         tracks, milliseconds[entry.label] = track(entry, seen)
-        whole[entry.label] = scored(clip, tracks)
+        whole[entry.label] = scored(clip.truth, tracks)
         starts = range(0, max(len(tracks) - CHUNK // 2, 1), CHUNK)
         parts = [slice(start, start + CHUNK) for start in starts]
-        chunks[entry.label] = [scored(clip, tracks, part)["IDF1"] for part in parts]
+        chunks[entry.label] = [scored(clip.truth, tracks, part)["IDF1"] for part in parts]
     return Measured(clip.name, clip.sequence, whole, chunks, milliseconds)
 
 
