@@ -74,7 +74,7 @@ def track(
     names: str | Path | None = None,
     tiles: str | None = None,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     runtime: str = "auto",
     threads: int | None = None,
     weights_dir: Path | None = None,
@@ -98,7 +98,7 @@ def track(
         names: file with the names of its classes, where it does not have them.
         tiles: "2x2" or "auto": parts of the frame that it looks at, too.
         device: auto, cpu, cuda or mps.
-        precision: float32, bfloat16 or float16.
+        precision: auto, float32, bfloat16 or float16.
         runtime: what computes networks: auto, torch or openvino.
         threads: that networks and OpenCV work with while a frame is tracked; by default as many as
             they have. Between frames all is as the caller has set it.

@@ -145,7 +145,7 @@ def refine(
     fps: options.FrameRate = None,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
-    precision: options.PrecisionName = "float32",
+    precision: options.PrecisionName = "auto",
     runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,

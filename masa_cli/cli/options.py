@@ -34,7 +34,8 @@ from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, PRESET_ENDING, TR
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "torch", "openvino"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+LearnedPrecision = Literal["float32", "bfloat16", "float16"]
 PreprocessingName = Literal["demo", "tao", "bdd"]
 
 
@@ -388,7 +389,17 @@ Scores = Annotated[bool, further(OUTPUTS, "--scores/--no-scores", help="Draw sco
 
 DeviceName = Annotated[Device, option(RUNNING, "--device", help="Where networks run.")]
 PrecisionName = Annotated[
-    Precision, further(RUNNING, "--precision", help="Numbers that networks compute with.")
+    Precision,
+    further(
+        RUNNING,
+        "--precision",
+        help="Numbers that networks compute with; auto: bfloat16 where results are as good and "
+        "this CPU computes in it, else float32.",
+    ),
+]
+LearnedPrecisionName = Annotated[
+    LearnedPrecision,
+    further(RUNNING, "--precision", help="Numbers that networks compute with."),
 ]
 BatchSize = Annotated[
     int, further(RUNNING, "--batch-size", min=1, help="Frames per forward pass of the network.")

@@ -110,7 +110,7 @@ def segment_track(
     reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
-    precision: options.PrecisionName = "float32",
+    precision: options.PrecisionName = "auto",
     runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,

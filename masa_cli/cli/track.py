@@ -161,7 +161,7 @@ def track(
     reconnect: options.Reconnect = 60.0,
     batch_size: options.BatchSize = 1,
     device: options.DeviceName = "auto",
-    precision: options.PrecisionName = "float32",
+    precision: options.PrecisionName = "auto",
     runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
     jobs: JobsOption = 1,

@@ -270,7 +270,7 @@ def run(
     start: Start = None,
     weights_dir: options.WeightsDir = None,
     device: options.DeviceName = "auto",
-    precision: options.PrecisionName = "float32",
+    precision: options.LearnedPrecisionName = "float32",
     threads: options.Threads = None,
     workers: Workers = 1,
     resume: options.Resume = False,

@@ -57,7 +57,7 @@ def build_networks(
     seen = job.perception
     shared = SharedNetworks(
         device=seen.device,
-        precision=seen.precision,
+        precision=job.precision,
         preprocessing=seen.preprocessing,
         side=seen.side,
         runtime=seen.runtime,
@@ -85,7 +85,7 @@ def _adapter(seen: Perception, shared: SharedNetworks, state: State | None) -> A
         weights=weights,
         pyramid=shared.described(name, weights),
         device=seen.device,
-        precision=seen.precision,
+        precision=shared.precision,
     )
     if state is not None:
         adapter.restore(state)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from masa_cli import __version__, formats
-from masa_cli.detectors import DetectorRequest
+from masa_cli.detectors import GIVEN, DetectorRequest
 from masa_cli.detectors.filter import Selection
 from masa_cli.detectors.tiles import Tiling
 from masa_cli.errors import OutputError, SettingsError
@@ -216,7 +216,7 @@ class Perception:
         preprocessing: how frames become network inputs, a name in `variants.PREPROCESSINGS`.
         side: pixels of the longer side of frames as networks see them; None: their defaults.
         device: auto, cpu, cuda or mps.
-        precision: float32, bfloat16 or float16.
+        precision: auto, float32, bfloat16 or float16; `TrackJob.precision` says what auto is.
         runtime: auto, torch or openvino.
         batch_size: frames per forward pass.
         tiling: how frames are divided for the detector; None: it looks at them as a whole.
@@ -231,7 +231,7 @@ class Perception:
     preprocessing: str = "demo"
     side: int | None = None
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
     runtime: str = "torch"
     batch_size: int = 1
     tiling: Tiling | None = None
@@ -240,13 +240,6 @@ class Perception:
     def has_masks(self) -> bool:
         """Whether tracks get masks, found or given."""
         return self.segmenter is not None or self.detector.has_masks
-
-    def check_placement(self) -> None:
-        """Raise SettingsError for a device, precision or runtime that this machine lacks."""
-        from masa_cli.models.device import choose_placement
-        from masa_cli.models.runtime import choose_runtime
-
-        choose_runtime(self.runtime, choose_placement(self.device, self.precision)[0])
 
     def find_adapter(self) -> tuple[str, Path | None]:
         """Variant and weights of the adapter; raises what `models.adapter.resolve` raises."""
@@ -351,6 +344,33 @@ class TrackJob:
         return tuple(dict.fromkeys(path for path in (*detector, adapter, *segmenter) if path))
 
     @property
+    def precision(self) -> str:
+        """What networks compute in: what was asked for, or what auto is for these on this machine.
+
+        Raises:
+            SettingsError: the device or the runtime cannot work here.
+        """
+        seen, networks = self.perception, self._networks()
+        if seen.precision != "auto":
+            return seen.precision
+        if not networks:
+            return "float32"
+        from masa_cli.models.device import choose_device
+        from masa_cli.models.runtime import quickest_precision
+
+        return quickest_precision(networks, seen.runtime, choose_device(seen.device))
+
+    def _networks(self) -> list[str]:
+        """What looks at frames: names of variants, or of what is none."""
+        seen, row = self.perception, self.perception.detector.row
+        names = [] if row is GIVEN else [row.weights or row.name]
+        if self.uses_adapter:
+            names.append(seen.find_adapter()[0])
+        if seen.segmenter and seen.segmenter.weights:
+            names.append(seen.segmenter.name)
+        return names
+
+    @property
     def conditions(self) -> dict[str, str]:
         """All that the tracks depend on: a run can be resumed only with the same."""
         seen, association = self.perception, self.association
@@ -360,7 +380,9 @@ class TrackJob:
             "side": seen.side,
             "association": association.name,
             "changes": association.changes,
-            **{name: getattr(seen, name) for name in ("device", "precision", "runtime")},
+            "device": seen.device,
+            "precision": self.precision,
+            "runtime": seen.runtime,
             "batch_size": seen.batch_size,
             "tiles": seen.tiling,
             "segmenter": seen.segmenter,
@@ -389,7 +411,7 @@ class TrackJob:
         self._check_kept()
         has_weights = seen.detector.weights or (seen.segmenter and seen.segmenter.weights)
         if has_weights or self.uses_adapter:
-            seen.check_placement()
+            self._check_placement()
         if not self.uses_adapter:
             return
         if not self.input.has_images:
@@ -399,6 +421,14 @@ class TrackJob:
                 f"{DEFAULT_WITHOUT_IMAGES}",
             )
         find_variant(seen.find_adapter()[0]).preprocess_as(seen.preprocessing, seen.side)
+
+    def _check_placement(self) -> None:
+        """Raise SettingsError for a device, precision or runtime that this machine lacks."""
+        from masa_cli.models.device import choose_placement
+        from masa_cli.models.runtime import choose_runtime
+
+        seen = self.perception
+        choose_runtime(seen.runtime, choose_placement(seen.device, self.precision)[0])
 
     def check_live(self) -> None:
         """Raise SettingsError for what is wanted that needs the whole video."""

@@ -142,7 +142,7 @@ class Options:
     command: tuple[str, ...] = ()
     batch_size: int = 1
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
     runtime: str = "auto"
     threads: int | None = None
 

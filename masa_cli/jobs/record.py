@@ -77,16 +77,18 @@ def describe_run(job: TrackJob, progress: RunProgress, summary: Summary) -> dict
         if seen.segmenter is None
         else str(seen.segmenter.written or seen.segmenter.name),
         "networks": {
-            name: getattr(seen, name)
-            for name in (
-                "preprocessing",
-                "side",
-                "device",
-                "precision",
-                "runtime",
-                "batch_size",
-                "fits_boxes",
-            )
+            "precision": job.precision,
+            **{
+                name: getattr(seen, name)
+                for name in (
+                    "preprocessing",
+                    "side",
+                    "device",
+                    "runtime",
+                    "batch_size",
+                    "fits_boxes",
+                )
+            },
         },
         "association": {
             "name": association.name,

@@ -58,6 +58,7 @@ class Variant:
     unfrozen: bool = False  # whether training changes the backbone, too
     frozen_blocks: int = 0  # of its first blocks that it does not change even so
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
+    quick_precision: str = "float32"  # the quickest in which its results are as good
     temperature: float = (
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
     )
@@ -149,6 +150,7 @@ _LITE = Variant(
     # Up to stride 8: half of the work of a step, and those maps are what `raw` compares
     # objects by.
     frozen_blocks=7,
+    quick_precision="bfloat16",
 )
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
@@ -166,6 +168,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             preprocessing=_published(_REDUCED, _REDUCED, _REDUCED),
             weights=None,
             trained=False,
+            quick_precision="bfloat16",
             # Logits of cosine times 20. Less leaves a crowd's softmax flat; from 20 to 50 nothing
             # changes beyond noise (tests/benchmarks/embedding_choice.py).
             temperature=1 / 20,
@@ -182,6 +185,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             head_convs=2,
             hidden=512,
             unit_length=True,
+            quick_precision="float32",  # of embeddings that users learn nothing else is known
             temperature=0.07,  # as in its training
         ),
         "r50": Variant(

@@ -12,6 +12,7 @@ from masa_cli import __version__
 from masa_cli.cli.app import app
 from masa_cli.errors import Interrupted
 from masa_cli.jobs import record
+from masa_cli.jobs.plan import Options, plan_job
 from masa_cli.jobs.record import describe_weights, traced
 from masa_cli.progress import RunProgress
 from tests.clips import HEIGHT, WIDTH, write_clip
@@ -70,6 +71,35 @@ def test_it_names_the_weights_that_were_loaded(clip, tmp_path):
     assert run["detector"]["settings"]["max_overlap"] == 0.5
     assert run["segmenter"] == "lite"
     assert run["association"]["refinement"]["linking"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "bfloat16"),
+        (("--precision", "float32"), "float32"),
+        (("--runtime", "torch"), "float32"),
+        (("--adapter", "lite"), "bfloat16"),
+        (("--association", "motion"), "float32"),  # no network at all
+    ],
+    ids=str,
+)
+def test_it_names_the_precision_that_auto_took(clip, monkeypatch, options, expected):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setattr("masa_cli.models.runtime.computes_bfloat16", lambda: True)
+    result = masa("track", *clip[:3], "--no-video", *options)
+    assert result.exit_code == 0, result.output
+    assert read()["networks"]["precision"] == expected
+
+
+def test_a_run_is_not_resumed_in_another_precision(clip, monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    told = []
+    for is_able in (True, False):
+        monkeypatch.setattr("masa_cli.models.runtime.computes_bfloat16", lambda able=is_able: able)
+        job = plan_job(Options(source="street.mp4", dets=Path("dets.txt"), runtime="auto"))
+        told.append(job.conditions)
+    assert {name for name in told[0] if told[0][name] != told[1][name]} == {"precision"}
 
 
 def test_it_is_a_result_that_is_not_replaced_unasked(clip):

@@ -26,7 +26,12 @@ from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.errors import SettingsError
 from masa_cli.models import SharedNetworks, runtime
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.runtime import Converted, choose_runtime, one_thread_beside
+from masa_cli.models.runtime import (
+    Converted,
+    choose_runtime,
+    one_thread_beside,
+    quickest_precision,
+)
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.lite import build_learned_segmenter
 from masa_cli.structures import Frame
@@ -469,6 +474,36 @@ def test_auto_takes_openvino_on_a_cpu_only():
     assert choose_runtime("auto", CPU) == "openvino"
     assert choose_runtime("auto", torch.device("cuda")) == "torch"
     assert choose_runtime("torch", CPU) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("networks", "kind", "is_able", "expected"),
+    [
+        (["lite"], "auto", True, "bfloat16"),
+        (["lite", "lite"], "openvino", True, "bfloat16"),
+        (["raw"], "auto", True, "bfloat16"),
+        (["lite"], "auto", False, "float32"),
+        (["lite"], "torch", True, "float32"),
+        (["lite", "r50"], "auto", True, "float32"),
+        (["onnx", "raw"], "auto", True, "float32"),
+        (["lite-learned"], "auto", True, "float32"),
+    ],
+    ids=str,
+)
+def test_auto_takes_bfloat16_where_all_networks_are_as_good_and_quicker(
+    monkeypatch, networks, kind, is_able, expected
+):
+    monkeypatch.setattr(runtime, "computes_bfloat16", lambda: is_able)
+    assert quickest_precision(networks, kind, CPU) == expected
+
+
+def test_auto_is_float32_on_a_gpu():
+    assert quickest_precision(["lite"], "auto", torch.device("cuda")) == "float32"
+
+
+def test_this_machine_tells_what_its_cpu_computes_in():
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert runtime.computes_bfloat16() == ("BF16" in able)
 
 
 def test_a_runtime_that_cannot_be_is_an_error(monkeypatch):
