@@ -199,13 +199,21 @@ class Checkpoints:
 
 
 def refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise OutputError unless a run that is resumed has the version and settings it began with."""
+    """Raise OutputError unless a run that is resumed has the version and settings it began with.
+
+    How many steps it takes may change on the way: the learning rate is then what it would be at
+    this step of a run of the new number.
+    """
     if before["masa"] != now["masa"]:
         raise OutputError(
             f"the run began with masa {before['masa']}, whose checkpoints masa {now['masa']} "
             "cannot resume",
             fix="go on with the version it began with, or start a new one with -o",
         )
+    was, new = before["run"]["steps"], now["run"]["steps"]
+    if was != new:
+        logger.info("the run was of %d steps, and is of %d from here on", was, new)
+        before = {**before, "run": {**before["run"], "steps": new}}
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
             raise OutputError(

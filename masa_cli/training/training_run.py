@@ -68,6 +68,7 @@ def train(job: TrainJob, progress: RunProgress, listener: Listener) -> TrainSumm
         state = checkpoints.load() if job.resume else None
         if state is not None:
             refuse_other_settings(state["conditions"], job.conditions())
+            _check_steps(job, state["step"])
             trainer.restore(state)
             logger.info("resuming after step %d", trainer.step)
         elif job.resume:
@@ -101,6 +102,15 @@ def _check(job: TrainJob, own: Processes) -> None:
         raise OutputError(
             f"{job.folder} holds a run already",
             fix="go on with it with --resume, replace it with --overwrite, or choose another -o",
+        )
+
+
+def _check_steps(job: TrainJob, done: int) -> None:
+    """Raise SettingsError if more steps were taken already than the run shall have."""
+    if job.recipe.run.steps < done:
+        raise SettingsError(
+            f"{job.folder} has taken {done} steps already, more than {job.recipe.run.steps}",
+            fix="give at least as many with --set run.steps=…",
         )
 
 

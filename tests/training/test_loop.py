@@ -290,6 +290,18 @@ def test_a_run_is_not_gone_on_with_in_another_way(finished, data):
         run(other)
 
 
+def test_a_run_goes_on_with_another_number_of_steps(data, tmp_path, caplog):
+    short = job_of(data, tmp_path, "run.steps=2")
+    run(short)
+    longer = job_of(data, tmp_path, "run.steps=3", resume=True)
+    with caplog.at_level("INFO"):
+        run(longer)
+    assert "was of 2 steps, and is of 3" in caplog.text
+    assert len(losses(longer)) == 3
+    with pytest.raises(SettingsError, match="has taken 3 steps already, more than 2"):
+        run(replace(short, resume=True))
+
+
 def test_a_run_of_another_version_is_refused_in_one_sentence(finished, data, monkeypatch):
     job, _ = finished
     monkeypatch.setattr("masa_cli.training.recipe.__version__", "99.0")
