@@ -1,15 +1,16 @@
 """Whole runs of the command, end to end: frames/s, where their time goes, and their peak memory.
 
-    python -m tests.benchmarks.pipeline VIDEO [--cases lite,raw,...] [--runtimes torch,openvino]
-        [--end 10] [--runs 3] [--threads N] [--trace FOLDER] [--heights 480,1080,2160]
-        [--peers PYTHON]
+    python -m tests.benchmarks.pipeline VIDEO [--cases lite,raw,...] [--runs 3] [--end 10]
+        [--engines torch,openvino,openvino-bfloat16] [--threads N] [--trace FOLDER]
+        [--heights 480,1080,2160] [--peers PYTHON]
 
 Each case is `masa track` (or `segment-track`) in a process of its own, the video written. Boxes of
 `raw` and `motion` are those that a first run of `lite` finds, which also converts its networks; one
-more run of each case, not counted, does it for the others. Cases and runtimes take turns, so that
-what else the machine does meets all alike. Prints the median and the range of frames/s, each ratio
-to torch in the same run, time outside networks as a share of the whole, milliseconds and share of
-each stage (decoding and encoding have threads of their own), and the most memory (Linux). --heights
+more run of each case, not counted, does it for the others. An engine is a runtime, in float32
+unless a precision follows. Cases and engines take turns, so that what else the machine does meets
+all alike. Prints the median and the range of frames/s, each ratio to torch in the same run, time
+outside networks as a share of the whole, milliseconds and share of each stage (decoding and
+encoding have threads of their own), and the most memory (Linux). --heights
 does all of it with copies of the video that are so many pixels high. --peers, a Python that has
 `trackers`, times its trackers on the same boxes after each turn: what association alone takes, of
 BoT-SORT with the camera's motion.
@@ -72,16 +73,17 @@ def run_masa(arguments):
     return json.loads(done.stdout), int(done.stderr.split()[-1]) / 1024
 
 
-def command_of(case, runtime, options, folder):
+def command_of(case, engine, options, folder):
     verb, *given = CASES[case]
     given = [each.format(dets=folder / "dets.txt") for each in given]
     more = ["--end", options.end] if options.end else []
     more += ["--threads", options.threads] if options.threads else []
     if options.trace:
         options.trace.mkdir(parents=True, exist_ok=True)
-        more += ["--trace", options.trace / f"{case.replace(' ', '')}-{runtime}.json"]
-    own = ["--runtime", runtime, "--device", "cpu", "-o", folder / "out", "--overwrite"]
-    return [verb, options.video, *given, *more, *own]
+        more += ["--trace", options.trace / f"{case.replace(' ', '')}-{engine}.json"]
+    runtime, _, precision = engine.partition("-")
+    own = ["--runtime", runtime, "--precision", precision or "float32", "--device", "cpu"]
+    return [verb, options.video, *given, *more, *own, "-o", folder / "out", "--overwrite"]
 
 
 def find_boxes(options, folder):
@@ -116,11 +118,11 @@ def run_peers(options, folder):
 
 
 def measure(options):
-    """By case and runtime: all counted runs, each its summary and peak; and those of peers."""
+    """By case and engine: all counted runs, each its summary and peak; and those of peers."""
     kinds = [
-        (case, runtime)
+        (case, engine)
         for case in options.cases
-        for runtime in (options.runtimes[:1] if case in WITHOUT_NETWORKS else options.runtimes)
+        for engine in (options.engines[:1] if case in WITHOUT_NETWORKS else options.engines)
     ]
     found, peers = {kind: [] for kind in kinds}, []
     with tempfile.TemporaryDirectory() as name:
@@ -156,9 +158,9 @@ def scaled(video, height, end, folder):
 
 
 def print_runs(found):
-    print(f"{'case':16} {'runtime':9} {'frames/s':>9} {'range':>13} {'ratio':>6} ", end="")
+    print(f"{'case':16} {'engine':17} {'frames/s':>9} {'range':>13} {'ratio':>6} ", end="")
     print(f"{'outside networks':>17} {'load s':>7} {'peak MB':>8}")
-    for (case, runtime), runs in found.items():
+    for (case, engine), runs in found.items():
         rates = [rate(summary) for summary, _ in runs]
         others = [rate(summary) for summary, _ in found.get((case, "torch"), [])]
         ratios = [a / b for a, b in zip(rates, others, strict=False)]
@@ -170,7 +172,7 @@ def print_runs(found):
         load = statistics.median(s["stages"].get("load", 0) for s, _ in runs)
         span = f"{min(rates):.1f} to {max(rates):.1f}"
         print(
-            f"{case:16} {runtime:9} {statistics.median(rates):9.1f} {span:>13} {ratio:>6} "
+            f"{case:16} {engine:17} {statistics.median(rates):9.1f} {span:>13} {ratio:>6} "
             f"{outside:17.1%} {load:7.2f} {max(peak for _, peak in runs):8.0f}"
         )
 
@@ -178,7 +180,7 @@ def print_runs(found):
 def print_stages(found):
     names = dict.fromkeys(n for runs in found.values() for s, _ in runs for n in s["stages"])
     print("\nms per frame (share of the time without loading)")
-    for (case, runtime), runs in found.items():
+    for (case, engine), runs in found.items():
         cells = []
         for name in names:
             spent = [s["stages"].get(name, 0) / s["frames"] * 1e3 for s, _ in runs]
@@ -187,15 +189,15 @@ def print_stages(found):
                 beside = ", beside" if name in BESIDE else ""
                 part = f"{statistics.median(share):.1%}{beside}"
                 cells.append(f"{name} {statistics.median(spent):.2f} ({part})")
-        print(f"{case}, {runtime}: {'; '.join(cells)}")
+        print(f"{case}, {engine}: {'; '.join(cells)}")
 
 
 def print_peers(found, peers):
     """Association alone, beside ours on the same boxes."""
     print("\nms per frame for association alone (range)")
     rows = {}
-    for (case, runtime), runs in found.items():
-        if case in WITHOUT_NETWORKS or (case == "raw" and runtime != "torch"):
+    for (case, engine), runs in found.items():
+        if case in WITHOUT_NETWORKS or (case == "raw" and engine != "torch"):
             spent = [[s["stages"].get(n, 0) / s["frames"] * 1e3 for n in ALONE] for s, _ in runs]
             rows[f"masa, {case}"] = [each[0] for each in spent]
             rows[f"masa, {case}, camera's motion"] = [each[1] for each in spent]
@@ -211,7 +213,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("video", type=Path)
     parser.add_argument("--cases", default=",".join(CASES), help=", ".join(CASES))
-    parser.add_argument("--runtimes", default="torch,openvino")
+    parser.add_argument("--engines", default="torch,openvino,openvino-bfloat16")
     parser.add_argument("--end", help="seconds of the video (default: all)")
     parser.add_argument("--heights", help="of copies of the video, pixels (default: as it is)")
     parser.add_argument("--runs", type=int, default=3)
@@ -220,7 +222,7 @@ def main():
     parser.add_argument("--trace", type=Path, help="folder for a timeline of the last run of each")
     options = parser.parse_args()
     options.cases = options.cases.split(",")
-    options.runtimes = options.runtimes.split(",")
+    options.engines = options.engines.split(",")
     if strange := set(options.cases) - set(CASES):
         parser.error(f"no such cases: {', '.join(sorted(strange))}")
     print(
