@@ -121,7 +121,9 @@ _REPLACED = -1  # the id of a track whose object goes on as another one
 
 _WEAK_LLR = 2.0  # boxes that are not confident need so much more
 _SURE_MARGIN = 4.0  # matches of a smaller margin teach nothing
-_DEFER_SECONDS = 1.0  # tracks unseen for longer take an ambiguous box, or would wait for ever
+# Tracks expected less exactly, in box sizes (one standard deviation), take an ambiguous box: what
+# moves fast could not be found again, and nobody waits for ever.
+_DEFER_SPREAD = 0.12
 _EDGE_GAP = 0.02  # nearer to the frame's edge, in box heights, it may cut off something
 _REID_MARGIN = 1.0  # by so much every other pair must be less likely
 _TRACKLET_SECONDS = 0.5  # unseen for longer, another tracklet begins
@@ -294,10 +296,12 @@ class HybridTracker:
         return llr
 
     def _are_deferred(self, matches: IntArray, margins: FloatArray) -> BoolArray:
-        """(N,) which matches are ambiguous, of tracks that were seen a moment ago."""
+        """(N,) which matches are ambiguous, of tracks whose place will be known for a while."""
         deferred = margins < self.settings.defer_margin
-        waited = self._unseen()[matches[deferred]]
-        deferred[deferred] = waited <= max(_DEFER_SECONDS, 1.5 * self._clock.step)
+        rows = matches[deferred]
+        variance = self._tracks.variance(self._noise)[rows, :2].max(axis=1, initial=0)
+        limit = _DEFER_SPREAD * sizes(self._position()[rows])[:, 0]
+        deferred[deferred] = np.sqrt(variance) <= limit
         return deferred
 
     def _continue(
