@@ -123,7 +123,7 @@ _WEAK_LLR = 2.0  # boxes that are not confident need so much more
 _SURE_MARGIN = 4.0  # matches of a smaller margin teach nothing
 # Tracks expected less exactly, in box sizes (one standard deviation), take an ambiguous box: what
 # moves fast could not be found again, and nobody waits for ever.
-_DEFER_SPREAD = 0.12
+_DEFER_SPREAD = 0.25
 _EDGE_GAP = 0.02  # nearer to the frame's edge, in box heights, it may cut off something
 _REID_MARGIN = 1.0  # by so much every other pair must be less likely
 _TRACKLET_SECONDS = 0.5  # unseen for longer, another tracklet begins
