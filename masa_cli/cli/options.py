@@ -35,7 +35,6 @@ from masa_cli.tracking import DEFAULT, DEFAULT_WITHOUT_IMAGES, PRESET_ENDING, TR
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-LearnedPrecision = Literal["float32", "bfloat16", "float16"]
 PreprocessingName = Literal["demo", "tao", "bdd"]
 
 
@@ -390,16 +389,7 @@ Scores = Annotated[bool, further(OUTPUTS, "--scores/--no-scores", help="Draw sco
 DeviceName = Annotated[Device, option(RUNNING, "--device", help="Where networks run.")]
 PrecisionName = Annotated[
     Precision,
-    further(
-        RUNNING,
-        "--precision",
-        help="Numbers that networks compute with; auto: bfloat16 where results are as good and "
-        "this CPU computes in it, else float32.",
-    ),
-]
-LearnedPrecisionName = Annotated[
-    LearnedPrecision,
-    further(RUNNING, "--precision", help="Numbers that networks compute with."),
+    further(RUNNING, "--precision", help="Numbers of networks; auto: the quickest as good."),
 ]
 BatchSize = Annotated[
     int, further(RUNNING, "--batch-size", min=1, help="Frames per forward pass of the network.")
@@ -445,8 +435,7 @@ Resume = Annotated[
     ),
 ]
 Quiet = Annotated[
-    bool,
-    further(RUNNING, "--quiet", "-q", help="No progress and no table; warnings and errors only."),
+    bool, further(RUNNING, "--quiet", "-q", help="No progress, no table; warnings and errors only.")
 ]
 Trace = Annotated[
     Path | None,

@@ -111,6 +111,10 @@ Changes = Annotated[
         show_default=False,
     ),
 ]
+PrecisionName = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    options.further(options.RUNNING, "--precision", help="Numbers that networks compute with."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")]
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Processes that make views; 0: none of their own.")
@@ -270,7 +274,7 @@ def run(
     start: Start = None,
     weights_dir: options.WeightsDir = None,
     device: options.DeviceName = "auto",
-    precision: options.LearnedPrecisionName = "float32",
+    precision: PrecisionName = "float32",
     threads: options.Threads = None,
     workers: Workers = 1,
     resume: options.Resume = False,

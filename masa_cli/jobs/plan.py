@@ -41,7 +41,8 @@ from masa_cli.jobs.inputs import (
     from_prompt,
     parse_opening,
 )
-from masa_cli.jobs.job import Association, Outputs, Perception, TrackInput, TrackJob
+from masa_cli.jobs.job import Association, Perception, TrackInput, TrackJob
+from masa_cli.jobs.outputs import Outputs
 from masa_cli.jobs.with_gallery import gallery_use
 from masa_cli.render.annotator import DrawingSettings
 from masa_cli.segmenters import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from masa_cli.errors import SettingsError
+from masa_cli.models.runtime import choose_runtime, computes_bfloat16
+from masa_cli.models.variants import VARIANTS
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -72,6 +74,24 @@ def choose_device(name: str) -> torch.device:
             fix="use device auto or cpu, or install a torch made for your device (pytorch.org)",
         )
     return torch.device(name)
+
+
+def quickest_precision(networks: Iterable[str], runtime: str, device: str) -> str:
+    """What "auto" means for networks that work together: the quickest in which all are as good.
+
+    Args:
+        networks: names of variants, or of others, of which nothing is known but float32.
+        runtime: auto, torch or openvino.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        SettingsError: the device or the runtime is unknown, or cannot work here.
+    """
+    is_openvino = choose_runtime(runtime, choose_device(device)) == "openvino"
+    rows = [VARIANTS.get(name) for name in networks]
+    quickest = {row.quick_precision if row else "float32" for row in rows}
+    is_quicker = is_openvino and quickest == {"bfloat16"} and computes_bfloat16()
+    return "bfloat16" if is_quicker else "float32"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import cache
@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from masa_cli import __version__
 from masa_cli.errors import SettingsError
-from masa_cli.models.variants import VARIANTS
 from masa_cli.weights.manifest import folders
 
 RUNTIMES = ("auto", "torch", "openvino")
@@ -76,24 +75,6 @@ def choose_runtime(name: str, device: torch.device) -> str:
     if name == "openvino" and not is_installed:
         raise SettingsError("OpenVINO is not installed", fix="pip install openvino")
     return name
-
-
-def quickest_precision(networks: Iterable[str], runtime: str, device: torch.device) -> str:
-    """What "auto" means for networks that work together: the quickest in which all are as good.
-
-    Args:
-        networks: names of variants, or of others, of which nothing is known but float32.
-        runtime: one of `RUNTIMES`.
-        device: that they run on.
-
-    Raises:
-        SettingsError: the runtime is unknown, or cannot work on the device.
-    """
-    is_openvino = choose_runtime(runtime, device) == "openvino"
-    rows = [VARIANTS.get(name) for name in networks]
-    quickest = {row.quick_precision if row else "float32" for row in rows}
-    is_quicker = is_openvino and quickest == {"bfloat16"} and computes_bfloat16()
-    return "bfloat16" if is_quicker else "float32"
 
 
 @cache

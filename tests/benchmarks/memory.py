@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from masa_cli.detectors import given
-from masa_cli.jobs.job import Association, Outputs, Perception, TrackInput, TrackJob
+from masa_cli.jobs.job import Association, Perception, TrackInput, TrackJob
+from masa_cli.jobs.outputs import Outputs
 from masa_cli.jobs.run import run
 from masa_cli.progress import RunProgress
 from masa_cli.sources.synthetic import SyntheticSettings, SyntheticVideo

@@ -2,7 +2,8 @@
 
 from dataclasses import fields, replace
 
-from masa_cli.jobs.job import Association, Outputs, Perception, TrackInput, TrackJob
+from masa_cli.jobs.job import Association, Perception, TrackInput, TrackJob
+from masa_cli.jobs.outputs import Outputs
 
 PARTS = {
     "input": TrackInput,

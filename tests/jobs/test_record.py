@@ -86,7 +86,7 @@ def test_it_names_the_weights_that_were_loaded(clip, tmp_path):
 )
 def test_it_names_the_precision_that_auto_took(clip, monkeypatch, options, expected):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    monkeypatch.setattr("masa_cli.models.runtime.computes_bfloat16", lambda: True)
+    monkeypatch.setattr("masa_cli.models.device.computes_bfloat16", lambda: True)
     result = masa("track", *clip[:3], "--no-video", *options)
     assert result.exit_code == 0, result.output
     assert read()["networks"]["precision"] == expected
@@ -96,7 +96,7 @@ def test_a_run_is_not_resumed_in_another_precision(clip, monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     told = []
     for is_able in (True, False):
-        monkeypatch.setattr("masa_cli.models.runtime.computes_bfloat16", lambda able=is_able: able)
+        monkeypatch.setattr("masa_cli.models.device.computes_bfloat16", lambda able=is_able: able)
         job = plan_job(Options(source="street.mp4", dets=Path("dets.txt"), runtime="auto"))
         told.append(job.conditions)
     assert {name for name in told[0] if told[0][name] != told[1][name]} == {"precision"}

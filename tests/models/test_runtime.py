@@ -24,13 +24,13 @@ from masa_cli.detectors.lite import build_class_detector
 from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.errors import SettingsError
-from masa_cli.models import SharedNetworks, runtime
+from masa_cli.models import SharedNetworks, device, runtime
 from masa_cli.models.adapter import build_adapter, resolve
+from masa_cli.models.device import quickest_precision
 from masa_cli.models.runtime import (
     Converted,
     choose_runtime,
     one_thread_beside,
-    quickest_precision,
 )
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.lite import build_learned_segmenter
@@ -493,12 +493,14 @@ def test_auto_takes_openvino_on_a_cpu_only():
 def test_auto_takes_bfloat16_where_all_networks_are_as_good_and_quicker(
     monkeypatch, networks, kind, is_able, expected
 ):
-    monkeypatch.setattr(runtime, "computes_bfloat16", lambda: is_able)
-    assert quickest_precision(networks, kind, CPU) == expected
+    monkeypatch.setattr(device, "computes_bfloat16", lambda: is_able)
+    assert quickest_precision(networks, kind, "cpu") == expected
 
 
-def test_auto_is_float32_on_a_gpu():
-    assert quickest_precision(["lite"], "auto", torch.device("cuda")) == "float32"
+def test_auto_is_float32_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(device, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(device, "computes_bfloat16", lambda: True)
+    assert quickest_precision(["lite"], "auto", "auto") == "float32"
 
 
 def test_this_machine_tells_what_its_cpu_computes_in():

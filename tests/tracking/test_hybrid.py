@@ -424,8 +424,8 @@ def test_an_ambiguous_box_waits_and_no_track_begins_on_it(monkeypatch):
 def test_nobody_waits_whose_place_will_not_be_known(monkeypatch):
     """The same of twins that dart about: where they will be in a moment nobody can tell."""
     monkeypatch.setitem(globals(), "embedding_of", lambda number, noise=0, seed=0: np.ones(DIM))
-    darts = np.random.default_rng(4).normal(0, 9, (40, 2, 2))
-    frames = [{1: (100, 100) + one, 2: (200, 100) + other} for one, other in darts]
+    darts = np.random.default_rng(4).normal([(100, 100), (200, 100)], 20, (40, 2, 2))
+    frames = [{1: one, 2: other} for one, other in darts]
     frames += [{1: (130, 100), 2: (170, 100)}, *[{3: (150, 100)}] * 8]
     names = run(frames, HybridSettings(defer_margin=1.0))
     assert ids_of(names, 3)

@@ -3,7 +3,7 @@
 import pytest
 
 from masa_cli.errors import OutputError
-from masa_cli.jobs.job import Outputs
+from masa_cli.jobs.outputs import Outputs
 
 
 def prepare(results, *, inputs=(), overwrite=False, resume=False):
