@@ -16,8 +16,14 @@ from masa_cli.formats.tables import TableReader
 from masa_cli.jobs.job import TrackJob
 from masa_cli.pipeline import Sink, with_images, write
 from masa_cli.progress import RunProgress, Summary, Tally
-from masa_cli.render.annotator import Annotator, Drawer, DrawingSettings
-from masa_cli.render.panels import Layout, Panel, Panels
+from masa_cli.render.annotator import (
+    Annotator,
+    Drawer,
+    DrawingSettings,
+    Layout,
+    Panel,
+    Panels,
+)
 from masa_cli.render.video import AnnotatedVideo, VideoWriter
 from masa_cli.sources import Source, picture_names
 from masa_cli.sources.excerpt import Excerpt

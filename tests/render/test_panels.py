@@ -5,8 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from masa_cli.render.annotator import Annotator, DrawingSettings
-from masa_cli.render.panels import Panel, Panels
+from masa_cli.render.annotator import Annotator, DrawingSettings, Panel, Panels
 from masa_cli.structures import Frame, FrameTracks, Tracks, VideoInfo
 
 
