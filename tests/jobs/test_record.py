@@ -76,20 +76,25 @@ def test_it_names_the_weights_that_were_loaded(clip, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), "bfloat16"),
-        (("--precision", "float32"), "float32"),
-        (("--runtime", "torch"), "float32"),
-        (("--adapter", "lite"), "bfloat16"),
-        (("--association", "motion"), "float32"),  # no network at all
+        ({}, "bfloat16"),
+        ({"adapter": "lite"}, "bfloat16"),
+        ({"precision": "float32"}, "float32"),
+        ({"runtime": "torch"}, "float32"),
+        ({"association": "motion"}, "float32"),  # no network at all
     ],
     ids=str,
 )
-def test_it_names_the_precision_that_auto_took(clip, monkeypatch, options, expected):
+def test_auto_takes_the_precision_that_suits_all_networks(clip, monkeypatch, options, expected):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     monkeypatch.setattr("masa_cli.models.device.computes_bfloat16", lambda: True)
-    result = masa("track", *clip[:3], "--no-video", *options)
-    assert result.exit_code == 0, result.output
-    assert read()["networks"]["precision"] == expected
+    asked = {"source": "street.mp4", "dets": Path("dets.txt"), "runtime": "auto", **options}
+    assert plan_job(Options(**asked)).precision == expected
+
+
+@pytest.mark.parametrize(("asked", "told"), [("auto", "float32"), ("bfloat16", "bfloat16")])
+def test_it_names_the_precision_that_was_taken(clip, asked, told):
+    assert masa("track", *clip, "--precision", asked).exit_code == 0
+    assert read()["networks"]["precision"] == told
 
 
 def test_a_run_is_not_resumed_in_another_precision(clip, monkeypatch):
