@@ -52,12 +52,14 @@ class SharedNetworks:
         if self.converts:
             from masa_cli.models.backbones import MobileNet, ResNet50
 
+            is_convolutional = isinstance(features.network, MobileNet | ResNet50)
             features.network = self.converted(
                 features.network,
                 f"the backbone of {name}",
                 partial(example_images, name),
+                of_convolutions=is_convolutional,
                 # For any size, a Swin takes many minutes to convert, and a ViT is refused.
-                of_one_size=not isinstance(features.network, MobileNet | ResNet50),
+                of_one_size=not is_convolutional,
             )
         self._backbones[name, weights] = features
 

@@ -95,6 +95,8 @@ class Converted(nn.Module):
         is_one: whether the network gives one tensor, and no list of them.
         of_one_size: whether each size of inputs is converted by itself: for networks that have
             sizes worked into them, as transformers do. Then the example is not needed.
+        of_convolutions: whether no size is worked into it, so that a graph of the example's sizes
+            holds for all. With sizes as symbols, tracing takes ten times as long.
         preparing: gives what is entered while the network is converted or compiled.
         threads: that compute it, whoever asks; None: as many as torch has now.
     """
@@ -109,6 +111,7 @@ class Converted(nn.Module):
         varies: bool = False,
         is_one: bool = False,
         of_one_size: bool = False,
+        of_convolutions: bool = False,
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
         threads: int | None = None,
     ) -> None:
@@ -116,7 +119,7 @@ class Converted(nn.Module):
         self.network = network
         self._part, self._example, self._precision = part, example, precision
         self._varies, self._is_one, self._of_one_size = varies, is_one, of_one_size
-        self._preparing = preparing
+        self._of_convolutions, self._preparing = of_convolutions, preparing
         self._threads = threads or torch.get_num_threads()
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
@@ -170,16 +173,15 @@ class Converted(nn.Module):
         if (graph := _read(folder)) is not None:
             return graph
         logger.info("converting %s for OpenVINO, once", self._part)
-        if self._of_one_size:
-            graph = _convert(network, inputs, None)
-        else:
-            example = self._example()
-            graph = _convert(network, example, _any_size(example))
-        expected = _flat([network(*_cast(inputs, torch.float32))])
+        example = inputs if self._of_one_size else self._example()
+        is_of_these = self._of_one_size or self._of_convolutions
+        graph = _convert(network, example, None if is_of_these else _any_size(example))
+        if self._of_convolutions:
+            graph.reshape({index: _loose(x) for index, x in enumerate(_flat(example))})
         sizes = None if self._varies or self._of_one_size else [tuple(x.shape) for x in flat]
         request = _request(graph, sizes, "float32", self._threads)
         found = _infer(request, flat, is_fixed=False)
-        _check_same(expected, found)
+        _check_same(_flat([network(*_cast(inputs, torch.float32))]), found)
         _keep(graph, folder)
         return graph
 
@@ -308,11 +310,17 @@ def _any_size(example: Sequence[Any]) -> tuple[Any, ...]:
     """All sides of inputs may change, but not the channels: second of maps, last of sequences."""
     auto = torch.export.Dim.AUTO
     return tuple(
-        {axis: auto for axis in range(x.ndim) if axis != (1 if x.ndim == 4 else max(1, x.ndim - 1))}
+        {axis: auto for axis, side in enumerate(_loose(x)) if side == -1}
         if isinstance(x, Tensor)
         else list(_any_size(x))
         for x in example
     )
+
+
+def _loose(x: Tensor) -> list[int]:
+    """Sides of an input, -1 for those that may change."""
+    channels = 1 if x.ndim == 4 else max(1, x.ndim - 1)
+    return [side if axis == channels else -1 for axis, side in enumerate(x.shape)]
 
 
 def _check_same(expected: Sequence[Tensor], found: Sequence[Tensor]) -> None:
@@ -383,16 +391,14 @@ def _digest_of_code() -> str:
 
 def _read(folder: Path) -> Any | None:  # noqa: ANN401
     """The graph in a folder; None where there is none, or not the one that was written."""
+    if not folder.exists():
+        return None
     try:
         digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
         if digests != _digests_of(folder):
             raise ValueError("changed since it was written")
         graph = openvino().Core().read_model(folder / _GRAPH)
         os.utime(folder)  # it was used: others are removed first
-    except FileNotFoundError:
-        if not folder.exists():
-            return None
-        logger.debug("%s is not complete", folder)
     except (OSError, ValueError, RuntimeError) as error:
         logger.debug("%s cannot be used: %s", folder, error)
     else:
@@ -419,14 +425,12 @@ def _keep(graph: Any, folder: Path) -> None:  # noqa: ANN401
 
 def _make_room(kept: Path) -> None:
     """Remove the graphs that were not used for longest, until all take no more than they may."""
-    own = [each for each in kept.parent.iterdir() if each.is_dir() and each != kept]
-    used = {each: (each.stat().st_mtime, _size(each)) for each in own}
-    total = _size(kept) + sum(size for _, size in used.values())
-    for folder, (_, size) in sorted(used.items(), key=lambda each: each[1]):
-        if total <= _MAX_BYTES:
-            break
-        shutil.rmtree(folder, ignore_errors=True)
-        total -= size
+    others = [each for each in kept.parent.iterdir() if each.is_dir() and each != kept]
+    left = _MAX_BYTES - _size(kept)
+    for folder in sorted(others, key=lambda each: each.stat().st_mtime, reverse=True):
+        left -= _size(folder)
+        if left < 0:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:

@@ -430,6 +430,34 @@ def test_any_size_and_number_of_images_is_computed(graphs):
     assert len(network._requests) <= runtime._MOST_SIZES + 1
 
 
+class Flattened(Toy):
+    """Makes constants of the sides of images."""
+
+    def forward(self, x):
+        rows = self.conv(x).flatten(2)
+        return [rows.reshape(len(x), 4, *x.shape[2:])]
+
+
+def test_a_graph_of_convolutions_is_traced_at_one_size_and_holds_for_all(graphs, monkeypatch):
+    sizes = []
+    convert = runtime._convert
+    monkeypatch.setattr(
+        runtime, "_convert", lambda *given: sizes.append(given[-1]) or convert(*given)
+    )
+    network = converted(Toy(), of_convolutions=True)
+    for number in range(8):
+        check(network, height=4 + number, width=20 - number, batch=1 + number % 3)
+    assert sizes == [None]
+    assert not network._in_torch
+
+
+def test_what_only_seems_to_be_convolutions_stays_in_torch(graphs):
+    network = converted(Flattened(), of_convolutions=True)
+    check(network, height=12, width=6)
+    assert network._in_torch
+    assert not graphs.exists()
+
+
 class Stubborn(Toy):
     """Cannot be exported."""
 
