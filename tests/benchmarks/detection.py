@@ -3,6 +3,7 @@
     python tests/benchmarks/detection.py WEIGHTS [--coco SET] [--fold 10]
         [--video VIDEO BOXES ...] [--images REGIONS.json]
         [--every 4] [--classes person car dog] [--teachers DETECTORS] [--threads 2]
+        [--runtime torch] [--precision float32]
 
 SET is a folder with COCO's `annotations.json`, or such a file; --fold N takes only the images whose
 id is a multiple of N (those that weights/photographs.py --hold-out left out). Classes that the set,
@@ -27,6 +28,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -43,6 +45,8 @@ from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.formats.detections import read_detections
 from masa_cli.formats.mot import read_truth
 from masa_cli.models import SharedNetworks
+from masa_cli.models.device import PRECISIONS
+from masa_cli.models.runtime import RUNTIMES
 from masa_cli.sources import open_source
 from masa_cli.structures import Detections, Frame
 from masa_cli.training.validation import average_precisions, coco_rows
@@ -52,9 +56,25 @@ MIN_PAIR_SCORE, MIN_PAIR_IOU, MIN_PAIR_HEIGHT = 0.3, 0.1, 40  # of persons that 
 MIN_SURE_SCORE = 0.5  # of boxes that are counted as false ones per frame of a video
 
 
-def build(weights: Path, classes: Iterable[str]) -> ClassDetector:
-    request = request_prompt(parse_prompt(", ".join(classes)), str(weights), {"min_score": 0.001})
-    return build_class_detector(request, SharedNetworks(device="cpu"))
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Weights, and how they are computed."""
+
+    weights: Path
+    precision: str
+    runtime: str
+
+    def of_classes(self, names: Iterable[str]) -> ClassDetector:
+        words = parse_prompt(", ".join(names))
+        request = request_prompt(words, str(self.weights), {"min_score": 0.001})
+        return build_class_detector(request, self._networks())
+
+    def of_objects(self) -> ClassDetector:
+        settings = {"min_score": 0.001, "max_boxes": 100}
+        return build_class_detector(request_objects(str(self.weights), settings), self._networks())
+
+    def _networks(self) -> SharedNetworks:
+        return SharedNetworks(device="cpu", precision=self.precision, runtime=self.runtime)
 
 
 def results_of(found: Detections, image: int, categories: list[int]) -> list[dict]:
@@ -69,7 +89,7 @@ def timed(detector: ClassDetector, frames: Iterable[Frame]) -> Iterator[tuple[De
         yield found, 1e3 * (time.perf_counter() - start)
 
 
-def score_video(weights: Path, video: str, truth: str, every: int, against: list[str]) -> None:
+def score_video(measured: Measured, video: str, truth: str, every: int, against: list[str]) -> None:
     true = read_truth(Path(truth))
     last = int(true.frames.max())
     frames = [
@@ -84,7 +104,7 @@ def score_video(weights: Path, video: str, truth: str, every: int, against: list
         ignored = (true.scores[own] == 0).tolist()
         here = coco_rows(index, true.boxes[own], [1] * len(ignored))
         rows += [row | {"iscrowd": int(skip)} for row, skip in zip(here, ignored, strict=True)]
-    results = list(timed(build(weights, ["person"]), frames))
+    results = list(timed(measured.of_classes(["person"]), frames))
     found = [
         row
         for index, (each, _) in zip(indices, results, strict=True)
@@ -107,16 +127,16 @@ def score_video(weights: Path, video: str, truth: str, every: int, against: list
 Finder = Callable[[np.ndarray], tuple[np.ndarray, list[float], list[str]]]
 
 
-def finders(weights: Path, classes: list[str], teachers: Path | None) -> dict[str, Finder]:
+def finders(measured: Measured, classes: list[str], teachers: Path | None) -> dict[str, Finder]:
     """By name what finds boxes xyxy, scores and names of classes in a BGR picture."""
-    detector, indices = build(weights, classes), count()
+    detector, indices = measured.of_classes(classes), count()
 
     def of_lite(picture: np.ndarray) -> tuple[np.ndarray, list[float], list[str]]:
         frame = Frame(next(indices), 0, np.ascontiguousarray(picture[:, :, ::-1]))
         (each,) = detector.detect([frame])
         return each.boxes, each.scores.tolist(), [classes[label] for label in each.labels]
 
-    found: dict[str, Finder] = {str(weights): of_lite}
+    found: dict[str, Finder] = {str(measured.weights): of_lite}
     if teachers:
         models, names = load_detectors(teachers)
         for name, model in models.items():
@@ -174,7 +194,9 @@ def matched(truth: list[dict], found: list[dict]) -> np.ndarray:
     return hits
 
 
-def score_images(weights: Path, regions: str, classes: list[str], teachers: Path | None) -> None:
+def score_images(
+    measured: Measured, regions: str, classes: list[str], teachers: Path | None
+) -> None:
     content = json.loads(Path(regions).read_text())
     folder = Path(regions).parent / content.get("folder", ".")
     names = {row["id"]: row["name"] for row in content["categories"]}
@@ -184,7 +206,7 @@ def score_images(weights: Path, regions: str, classes: list[str], teachers: Path
     pictures = [
         (image["id"], cv2.imread(str(folder / image["file_name"]))) for image in content["images"]
     ]
-    for name, find in finders(weights, classes, teachers).items():
+    for name, find in finders(measured, classes, teachers).items():
         found = []
         for number, picture in pictures:
             boxes, scores, labels = find(picture)
@@ -197,7 +219,7 @@ def score_images(weights: Path, regions: str, classes: list[str], teachers: Path
             print(f"    from score {least}: precision {precision:.1f}, recall {recall:.1f}")
 
 
-def score_coco(weights: Path, labels: Path, fold: int, teachers: Path | None) -> None:
+def score_coco(measured: Measured, labels: Path, fold: int, teachers: Path | None) -> None:
     """AP, AP50, AP of small, medium and large objects, and of persons, of all models in turn."""
     labels = labels if labels.is_file() else labels / "annotations.json"
     content = json.loads(labels.read_text())
@@ -218,7 +240,7 @@ def score_coco(weights: Path, labels: Path, fold: int, teachers: Path | None) ->
     print(f"{labels.parent.name}: {len(images)} images, {len(truth)} boxes, {len(present)} classes")
     titles = f"{'AP':>5} {'AP50':>5} {'small':>5} {'med.':>5} {'large':>5}  persons: AP, AP50"
     print(f"{'':24} {titles}")
-    for name, find in finders(weights, list(ALL), teachers).items():
+    for name, find in finders(measured, list(ALL), teachers).items():
         found = []
         for image in images:
             picture = cv2.imread(str(labels.parent / image["file_name"]))
@@ -266,7 +288,7 @@ def separated(truth: list[dict], found: list[dict], person: int) -> str:
     return f"{counts[1]} of {counts[0]} pairs of persons told apart ({share:.0f} %)"
 
 
-def score_objects(weights: Path, labels: Path, name: str) -> None:
+def score_objects(measured: Measured, labels: Path, name: str) -> None:
     """Average recall over IoU 0.5 to 0.95 of 10 and of 100 boxes of any object."""
     labels = labels if labels.is_file() else labels / "annotations.json"
     content = json.loads(labels.read_text())
@@ -278,8 +300,7 @@ def score_objects(weights: Path, labels: Path, name: str) -> None:
     ]
     ids = sorted({row["image_id"] for row in truth})
     files = {image["id"]: labels.parent / image["file_name"] for image in content["images"]}
-    request = request_objects(str(weights), {"min_score": 0.001, "max_boxes": 100})
-    detector = request.build(SharedNetworks(device="cpu"))
+    detector = measured.of_objects()
     found = []
     for number in ids:
         picture = np.ascontiguousarray(cv2.imread(str(files[number]))[:, :, ::-1])
@@ -343,16 +364,19 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", default=list(ALL))
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch")
     options = parser.parse_args()
+    measured = Measured(options.weights, options.precision, options.runtime)
     torch.set_num_threads(options.threads)
     for video, truth in options.video:
-        score_video(options.weights, video, truth, options.every, options.against)
+        score_video(measured, video, truth, options.every, options.against)
     for labels in options.coco:
-        score_coco(options.weights, labels, options.fold, options.teachers)
+        score_coco(measured, labels, options.fold, options.teachers)
     for folder, name in options.objects:
-        score_objects(options.weights, Path(folder), name)
+        score_objects(measured, Path(folder), name)
     for regions in options.images:
-        score_images(options.weights, regions, options.classes, options.teachers)
+        score_images(measured, regions, options.classes, options.teachers)
 
 
 if __name__ == "__main__":

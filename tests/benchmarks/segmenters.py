@@ -1,6 +1,7 @@
 """How well and how fast a segmenter outlines objects whose boxes are known.
 
     python tests/benchmarks/segmenters.py DAVIS [--segmenter lite] [--every 4]
+        [--runtime torch] [--precision float32]
 
 DAVIS is a folder with `JPEGImages/<sequence>` and `Annotations/<sequence>`, one foreground mask per
 frame. The box around each is given to the segmenter; J is the IoU of its mask with the true one,
@@ -20,12 +21,10 @@ import numpy as np
 
 from masa_cli.masks import frames_of, pack, unpack
 from masa_cli.models import SharedNetworks
+from masa_cli.models.device import PRECISIONS
+from masa_cli.models.runtime import RUNTIMES
 from masa_cli.segmenters import request_segmenter
 from masa_cli.structures import Frame
-
-
-def build(name, folder):
-    return request_segmenter(name, folder=folder).build(SharedNetworks())
 
 
 def frames_with_truth(images, truths, every):
@@ -54,11 +53,16 @@ def main():
     parser.add_argument("--segmenter", default="lite")
     parser.add_argument("--weights-dir", type=Path)
     parser.add_argument("--every", type=int, default=1, help="frame")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch")
     options = parser.parse_args()
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    segmenter = build(options.segmenter, options.weights_dir)
-    print(f"{options.segmenter}, every {options.every}. frame, commit {commit}")
+    networks = SharedNetworks(precision=options.precision, runtime=options.runtime)
+    request = request_segmenter(options.segmenter, folder=options.weights_dir)
+    segmenter = request.build(networks)
+    computed = f"{options.runtime}, {options.precision}"
+    print(f"{options.segmenter} ({computed}), every {options.every}. frame, commit {commit}")
     means = []
     for images in sorted((options.davis / "JPEGImages").iterdir()):
         scores, boxes, seconds = [], [], []
