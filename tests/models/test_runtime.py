@@ -451,6 +451,14 @@ def test_a_graph_of_convolutions_is_traced_at_one_size_and_holds_for_all(graphs,
     assert not network._in_torch
 
 
+def test_of_backbones_those_of_convolutions_are_traced_so():
+    networks = networks_of("lite")
+    _, weights = resolve("lite")
+    own = networks.pyramid("lite", weights).features.network
+    assert own._of_convolutions
+    assert not own._of_one_size
+
+
 def test_what_only_seems_to_be_convolutions_stays_in_torch(graphs):
     network = converted(Flattened(), of_convolutions=True)
     check(network, height=12, width=6)
