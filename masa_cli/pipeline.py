@@ -30,7 +30,7 @@ from masa_cli.errors import Interrupted
 from masa_cli.progress import RunProgress
 from masa_cli.segmenters import TrackSegmenter
 from masa_cli.sources import Source
-from masa_cli.sources.prefetch import prefetch
+from masa_cli.sources.prefetch import done_ahead, prefetch
 from masa_cli.structures import (
     Detections,
     EndedTracklets,
@@ -118,14 +118,19 @@ def observe(
         camera: finds how it moved; None where nobody asks.
         progress: is told of the stages.
         batch_size: frames that networks are given at a time.
-        ahead: batches that are detected in a thread of their own while others go through what
+        ahead: batches that are detected, in threads of their own, while others go through what
             follows; 0 for a detector that waits for what comes of the frame before.
         after_batch: called when all frames of a batch have gone through what follows, so that no
             state is ahead of another.
     """
-    batches = _detected(frames, detector, batch_size, progress)
+
+    def detect(batch: list[Frame]) -> tuple[list[Frame], list[Detections]]:
+        with progress.stage("detect"):
+            return batch, detector.detect(batch)
+
+    batches = done_ahead(detect, _batches(frames, batch_size), ahead)
     if ahead:
-        batches = progress.timed("wait for boxes", prefetch(batches, ahead))
+        batches = progress.timed("wait for boxes", batches)
     with closing(batches):
         for batch, detected in batches:
             with progress.stage("embed"):
@@ -274,22 +279,11 @@ def _size(frame: Frame) -> tuple[int, int] | None:
     return (width, height) if frame.image.size else None
 
 
-def _detected(
-    frames: Generator[Frame, None, None], detector: Detector, size: int, progress: RunProgress
-) -> Generator[tuple[list[Frame], list[Detections]], None, None]:
-    """Batches of frames, each with what was found in it; frames are closed at the end."""
+def _batches(frames: Generator[Frame, None, None], size: int) -> Generator[list[Frame], None, None]:
+    """Lists of `size` frames, the last one shorter; frames are closed at the end."""
     with closing(frames):
-        for batch in _batches(frames, size):
-            with progress.stage("detect"):
-                detected = detector.detect(batch)
-            yield batch, detected
-
-
-def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    """Lists of `size` frames, the last one shorter."""
-    iterator = iter(frames)
-    while batch := list(islice(iterator, size)):
-        yield batch
+        while batch := list(islice(frames, size)):
+            yield batch
 
 
 def _long_enough(

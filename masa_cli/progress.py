@@ -16,7 +16,7 @@ from masa_cli.structures import Frame, Tracks
 T = TypeVar("T")
 
 SLOW = 1.0  # seconds per frame; a run that is quicker needs no warning: it can be watched
-_IN_NETWORKS = ("detect", "embed", "segment")  # stages that take the time of a slow run
+_IN_NETWORKS = ("embed", "segment")  # stages that take the time of a slow run, beside detection
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class RunProgress:
         self.on_frame: Callable[[int, int], None] = lambda done, num_tracks: None
         self.on_stage: Callable[[str, float, float], None] = lambda name, start, end: None
         self._in_networks_before = 0.0
+        self._lock = threading.Lock()
         self._told_how_slow = False
         self._inside = threading.local()  # seconds of the stages inside the one that a thread is in
 
@@ -58,7 +59,8 @@ class RunProgress:
             end = time.perf_counter()
             spent = end - start
             own = spent - self._inside.seconds
-            self.seconds[name] = self.seconds.get(name, 0.0) + own
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + own
             self._inside.seconds = before + spent
             self.on_stage(name, start, end)
 
@@ -81,7 +83,9 @@ class RunProgress:
             done: frames of the video that are finished.
             in_batch: how many of them were in the last batch.
         """
-        spent = sum(self.seconds.get(name, 0.0) for name in _IN_NETWORKS)
+        # Detection side by side takes less than the sum of what its threads take.
+        detection = "wait for boxes" if "wait for boxes" in self.seconds else "detect"
+        spent = sum(self.seconds.get(name, 0.0) for name in (detection, *_IN_NETWORKS))
         each, self._in_networks_before = (spent - self._in_networks_before) / in_batch, spent
         if self._told_how_slow or each < SLOW:
             return

@@ -112,18 +112,22 @@ def test_what_is_detected_ahead_is_the_same(batch_size):
             (frame.index, seen.index, seen.detections.boxes.tolist())
             for frame, seen in observed(Numbering(), ahead, numbered(5), batch_size=batch_size)
         ]
-        for ahead in (0, 1)
+        for ahead in (0, 1, 2)
     ]
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert [index for index, *_ in found[1]] == [0, 1, 2, 3, 4]
 
 
-def test_the_next_frame_is_looked_at_meanwhile_and_no_other():
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_the_next_frames_are_looked_at_meanwhile_and_no_others(ahead):
     detector = Numbering()
-    for frame, _ in observed(detector, 1, numbered(6)):
-        if frame.index < 5:
-            assert detector.is_at[frame.index + 1].wait(timeout=60)
-        assert len(detector.seen) <= frame.index + 2
+    for frame, _ in observed(detector, ahead, numbered(6)):
+        for index in range(frame.index + 1, min(frame.index + ahead, 5) + 1):
+            assert detector.is_at[index].wait(timeout=60)
+        assert len(detector.seen) <= frame.index + 1 + ahead
+        if frame.index == 0:
+            assert detector.threads - {threading.get_ident()}
+            detector.threads.clear()
     assert detector.threads.isdisjoint({threading.get_ident()})
 
 
@@ -134,14 +138,15 @@ def test_a_detector_that_waits_for_the_frame_before_is_not_asked_ahead():
     assert detector.threads == {threading.get_ident()}
 
 
-def test_an_error_ahead_comes_after_the_frames_before_it():
-    given = []
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_an_error_ahead_comes_after_the_frames_before_it(ahead):
+    given, detector = [], Numbering(broken_at=2)
     with pytest.raises(ValueError, match="broken"):
-        given.extend(frame.index for frame, _ in observed(Numbering(broken_at=2), 1, numbered(4)))
+        given.extend(frame.index for frame, _ in observed(detector, ahead, numbered(4)))
     assert given == [0, 1]
 
 
-@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("ahead", [0, 1, 2])
 def test_frames_are_closed_when_observing_ends_early(ahead):
     closed = []
     observations = observed(Numbering(), ahead, numbered(6, closed))

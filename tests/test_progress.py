@@ -3,6 +3,9 @@
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import get_ident
 
 import pytest
 
@@ -40,6 +43,13 @@ def test_the_first_slow_batch_counts_alone(said):
     after(progress, 1, 1, 0.0)
     after(progress, 2, 1, 20.0)
     assert said() == ["a frame takes about 20 s here: about 3 min for the 9 that are left"]
+
+
+def test_of_frames_side_by_side_the_wait_counts_not_what_each_thread_takes(said):
+    progress = expecting(100)
+    progress.seconds = {"detect": 12.0, "wait for boxes": 5.0, "embed": 1.0}
+    progress.after_batch(4, 4)
+    assert said() == ["a frame takes about 1.5 s here: about 2 min for the 96 that are left"]
 
 
 def test_a_quick_run_says_nothing(said):
@@ -84,6 +94,35 @@ def test_stages_add_up(monkeypatch):
         with watch.stage("embed"):
             pass
     assert watch.seconds == {"embed": 3.5}
+
+
+def test_a_stage_of_several_threads_is_their_sum(monkeypatch):
+    """Also where one is interrupted between reading what there is and writing the sum."""
+    watch = RunProgress()
+    meeting = threading.Barrier(2)
+
+    class Slow(dict):
+        def get(self, name, default):
+            value = super().get(name, default)
+            with suppress(threading.BrokenBarrierError):
+                meeting.wait(timeout=0.2)
+            return value
+
+    watch.seconds = Slow()
+    clock = {}
+    monkeypatch.setattr(
+        time,
+        "perf_counter",
+        lambda: clock.update({get_ident(): clock.get(get_ident(), 0.0) + 1}) or clock[get_ident()],
+    )
+
+    def once(_):
+        with watch.stage("detect"):
+            pass
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(once, range(2)))
+    assert dict(watch.seconds) == {"detect": 2.0}
 
 
 def test_a_stage_that_fails_is_measured_too():

@@ -87,7 +87,7 @@ class Computed:
                 one = FURTHER_INPUTS[port.get_any_name()](frame, size)
                 given = np.repeat(one[None], len(images), axis=0)
             given = given.astype(port.get_element_type().to_dtype(), copy=False)
-            from masa_cli.models.runtime import openvino
+            from masa_cli.models.graphs import openvino
 
             request.set_input_tensor(index, openvino().Tensor(np.ascontiguousarray(given)))
         request.infer()
@@ -110,12 +110,13 @@ class Computed:
         return self._requests[key]
 
     def _compiled(self, batch: int, size: tuple[int, int]) -> Any:  # noqa: ANN401
-        from masa_cli.models.runtime import compiled
+        from masa_cli.models.graphs import compiled
 
         model = read_graph(self._graph.file)
         fix_sizes(model, self._graph, batch, size)
         try:
-            return compiled(model, self._networks.precision, self._threads)
+            program = compiled(model, self._networks.precision, self._threads)
+            return program.create_infer_request()
         except RuntimeError as error:
             logger.debug("%s: %s", self._graph.file, error)
             raise WeightsError(

@@ -188,7 +188,7 @@ def read_graph(file: Path) -> Any:  # noqa: ANN401 - an openvino.Model
     """Raises WeightsError where there is no such file, or it is something else."""
     if not file.is_file():
         raise WeightsError(f"{file} is not a file", fix="give the path of an ONNX file")
-    from masa_cli.models.runtime import openvino
+    from masa_cli.models.graphs import openvino
 
     openvino()
     from openvino import frontend as reading

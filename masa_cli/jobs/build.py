@@ -28,8 +28,7 @@ class Networks:
         detector: finds boxes.
         embedder: describes them.
         track_segmenter: gives masks; None: nobody wants any.
-        ahead: batches to be detected while others go through what follows. On a GPU; on a CPU,
-            which has no core to spare, networks would only wait for each other's.
+        ahead: batches to be detected while others go through what follows.
     """
 
     detector: Detector
@@ -42,6 +41,8 @@ def build_networks(
     job: TrackJob,
     embedder_state: State | None = None,
     preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    looks_ahead: bool = False,
 ) -> Networks:
     """All that the job looks with.
 
@@ -50,11 +51,14 @@ def build_networks(
         embedder_state: of the embedder of an interrupted run.
         preparing: gives what is entered while networks are made ready for a size of frames, with
             the first one that they see.
+        looks_ahead: whether frames may be looked at while those before them are not done with, as
+            those of a file, unless what is pointed at in one tells where to look in the next.
 
     Raises:
         MasaError: a file of weights is not what it was taken for.
     """
     seen = job.perception
+    ahead = _batches_ahead(job) if looks_ahead else 0
     shared = SharedNetworks(
         device=seen.device,
         precision=job.precision,
@@ -62,6 +66,7 @@ def build_networks(
         side=seen.side,
         runtime=seen.runtime,
         preparing=preparing,
+        ahead=ahead,
     )
     detector = seen.detector.build(shared)
     if seen.tiling:
@@ -73,7 +78,16 @@ def build_networks(
     embedder = _adapter(seen, shared, embedder_state) if job.uses_adapter else NoEmbeddings()
     gives_masks = segmenter is not None or seen.fits_boxes
     track_segmenter = TrackSegmenter(segmenter, fits_boxes=seen.fits_boxes) if gives_masks else None
-    return Networks(detector, embedder, track_segmenter, ahead=int(shared.is_beside_cpu))
+    return Networks(detector, embedder, track_segmenter, ahead)
+
+
+def _batches_ahead(job: TrackJob) -> int:
+    if not job.networks or job.input.targets:
+        return 0
+    from masa_cli.models.device import batches_ahead
+
+    seen = job.perception
+    return batches_ahead(job.networks, seen.runtime, seen.device)
 
 
 def _adapter(seen: Perception, shared: SharedNetworks, state: State | None) -> Adapter:

@@ -200,17 +200,23 @@ class TrackJob:
     @property
     def precision(self) -> str:
         """What networks compute in: what was asked for, or what auto is for them here."""
-        seen, row = self.perception, self.perception.detector.row
+        seen = self.perception
         if seen.precision != "auto":
             return seen.precision
-        networks = [] if row is GIVEN else [row.weights or row.name]
-        networks += [seen.find_adapter()[0]] if self.uses_adapter else []
-        networks += [seen.segmenter.name] if seen.segmenter and seen.segmenter.weights else []
-        if not networks:
+        if not self.networks:
             return "float32"
         from masa_cli.models.device import quickest_precision
 
-        return quickest_precision(networks, seen.runtime, seen.device)
+        return quickest_precision(self.networks, seen.runtime, seen.device)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of variants or detectors: what looks at frames, beside what a plug-in does."""
+        seen, row = self.perception, self.perception.detector.row
+        networks = [] if row is GIVEN else [row.weights or row.name]
+        networks += [seen.find_adapter()[0]] if self.uses_adapter else []
+        networks += [seen.segmenter.name] if seen.segmenter and seen.segmenter.weights else []
+        return tuple(networks)
 
     @property
     def conditions(self) -> dict[str, str]:

@@ -185,11 +185,10 @@ def _track(job: TrackJob, progress: RunProgress, earlier: ResumeState | None) ->
     """
     states = earlier.states if earlier else {}
     with progress.stage("load"):
-        networks = (
-            None
-            if job.input.recording
-            else build_networks(job, states.get("embedder"), partial(progress.stage, "load"))
-        )
+        networks = None
+        if not job.input.recording:
+            preparing = partial(progress.stage, "load")
+            networks = build_networks(job, states.get("embedder"), preparing, looks_ahead=True)
     temperature = _temperature(job, networks)
     tracker = _build_tracker(job, temperature, states.get("tracker"))
     camera = _camera(job, tracker, states.get("camera"))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from masa_cli.models.variants import SAM_SIDE, SAM_VARIANTS, VARIANTS, find_variant
 
@@ -29,6 +29,9 @@ class SharedNetworks:
         runtime: auto, torch or openvino: what computes the networks.
         preparing: gives what is entered while a network is converted or compiled, with the first
             frame that it sees: such time is not that of a frame.
+        ahead: batches that others look at while those before go through what follows: with how
+            many threads of theirs the cores are shared, and for how many what networks made is
+            kept.
     """
 
     def __init__(
@@ -40,8 +43,9 @@ class SharedNetworks:
         side: int | None = None,
         runtime: str = "torch",
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        ahead: int = 0,
     ) -> None:
-        self.preparing = preparing
+        self.preparing, self.ahead = preparing, ahead
         self.device, self.precision, self.runtime = device, precision, runtime
         self.preprocessing, self.side = preprocessing, side
         self._backbones: dict[tuple[str, Path | None], FrameFeatures] = {}
@@ -50,6 +54,8 @@ class SharedNetworks:
     def share(self, name: str, weights: Path | None, features: FrameFeatures) -> None:
         """Let others use a backbone that was built elsewhere."""
         if self.converts:
+            import torch
+
             from masa_cli.models.backbones import MobileNet, ResNet50
 
             is_convolutional = isinstance(features.network, MobileNet | ResNet50)
@@ -57,20 +63,12 @@ class SharedNetworks:
                 features.network,
                 f"the backbone of {name}",
                 partial(example_images, name),
-                of_convolutions=is_convolutional,
                 # For any size, a Swin takes many minutes to convert, and a ViT is refused.
-                of_one_size=not is_convolutional,
+                sizes="free" if is_convolutional else "constants",
             )
+            features.dtype = torch.float32  # which it takes, whatever it computes in
+        features.remember(self.ahead + 1)
         self._backbones[name, weights] = features
-
-    @property
-    def is_beside_cpu(self) -> bool:
-        """Whether a backbone was built, and a GPU computes it."""
-        if not self._backbones:
-            return False
-        from masa_cli.models.device import choose_device
-
-        return choose_device(self.device).type != "cpu"
 
     @property
     def converts(self) -> bool:
@@ -86,11 +84,11 @@ class SharedNetworks:
         part: str,
         example: Example,
         precision: str | None = None,
-        **gives: bool,
+        **more: Any,  # noqa: ANN401
     ) -> nn.Module:
         """The network as the runtime computes it; arguments as for `runtime.Converted`."""
         return (
-            self._conversion.of(network, part, example, precision, **gives)
+            self._conversion.of(network, part, example, precision, **more)
             if self.converts
             else network
         )
@@ -103,7 +101,9 @@ class SharedNetworks:
         """
         import torch
 
-        return _Conversion(self.precision, self.preparing, torch.get_num_threads())
+        callers = max(1, self.ahead)
+        threads = max(1, torch.get_num_threads() // callers)
+        return _Conversion(self.precision, self.preparing, callers, threads)
 
     def backbone(self, name: str, weights: Path | None) -> FrameFeatures:
         """Of a variant of the adapter or of Segment Anything."""
@@ -122,6 +122,7 @@ class SharedNetworks:
             )
             if self.converts and find_variant(name).fusion != "none":
                 pyramid.convert_with(partial(self._conversion.of_fused, name))
+            pyramid.remember(self.ahead + 1)
             self._pyramids[name, weights] = pyramid
         return self._pyramids[name, weights]
 
@@ -135,6 +136,7 @@ class SharedNetworks:
             self._pyramids[key] = build_detic_pyramid(
                 name, features, weights, device=self.device, precision=self.precision
             )
+            self._pyramids[key].remember(self.ahead + 1)
         return self._pyramids[key]
 
     def described(self, name: str, weights: Path | None) -> Pyramid:
@@ -180,6 +182,7 @@ class _Conversion:
 
     precision: str
     preparing: Callable[[], AbstractContextManager[None]]
+    callers: int
     threads: int
 
     def of(
@@ -188,7 +191,7 @@ class _Conversion:
         part: str,
         example: Example,
         precision: str | None = None,
-        **gives: bool,
+        **more: Any,  # noqa: ANN401
     ) -> nn.Module:
         """The network, computed by OpenVINO; arguments as for `runtime.Converted`."""
         from masa_cli.models.runtime import Converted
@@ -199,8 +202,9 @@ class _Conversion:
             example,
             precision or self.precision,
             preparing=self.preparing,
+            callers=self.callers,
             threads=self.threads,
-            **gives,
+            **more,
         )
 
     def of_fused(self, name: str, network: nn.Module, finest: int) -> nn.Module:

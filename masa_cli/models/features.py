@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -170,13 +171,18 @@ class Features:
 
 
 class _Made(Generic[T]):
-    """What was made of the frames of the last two runs, by their indices.
+    """What was made of the frames of the last runs, by their indices.
 
-    Two, as a detector may be at the next frames, in a thread of its own, while boxes of these are
-    described.
+    Threads may be at the next frames while boxes of these are described, and the later of two runs
+    may be done first; so those of the earliest frames are let go, not those that were made first.
+
+    Attributes:
+        num_runs: that are remembered.
     """
 
     def __init__(self) -> None:
+        self.num_runs = 1
+        self._lock = Lock()
         self._runs: tuple[Mapping[int, T], ...] = ()  # is replaced, never changed
 
     def get(self, index: int) -> T | None:
@@ -184,27 +190,36 @@ class _Made(Generic[T]):
         return next((run[index] for run in reversed(self._runs) if index in run), None)
 
     def add(self, run: Mapping[int, T]) -> None:
-        """Remember a run instead of the older one."""
-        self._runs = (*self._runs[-1:], run)
+        """Remember a run, and no more than there is room for."""
+        with self._lock:
+            self._runs = (*self._latest(self.num_runs - 1), run)
 
     def make_room(self) -> None:
-        """Let go of the older run before there is a new one."""
-        self._runs = self._runs[-1:]
+        """Let go of a run before there is a new one."""
+        with self._lock:
+            self._runs = self._latest(self.num_runs - 1)
+
+    def _latest(self, number: int) -> tuple[Mapping[int, T], ...]:
+        return tuple(sorted(self._runs, key=min)[-number:] if number else ())
 
 
 class FrameFeatures:
     """A backbone and what it made last, by the index of the frame.
 
     Detector and adapter are given the same one; neither knows the other. Only the frames of the
-    last two runs are remembered, so a run must not be followed by one for earlier frames.
+    last run are remembered, or of as many as `remember` says, so a run must not be followed by one
+    for earlier frames.
 
     Args:
         network: (B, 3, H, W) to maps; evaluates only, and is where `prepare` puts its tensors.
         prepare: makes its input.
+
+    Attributes:
+        dtype: of that input, where `prepared` made this.
     """
 
     def __init__(self, network: nn.Module, prepare: Prepare) -> None:
-        self.network = network
+        self.network, self.dtype = network, torch.float32
         self._prepare = prepare
         self._made: _Made[Features] = _Made()
 
@@ -220,9 +235,15 @@ class FrameFeatures:
         """A network with its weights, made ready; the rest as for `to_tensor`."""
 
         def prepare(images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
-            return to_tensor(images, preprocessing, mean, std, device, dtype)
+            return to_tensor(images, preprocessing, mean, std, device, features.dtype)
 
-        return FrameFeatures(ready(network, device, dtype), prepare)
+        features = FrameFeatures(ready(network, device, dtype), prepare)
+        features.dtype = dtype
+        return features
+
+    def remember(self, num_runs: int) -> None:
+        """Keep what is made of the frames of so many runs; threads may ask for these at a time."""
+        self._made.num_runs = num_runs
 
     @torch.inference_mode()
     def of(self, frames: Sequence[Frame]) -> Features:
@@ -237,6 +258,8 @@ class FrameFeatures:
             if len(new) == len(frames):
                 return features
         each = [own for frame in frames if (own := made[frame.index]) is not None]
+        if len(each) == 1:
+            return each[0]
         maps = [torch.cat(level) for level in zip(*(one.maps for one in each), strict=True)]
         return Features(maps, each[0].padded, each[0].unpadded)
 
@@ -244,7 +267,7 @@ class FrameFeatures:
 class Pyramid:
     """A neck and a fusion behind a backbone, and what they made last, by the index of the frame.
 
-    As with `FrameFeatures`, only the frames of the last two runs are remembered.
+    As with `FrameFeatures`, only the frames of the last run or runs are remembered.
 
     Args:
         features: of the backbone.
@@ -257,6 +280,7 @@ class Pyramid:
         self._neck, self._fusion = neck, fusion
         self._convert: Callable[[nn.Module, int], nn.Module] | None = None
         self._converted: dict[int, nn.Module] = {}  # by the finest level that they give
+        self._lock = Lock()
         self._made: _Made[dict[int, Tensor]] = _Made()
 
     @staticmethod
@@ -269,6 +293,8 @@ class Pyramid:
         """Levels (B, C, H, W) of frames of one size, at least those that are asked for."""
         known = [self._made.get(frame.index) or {} for frame in frames]
         if all(set(levels) <= each.keys() for each in known):
+            if len(known) == 1:
+                return known[0]
             return {level: torch.cat([each[level] for each in known]) for level in levels}
         self._made.make_room()
         maps = self._fused(self.features.of(frames).maps, levels)
@@ -279,6 +305,10 @@ class Pyramid:
             }
         )
         return maps
+
+    def remember(self, num_runs: int) -> None:
+        """As of `FrameFeatures`."""
+        self._made.num_runs = num_runs
 
     def convert_with(self, convert: Callable[[nn.Module, int], nn.Module]) -> None:
         """Let another runtime compute the levels; it is given a network and its finest level.
@@ -293,9 +323,10 @@ class Pyramid:
             fused: dict[int, Tensor] = self._fusion(self._neck(maps), set(levels))
             return fused
         finest = min(levels)
-        if finest not in self._converted:
-            network = _CoarserThan(finest, self._neck, self._fusion)
-            self._converted[finest] = self._convert(network, finest)
+        with self._lock:
+            if finest not in self._converted:
+                network = _CoarserThan(finest, self._neck, self._fusion)
+                self._converted[finest] = self._convert(network, finest)
         return dict(enumerate(self._converted[finest](maps), start=finest))
 
 

@@ -7,29 +7,32 @@ for which it computes something else, stays in torch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from masa_cli import __version__
 from masa_cli.errors import SettingsError
-from masa_cli.weights.manifest import folders
+from masa_cli.models.graphs import (
+    cache_folder,
+    compiled,
+    convert,
+    core,
+    keep,
+    name_of,
+    openvino,
+    read,
+    with_channels_last,
+)
 
 RUNTIMES = ("auto", "torch", "openvino")
 
@@ -37,11 +40,25 @@ RUNTIMES = ("auto", "torch", "openvino")
 # is taken for a constant.
 Example = Callable[[], Sequence[Tensor | Sequence[Tensor]]]
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# What sizes of inputs are in a graph. "symbols": it holds for all. "free": so it does, as none is
+# worked into the network, which is all convolutions; it is traced at those of the example, in a
+# tenth of the time. "constants": it holds for these alone, and no example is needed; so with
+# transformers.
+Sizes: TypeAlias = Literal["symbols", "free", "constants"]
+
+
+class _Form(NamedTuple):
+    """Of an input: what a program is compiled for."""
+
+    shape: tuple[int, ...]
+    is_channels_last: bool = False
+
+
+_Forms: TypeAlias = tuple[_Form, ...]
+_Requests: TypeAlias = "LifoQueue[Any]"  # of one program, those that nobody uses
+
 _MOST_SIZES = 4  # of inputs, each compiled by itself; further ones share a slower, flexible graph
 _TOLERANCE = 1e-3  # share of the largest number; float noise is a hundred times less
-_GRAPH, _DIGESTS = "graph.xml", "digests.json"
-_MAX_BYTES = 4 << 30  # that all graphs may take: those of the five published adapters, twice
 # What a foreign converter stumbles over.
 _REFUSALS = (
     RuntimeError,
@@ -80,7 +97,7 @@ def choose_runtime(name: str, device: torch.device) -> str:
 @cache
 def computes_bfloat16() -> bool:
     """Whether this machine's CPU has instructions for it; without, it is slower than float32."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class Converted(nn.Module):
@@ -93,12 +110,10 @@ class Converted(nn.Module):
         precision: float32 or bfloat16; what goes in and comes out is float32.
         varies: whether the sizes of inputs differ from call to call, as numbers of boxes do.
         is_one: whether the network gives one tensor, and no list of them.
-        of_one_size: whether each size of inputs is converted by itself: for networks that have
-            sizes worked into them, as transformers do. Then the example is not needed.
-        of_convolutions: whether no size is worked into it, so that a graph of the example's sizes
-            holds for all. With sizes as symbols, tracing takes ten times as long.
+        sizes: of inputs, what they are in the graph, one of `Sizes`.
         preparing: gives what is entered while the network is converted or compiled.
-        threads: that compute it, whoever asks; None: as many as torch has now.
+        callers: threads that may ask for it at a time; each is given a request of its own.
+        threads: that compute what one of them asks for; None: as many as torch has now.
     """
 
     def __init__(
@@ -110,21 +125,21 @@ class Converted(nn.Module):
         *,
         varies: bool = False,
         is_one: bool = False,
-        of_one_size: bool = False,
-        of_convolutions: bool = False,
+        sizes: Sizes = "symbols",
         preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        callers: int = 1,
         threads: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._part, self._example, self._precision = part, example, precision
-        self._varies, self._is_one, self._of_one_size = varies, is_one, of_one_size
-        self._of_convolutions, self._preparing = of_convolutions, preparing
-        self._threads = threads or torch.get_num_threads()
+        self._varies, self._is_one = varies, is_one
+        self._sizes, self._preparing = sizes, preparing
+        self._callers, self._threads = callers, threads or torch.get_num_threads()
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
-        self._requests: dict[tuple[tuple[int, ...], ...] | None, Any] = {}  # by sizes
-        self._lock = Lock()  # a request computes one thing at a time
+        self._requests: dict[_Forms | None, _Requests] = {}
+        self._lock = Lock()  # of all that is made for all callers
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as in every module
         """What else is asked of the network, as parts of it that are not converted."""
@@ -136,10 +151,9 @@ class Converted(nn.Module):
     def forward(self, *inputs: Tensor | Sequence[Tensor]) -> Any:  # noqa: ANN401 - as the network
         """What the network gives: a tensor, or a list or tuple of them."""
         if not self._in_torch:
-            flat = [x.float().contiguous() for x in _flat(inputs)]
+            flat = [x.float() for x in _flat(inputs)]
             try:
-                with self._lock:
-                    return self._computed(flat, inputs)
+                return self._computed(flat, inputs)
             except _REFUSALS as refusal:
                 self._stay_in_torch(str(refusal))
         like = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)
@@ -148,8 +162,20 @@ class Converted(nn.Module):
 
     def _computed(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
         """What OpenVINO gives."""
-        sizes = tuple(tuple(x.shape) for x in flat)
-        if self._of_one_size and sizes not in self._requests:
+        with self._lock:
+            requests, is_fixed = self._ready(flat, inputs)
+        arrays = [_array(x, as_it_lies=is_fixed) for x in flat]
+        request = requests.get()  # it computes one thing at a time
+        try:
+            found = _infer(request, arrays, is_fixed=is_fixed)
+        finally:
+            requests.put(request)
+        return found[0] if self._is_one else found
+
+    def _ready(self, flat: list[Tensor], inputs: Sequence[Any]) -> tuple[_Requests, bool]:
+        """What computes inputs like these, and whether it computes no others."""
+        forms = tuple(_Form(tuple(x.shape), _is_channels_last(x)) for x in flat)
+        if self._sizes == "constants" and forms not in self._requests:
             if len(self._requests) >= _MOST_SIZES:
                 raise ValueError("inputs of too many sizes")
             self._graph = None
@@ -157,37 +183,52 @@ class Converted(nn.Module):
             as_built = _torch_threads(self._threads)
             with self._preparing(), as_built, torch.inference_mode(False), torch.no_grad():
                 self._graph = self._load_or_convert(flat, inputs)
-        key = None if self._varies or len(self._requests) >= _MOST_SIZES else sizes
-        key = sizes if sizes in self._requests else key
+        key = None if self._varies or len(self._requests) >= _MOST_SIZES else forms
+        key = forms if forms in self._requests else key
         if key not in self._requests:
             with self._preparing():
-                self._requests[key] = _request(self._graph, key, self._precision, self._threads)
-        found = _infer(self._requests[key], flat, is_fixed=key is not None)
-        return found[0] if self._is_one else found
+                self._requests[key] = self._compiled(self._graph, key, self._precision)
+        return self._requests[key], key is not None
+
+    def _compiled(self, graph: Any, forms: _Forms | None, precision: str) -> _Requests:  # noqa: ANN401
+        """Requests of a graph, for inputs of some forms or of any."""
+        if forms is not None:
+            graph = graph.clone()
+            graph.reshape({index: list(form.shape) for index, form in enumerate(forms)})
+            graph = with_channels_last(graph, [x.is_channels_last for x in forms])
+        program = compiled(graph, precision, self._threads, self._callers)
+        requests: _Requests = LifoQueue()  # one caller alone needs the memory of one alone
+        for _ in range(self._callers):
+            requests.put(program.create_infer_request())
+        return requests
 
     def _load_or_convert(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
         is_float = self._precision == "float32"
         network = self.network if is_float else deepcopy(self.network).float()
-        known = [tuple(x.shape) for x in flat] if self._of_one_size else ["any size"]
-        folder = cache_folder() / _name_of(network, self._part, self._precision, known)
-        if (graph := _read(folder)) is not None:
+        shapes = tuple(tuple(x.shape) for x in flat)
+        is_constant = self._sizes == "constants"
+        known = shapes if is_constant else ("any size",)
+        folder = cache_folder() / name_of(network, self._part, self._precision, known)
+        if (graph := read(folder)) is not None:
             return graph
         logger.info("converting %s for OpenVINO, once", self._part)
-        example = inputs if self._of_one_size else self._example()
-        is_of_these = self._of_one_size or self._of_convolutions
-        graph = _convert(network, example, None if is_of_these else _any_size(example))
-        if self._of_convolutions:
+        example = inputs if is_constant else self._example()
+        graph = convert(network, example, _any_size(example) if self._sizes == "symbols" else None)
+        if self._sizes == "free":
             graph.reshape({index: _loose(x) for index, x in enumerate(_flat(example))})
-        sizes = None if self._varies or self._of_one_size else [tuple(x.shape) for x in flat]
-        request = _request(graph, sizes, "float32", self._threads)
-        found = _infer(request, flat, is_fixed=False)
+        own = None if self._varies or is_constant else tuple(_Form(shape) for shape in shapes)
+        request = self._compiled(graph, own, "float32").get()
+        found = _infer(request, [_array(x) for x in flat], is_fixed=False)
         _check_same(_flat([network(*_cast(inputs, torch.float32))]), found)
-        _keep(graph, folder)
+        keep(graph, folder)
         return graph
 
     def _stay_in_torch(self, reason: str) -> None:
-        self._in_torch, self._graph = True, None
-        self._requests.clear()
+        with self._lock:
+            if self._in_torch:
+                return
+            self._in_torch, self._graph = True, None
+            self._requests.clear()
         logger.info("%s cannot be computed by OpenVINO here: it stays in torch", self._part)
         logger.debug("%s: %s", self._part, reason)
 
@@ -214,11 +255,6 @@ def _torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cache_folder() -> Path:
-    """Where converted graphs are kept."""
-    return folders()[-1].with_name("openvino")
-
-
 def _flat(inputs: Sequence[Any]) -> list[Tensor]:
     """All tensors in order, whatever lists they are in."""
     return [
@@ -233,48 +269,24 @@ def _cast(inputs: Sequence[Any], dtype: torch.dtype | None) -> list[Any]:
     return [x.to(dtype) if isinstance(x, Tensor) else _cast(x, dtype) for x in inputs]
 
 
-def _request(
-    graph: Any,  # noqa: ANN401
-    sizes: Sequence[Sequence[int]] | None,
-    precision: str,
-    threads: int,
-) -> Any:  # noqa: ANN401
-    """A compiled graph, for inputs of some sizes or of any."""
-    if sizes is not None:
-        graph = graph.clone()
-        graph.reshape({index: list(size) for index, size in enumerate(sizes)})
-    return compiled(graph, precision, threads)
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether it is maps or images, (B, C, H, W), that lie in memory as (B, H, W, C)."""
+    last = torch.channels_last
+    return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=last)
 
 
-def compiled(graph: Any, precision: str, threads: int) -> Any:  # noqa: ANN401 - of OpenVINO
-    """What computes an openvino.Model on the CPU.
-
-    Args:
-        graph: the model.
-        precision: bfloat16, or else float32.
-        threads: that compute it.
-    """
-    hint = openvino().properties.hint
-    program = _core().compile_model(
-        graph,
-        "CPU",
-        {
-            hint.inference_precision(): _HINTS.get(precision, "f32"),
-            hint.performance_mode(): hint.PerformanceMode.LATENCY,
-            openvino().properties.num_streams(): 1,
-            openvino().properties.inference_num_threads(): threads,
-            # Pinned to their cores, threads would wait for whoever else works there.
-            hint.enable_cpu_pinning(): False,
-        },
-    )
-    return program.create_infer_request()
+def _array(x: Tensor, *, as_it_lies: bool = False) -> NDArray[Any]:
+    """The same numbers in one run of memory; not copied, if channels may be the last axis."""
+    own = x.permute(0, 2, 3, 1) if as_it_lies and _is_channels_last(x) else x.contiguous()
+    array: NDArray[Any] = own.numpy()
+    return array
 
 
-def _infer(request: Any, inputs: Sequence[Tensor], *, is_fixed: bool) -> list[Tensor]:  # noqa: ANN401
+def _infer(request: Any, inputs: Sequence[NDArray[Any]], *, is_fixed: bool) -> list[Tensor]:  # noqa: ANN401
     """Outputs in memory of their own; where sizes are fixed, it is written to at once."""
     ov = openvino()
     for index, x in enumerate(inputs):
-        request.set_input_tensor(index, ov.Tensor(x.numpy(), shared_memory=True))
+        request.set_input_tensor(index, ov.Tensor(x, shared_memory=True))
     outputs = request.model_outputs
     if not is_fixed:
         request.infer()
@@ -285,25 +297,6 @@ def _infer(request: Any, inputs: Sequence[Tensor], *, is_fixed: bool) -> list[Te
         request.set_output_tensor(index, ov.Tensor(x.numpy(), shared_memory=True))
     request.infer()
     return own
-
-
-def _convert(network: nn.Module, example: Sequence[Any], sizes: Any) -> Any:  # noqa: ANN401
-    """The graph of a network for inputs of these sizes; None: of those of the example alone."""
-    openvino()
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-
-    with _quiet():
-        program = torch.export.export(
-            network,
-            tuple(example),
-            dynamic_shapes=sizes,
-            strict=False,
-        )
-        # `openvino.convert_model` does the same, and tells its makers of it.
-        decoder = TorchFXPythonDecoder.from_exported_program(program)
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        return frontend.convert(frontend.load(decoder))
 
 
 def _any_size(example: Sequence[Any]) -> tuple[Any, ...]:
@@ -330,121 +323,3 @@ def _check_same(expected: Sequence[Tensor], found: Sequence[Tensor]) -> None:
         limit = _TOLERANCE * max(1e-3, float(one.abs().max()) if one.numel() else 0.0)
         if one.shape != other.shape or not torch.allclose(one, other, rtol=0, atol=limit):
             raise ValueError("other numbers than torch's")
-
-
-@cache
-def openvino() -> Any:  # noqa: ANN401 - a module
-    """OpenVINO, without the tools beside it: these open a socket as soon as they are imported."""
-    tools = "openvino.tools.ovc"
-    is_known = tools in sys.modules
-    if not is_known:
-        sys.modules[tools] = None  # type: ignore[assignment] # as if it were not there
-    try:
-        import openvino
-    finally:
-        if not is_known:
-            del sys.modules[tools]
-    return openvino
-
-
-@cache
-def _core() -> Any:  # noqa: ANN401
-    return openvino().Core()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, the root logger, which libraries should leave alone, says nothing."""
-    root, nothing = logging.getLogger(), logging.NullHandler()
-    was, root.disabled = root.disabled, True
-    root.addHandler(nothing)  # or `logging.warning` gives it one that prints all from then on
-    try:
-        yield
-    finally:
-        root.removeHandler(nothing)
-        root.disabled = was
-
-
-# The cache: a folder for each graph, renamed to its name when it is complete.
-
-
-def _name_of(network: nn.Module, part: str, precision: str, sizes: Sequence[object]) -> str:
-    """Of a graph: tells all that it depends on."""
-    digest = hashlib.blake2b(digest_size=16)
-    versions = [metadata.version(each) for each in ("torch", "torchvision", "openvino")]
-    digest.update(repr([part, precision, sizes, __version__, versions, _digest_of_code()]).encode())
-    digest.update(repr(network).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return f"{part.replace(' ', '-')}-{digest.hexdigest()}"
-
-
-@cache
-def _digest_of_code() -> str:
-    """Of all modules that networks are made of."""
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _read(folder: Path) -> Any | None:  # noqa: ANN401
-    """The graph in a folder; None where there is none, or not the one that was written."""
-    if not folder.exists():
-        return None
-    try:
-        digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
-        if digests != _digests_of(folder):
-            raise ValueError("changed since it was written")
-        graph = openvino().Core().read_model(folder / _GRAPH)
-        os.utime(folder)  # it was used: others are removed first
-    except (OSError, ValueError, RuntimeError) as error:
-        logger.debug("%s cannot be used: %s", folder, error)
-    else:
-        return graph
-    shutil.rmtree(folder, ignore_errors=True)
-    return None
-
-
-def _keep(graph: Any, folder: Path) -> None:  # noqa: ANN401
-    """Write a graph; where that is not possible, it is made again next time."""
-    part: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
-        openvino().save_model(graph, part / _GRAPH, compress_to_fp16=False)
-        (part / _DIGESTS).write_text(json.dumps(_digests_of(part)), encoding="utf-8")
-        os.rename(part, folder)  # fails where another process was quicker
-        _make_room(folder)
-    except (OSError, RuntimeError) as error:
-        logger.debug("%s is not kept: %s", folder, error)
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _make_room(kept: Path) -> None:
-    """Remove the graphs that were not used for longest, until all take no more than they may."""
-    others = [each for each in kept.parent.iterdir() if each.is_dir() and each != kept]
-    left = _MAX_BYTES - _size(kept)
-    for folder in sorted(others, key=lambda each: each.stat().st_mtime, reverse=True):
-        left -= _size(folder)
-        if left < 0:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _size(folder: Path) -> int:
-    """Of its files, bytes."""
-    return sum(file.stat().st_size for file in folder.iterdir())
-
-
-def _digests_of(folder: Path) -> dict[str, str]:
-    """Of the files of a graph."""
-    digests = {}
-    for file in (folder / _GRAPH, (folder / _GRAPH).with_suffix(".bin")):
-        digest = hashlib.blake2b(digest_size=16)
-        with file.open("rb") as stream:
-            while part := stream.read(1 << 20):
-                digest.update(part)
-        digests[file.name] = digest.hexdigest()
-    return digests

@@ -59,6 +59,7 @@ class Variant:
     frozen_blocks: int = 0  # of its first blocks that it does not change even so
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
     quick_precision: str = "float32"  # the quickest in which its results are as good
+    frames_at_once: int = 1  # that are quicker looked at side by side, by one core each
     temperature: float = (
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
     )
@@ -151,6 +152,7 @@ _LITE = Variant(
     # objects by.
     frozen_blocks=7,
     quick_precision="bfloat16",
+    frames_at_once=2,
 )
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {

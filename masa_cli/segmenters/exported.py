@@ -23,7 +23,7 @@ from masa_cli.masks import pack
 from masa_cli.models import SharedNetworks
 from masa_cli.models.device import choose_device
 from masa_cli.models.features import boxes_in_input, input_size, to_tensor
-from masa_cli.models.runtime import compiled, openvino
+from masa_cli.models.graphs import compiled, openvino
 from masa_cli.models.variants import SAM_PREPROCESSING, SAM_SIDE, VARIANTS
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.upsampling import MaskWindows, WindowSettings, without_specks
@@ -291,7 +291,7 @@ _Call = Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]
 def _call(graph: Any, precision: str, threads: int) -> _Call:  # noqa: ANN401 - an openvino.Model
     """What gives all outputs of a graph for inputs by name."""
     names = [port.name for port in _ports(graph.inputs)]  # once compiled, they have others, too
-    request = compiled(graph, precision, threads)
+    request = compiled(graph, precision, threads).create_infer_request()
     num_outputs = len(graph.outputs)
 
     def run(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -100,7 +100,7 @@ def build_hub_segmenter(request: SegmenterRequest, networks: SharedNetworks) -> 
     kind = _configuration(folder)["model_type"]
     model, process = _load(folder)
     encoder = _Encoder(model, *placement)
-    own = networks.converted(encoder, f"the encoder of {request}", _nothing, of_one_size=True)
+    own = networks.converted(encoder, f"the encoder of {request}", _nothing, sizes="constants")
     return HubSegmenter(model.to(placement[0]), own, process, squashes=SQUASHES[kind])
 
 

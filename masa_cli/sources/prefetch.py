@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from itertools import islice
 from queue import Empty, Queue, SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _POLL_SECONDS = 0.1
 
@@ -22,6 +26,61 @@ def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     if depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
     return _consume(_Producer(items, depth))
+
+
+def done_ahead(
+    function: Callable[[T], R], items: Generator[T, None, None], number: int
+) -> Generator[R, None, None]:
+    """What a function makes of each item, in order; items are closed at the end.
+
+    While one is used, the function is at the next ones, each in a thread of its own; but the first
+    is done alone and here, as it may make ready what all of them need. Whatever the function or
+    `items` raises is raised here, after what was made of the items before.
+
+    Args:
+        function: may be called by several threads at a time.
+        items: are taken in the thread that asks.
+        number: of threads; 0: everything is done when it is asked for.
+    """
+    with closing(items):
+        if not number:
+            yield from map(function, items)
+            return
+        first = [function(item) for item in islice(items, 1)]
+        pool = ThreadPoolExecutor(number, "ahead")
+        try:
+            yield from _in_order(first, pool, function, items, number)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    first: list[R],
+    pool: ThreadPoolExecutor,
+    function: Callable[[T], R],
+    items: Iterator[T],
+    number: int,
+) -> Generator[R, None, None]:
+    """What is there already, then the rest: `number` of them are begun before one is given."""
+    waiting: deque[Future[R]] = deque()
+
+    def take() -> None:
+        try:
+            waiting.append(pool.submit(function, next(items)))
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - raised in its turn
+            failed: Future[R] = Future()
+            failed.set_exception(error)
+            waiting.append(failed)
+
+    for _ in range(number):
+        take()
+    yield from first
+    while waiting:
+        done = waiting.popleft().result()
+        take()
+        yield done
 
 
 def live(

@@ -62,6 +62,19 @@ def test_a_trained_file_finds_and_describes_in_one_look(video, weights, inputs_s
     assert any(line["boxes"] for line in lines)
 
 
+@pytest.mark.parametrize(("runtime", "cores"), [("openvino", 2), ("openvino", 1), ("torch", 2)])
+def test_of_a_file_two_frames_are_looked_at_at_once_where_cores_allow(
+    video, weights, runtime, cores
+):
+    given = ("--prompt", "person", "--detector", weights, "--min-score", "0.001")
+    more = ("--runtime", runtime, "--threads", cores, "--no-video", "--trace", "trace.json")
+    result = masa("track", video, *given, *more)
+    assert result.exit_code == 0, result.output
+    events = json.loads(Path("trace.json").read_text())
+    threads = {event["tid"] for event in events if event["name"] == "detect"}
+    assert (len(threads) > 1) == (runtime == "openvino" and cores == 2)
+
+
 def test_the_packaged_weights_are_the_default_where_no_others_are(video, weights):
     Path("own").mkdir()
     Path("own/lite.safetensors").symlink_to(weights)

@@ -18,6 +18,7 @@ from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.grabcut import GrabCutSegmenter
 from masa_cli.sources.excerpt import Timeline
 from masa_cli.structures import Frame
+from masa_cli.tracking.targets import Pointing, Target
 from tests.jobs.jobs import changed, new_job
 from tests.lite_file import write_lite
 
@@ -33,6 +34,7 @@ def built(monkeypatch):
         def build(*args, **options):
             thing = SimpleNamespace(kind=kind, args=args, options=options, temperature=1.0)
             thing.network = torch.nn.Linear(1, 1)
+            thing.remember = lambda num_runs: None
             log.append(thing)
             return thing
 
@@ -118,8 +120,19 @@ def test_masks_of_lite_are_found_on_the_maps_of_its_adapter(job, tmp_path):
 @pytest.mark.parametrize(("device", "ahead"), [("cuda", 1), ("mps", 1), ("cpu", 0)])
 def test_beside_a_gpu_boxes_are_found_ahead(job, built, monkeypatch, device, ahead):
     monkeypatch.setattr("masa_cli.models.device.choose_device", lambda name: torch.device(device))
-    assert build_networks(changed(job, detector=objects_by("sam-b"))).ahead == ahead
-    assert build_networks(changed(job, association="motion")).ahead == 0
+    seen = changed(job, detector=objects_by("sam-b"))
+    assert build_networks(seen, looks_ahead=True).ahead == ahead
+    assert build_networks(seen).ahead == 0
+    assert build_networks(changed(job, association="motion"), looks_ahead=True).ahead == 0
+
+
+def test_where_one_frame_tells_where_to_look_in_the_next_none_is_looked_at_ahead(
+    job, built, monkeypatch
+):
+    monkeypatch.setattr("masa_cli.models.device.choose_device", lambda name: torch.device("cuda"))
+    pointed = changed(job, targets=(Target("it", (Pointing(0.0, (1.0, 2.0, 3.0, 4.0)),)),))
+    assert build_networks(job, looks_ahead=True).ahead == 1
+    assert build_networks(pointed, looks_ahead=True).ahead == 0
 
 
 def test_motion_and_grabcut_need_no_network(job, built):

@@ -1,6 +1,7 @@
 """From frames to the backbone's input, against the official preprocessing."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
@@ -71,16 +72,39 @@ def test_only_what_is_new_is_looked_at(network):
     assert network.calls == [1, 2]
 
 
-def test_old_frames_are_forgotten_but_not_those_before(network):
-    """A detector may be at the next frames while boxes of these are described."""
+@pytest.mark.parametrize("num_runs", [1, 2, 3, 5])
+def test_as_many_runs_are_remembered_as_are_asked_for(network, num_runs):
+    """Threads may be at the next frames while boxes of these are described."""
     features = FrameFeatures(network, prepare)
-    for index in (0, 1, 0, 2):
+    features.remember(num_runs)
+    for index in range(7):
         features.of([frame(index)])
-    assert network.calls == [1, 1, 1]
-    assert values(features.of([frame(1)])) == [[2]] * 2
-    assert network.calls == [1, 1, 1]
-    features.of([frame(0)])
-    assert network.calls == [1, 1, 1, 1]
+    for index in range(7 - num_runs, 7):
+        assert values(features.of([frame(index)])) == [[2 * index]] * 2
+    assert len(network.calls) == 7
+    features.of([frame(6 - num_runs)])
+    assert len(network.calls) == 8
+
+
+def test_what_is_let_go_is_of_the_earliest_frame_not_what_was_made_first(network):
+    features = FrameFeatures(network, prepare)
+    features.remember(3)
+    for index in (1, 3, 2, 4, 5):  # of two threads, the one at frame 2 was slow
+        features.of([frame(index)])
+    for index in (3, 4, 5):
+        features.of([frame(index)])
+    assert len(network.calls) == 5
+
+
+def test_many_threads_remember_what_they_made(network):
+    features = FrameFeatures(network, prepare)
+    features.remember(64)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda index: features.of([frame(index)]), range(64)))
+    assert [values(features.of([frame(index)]))[0] for index in range(64)] == [
+        [2 * index] for index in range(64)
+    ]
+    assert len(network.calls) == 64
 
 
 class OnItsWay:
@@ -264,14 +288,16 @@ def test_some_frames_of_a_run_come_in_their_own_order():
     assert len(fusion.wanted) == 1
 
 
-def test_frames_before_the_last_two_runs_are_forgotten():
+@pytest.mark.parametrize(("num_runs", "made"), [(1, 3), (2, 2)])
+def test_frames_before_the_last_runs_are_forgotten(num_runs, made):
     maps, fusion, _ = pyramid()
+    maps.remember(num_runs)
     for index in (1, 2, 1):
         maps.of([noise_frame(index)], {0})
-    assert len(fusion.wanted) == 2
+    assert len(fusion.wanted) == made
     maps.of([noise_frame(3)], {0})
     maps.of([noise_frame(1)], {0})
-    assert len(fusion.wanted) == 4
+    assert len(fusion.wanted) == made + 2
 
 
 SHAPES = [(96, 128), (577, 768), (20, 1), (1, 50), (1, 1), (64, 64)]

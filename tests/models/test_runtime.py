@@ -25,8 +25,9 @@ from masa_cli.detectors.prompt import parse_prompt
 from masa_cli.detectors.request import request_objects, request_prompt
 from masa_cli.errors import SettingsError
 from masa_cli.models import SharedNetworks, device, runtime
+from masa_cli.models import graphs as graphs_of_openvino
 from masa_cli.models.adapter import build_adapter, resolve
-from masa_cli.models.device import quickest_precision
+from masa_cli.models.device import batches_ahead, quickest_precision
 from masa_cli.models.runtime import (
     Converted,
     choose_runtime,
@@ -34,6 +35,7 @@ from masa_cli.models.runtime import (
 )
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.segmenters.lite import build_learned_segmenter
+from masa_cli.sources.prefetch import done_ahead
 from masa_cli.structures import Frame
 from tests.golden import assert_samples_close, golden
 from tests.recipe import recipe_input
@@ -158,7 +160,7 @@ class Transformer(nn.Module):
 
 def test_what_has_sizes_worked_into_it_is_converted_for_each(graphs):
     network = Transformer().eval()
-    own = Converted(network, "a toy", list, "float32", of_one_size=True)
+    own = Converted(network, "a toy", list, "float32", sizes="constants")
     for height, batch in ((4, 1), (6, 1), (6, 2), (4, 1)):
         x = torch.randn(batch, 8, height, 5)
         with torch.inference_mode():
@@ -218,7 +220,7 @@ def check(network, height=8, width=10, batch=1):
 
 def test_a_network_is_converted_once(graphs, monkeypatch):
     check(converted(Toy()))
-    monkeypatch.setattr(runtime, "_convert", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(runtime, "convert", lambda *_: pytest.fail("converted again"))
     again = converted(Toy())
     check(again)
     assert not again._in_torch
@@ -292,9 +294,7 @@ class Counting(Toy):
 def test_torch_has_one_thread_beside_openvino_but_all_for_networks(
     graphs, monkeypatch, two_threads, is_refused
 ):
-    asked = []
-    request = runtime._request
-    monkeypatch.setattr(runtime, "_request", lambda *a: asked.append(a[-1]) or request(*a))
+    asked = threads_asked_for(monkeypatch)
     if is_refused:
         monkeypatch.setattr(runtime, "_check_same", refuse)
     network = converted(Counting())
@@ -309,6 +309,13 @@ def test_torch_has_one_thread_beside_openvino_but_all_for_networks(
         assert torch.get_num_threads() == 2
 
 
+def threads_asked_for(monkeypatch):
+    """Of all that is compiled from now on."""
+    asked, compiled = [], runtime.compiled
+    monkeypatch.setattr(runtime, "compiled", lambda *a: asked.append(a[2]) or compiled(*a))
+    return asked
+
+
 def refuse(*_):
     raise ValueError("other numbers")
 
@@ -321,9 +328,8 @@ def test_detecting_describing_and_masks_are_done_beside_openvino(monkeypatch, tw
         name, weights=weights, pyramid=networks.described(name, weights), device="cpu"
     )
     segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
-    seen, asked = [], []
-    infer, request = runtime._infer, runtime._request
-    monkeypatch.setattr(runtime, "_request", lambda *a: asked.append(a[-1]) or request(*a))
+    seen, asked = [], threads_asked_for(monkeypatch)
+    infer = runtime._infer
 
     def counting(*given, **more):
         seen.append(torch.get_num_threads())
@@ -358,6 +364,133 @@ def test_of_two_threads_one_computes_after_the_other(graphs, monkeypatch):
     assert not network._in_torch
 
 
+def test_several_callers_compute_side_by_side_on_threads_of_their_own(graphs, monkeypatch):
+    network = converted(Toy(), callers=2, threads=1)
+    check(network)
+    infer, meeting, used = runtime._infer, threading.Barrier(2), []
+
+    def together(request, *given, **more):
+        used.append(request)
+        meeting.wait(timeout=60)
+        return infer(request, *given, **more)
+
+    monkeypatch.setattr(runtime, "_infer", together)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: check(network), range(8)))
+    assert len({id(each) for each in used}) == 2
+    program = used[0].get_compiled_model()
+    facts = [program.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")]
+    assert facts == [2, 2]
+    assert not network._in_torch
+
+
+def test_one_caller_alone_has_the_same_request_again(graphs, monkeypatch):
+    network = converted(Toy(), callers=2)
+    infer, used = runtime._infer, []
+    monkeypatch.setattr(runtime, "_infer", lambda *a, **b: used.append(a[0]) or infer(*a, **b))
+    for _ in range(3):
+        check(network)
+    assert len({id(each) for each in used[1:]}) == 1  # the first was to compare
+
+
+def test_channels_that_lie_last_are_not_moved(graphs, monkeypatch):
+    network = converted(Toy())
+    taken, array = [], runtime._array
+    monkeypatch.setattr(
+        runtime, "_array", lambda x, **how: taken.append((x, array(x, **how))) or taken[-1][1]
+    )
+    x = torch.randn(1, 6, 8, 3).permute(0, 3, 1, 2)
+    for given in (x, x.contiguous(), x):
+        expected = network.network(given)[0]
+        torch.testing.assert_close(network(given)[0], expected, rtol=0, atol=1e-5)
+        tensor, own = taken[-1]
+        assert own.ctypes.data == tensor.data_ptr()
+    assert not network._in_torch
+    assert len(network._requests) == 2
+
+
+def test_what_is_compiled_for_any_size_takes_channels_in_their_place(graphs):
+    network = converted(Toy(), varies=True)
+    x = torch.randn(2, 6, 8, 3).permute(0, 3, 1, 2)
+    torch.testing.assert_close(network(x)[0], network.network(x)[0], rtol=0, atol=1e-5)
+    assert not network._in_torch
+
+
+def test_what_openvino_computes_in_bfloat16_is_given_float32():
+    networks = networks_of("lite", "bfloat16")
+    _, weights = resolve("lite")
+    assert networks.backbone("lite", weights).dtype == torch.float32
+    in_torch = networks_of("lite", "bfloat16", "torch").backbone("lite", weights)
+    assert in_torch.dtype == torch.bfloat16
+    features = in_torch.of([frame(0, 96, 128)])
+    assert features.maps[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("networks", "kind", "threads", "expected"),
+    [
+        (["lite"], "auto", 2, 2),
+        (["lite", "lite"], "openvino", 8, 2),
+        (["lite"], "auto", 1, 0),  # they would only take turns
+        (["lite"], "torch", 2, 0),  # whose threads are one pool
+        (["lite", "raw"], "auto", 2, 0),
+        (["lite", "sam-vit-h"], "auto", 2, 0),
+        (["sam-b"], "auto", 2, 0),
+        ([], "auto", 2, 0),
+    ],
+)
+def test_small_networks_look_at_two_frames_at_once(networks, kind, threads, expected):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert batches_ahead(networks, kind, "cpu") == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(0, (1, 6)), (1, (1, 6)), (2, (2, 3))])
+def test_those_who_look_ahead_share_the_threads(ahead, expected):
+    before = torch.get_num_threads()
+    torch.set_num_threads(6)
+    try:
+        networks = SharedNetworks(device="cpu", runtime="openvino", ahead=ahead)
+        own = networks.converted(Toy(), "a toy", list)
+    finally:
+        torch.set_num_threads(before)
+    assert (own._callers, own._threads) == expected
+
+
+def test_two_frames_at_once_are_seen_as_one_after_the_other(two_threads):
+    """All that a run asks for: boxes in threads of their own, the rest in that of the run."""
+    name, weights = resolve("lite")
+    frames = [frame(index, 96, 128) for index in range(6)]
+    results = []
+    for ahead in (0, 2):
+        networks = SharedNetworks(device="cpu", runtime="openvino", ahead=ahead)
+        detector, looks = detector_of(networks), []
+        adapter = build_adapter(
+            name, weights=weights, pyramid=networks.described(name, weights), device="cpu"
+        )
+        segmenter = build_learned_segmenter(SegmenterRequest(name, weights), networks)
+        found = done_ahead(lambda x, d=detector: (x, d.detect([x])[0]), (x for x in frames), ahead)
+        seen = []
+        for x, boxes in found:
+            if not seen:
+                pyramid = networks.pyramid(name, weights)
+                for network in (pyramid.features.network, *pyramid._converted.values()):
+                    network.register_forward_hook(lambda *_, looks=looks: looks.append(1))
+                looks.extend([1, 1])  # those of the first frame
+            seen.append((boxes, adapter.embed([x], [boxes.boxes])[0]))
+            assert len(segmenter.segment(x, boxes.boxes)) == len(boxes)
+        assert abs(len(looks) - 2 * len(frames)) <= 2 * ahead  # of those that were begun before
+        results.append(seen)
+    for (one, embedded), (other, other_embedded) in zip(*results, strict=True):
+        assert len(one) > 1
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-3)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
+        np.testing.assert_allclose(other_embedded, embedded, atol=1e-4)
+
+
 def test_other_weights_and_other_precisions_are_other_graphs(graphs):
     check(converted(Toy()))
     check(converted(Toy(seed=1)))
@@ -372,10 +505,10 @@ def test_graphs_that_were_not_used_for_longest_make_room(graphs, monkeypatch):
     first, second = sorted(graphs.iterdir(), key=lambda folder: folder.stat().st_mtime)
     os.utime(first, (1, 1))
     os.utime(second, (2, 2))
-    used = graphs / runtime._name_of(Toy(seed=0).eval(), "a toy", "float32", ["any size"])
+    used = graphs / runtime.name_of(Toy(seed=0).eval(), "a toy", "float32", ("any size",))
     check(converted(Toy(seed=0)))  # is used again
     size = sum(file.stat().st_size for file in first.iterdir())
-    monkeypatch.setattr(runtime, "_MAX_BYTES", 2.5 * size)
+    monkeypatch.setattr(graphs_of_openvino, "_MAX_BYTES", 2.5 * size)
     check(converted(Toy(seed=2)))
     assert first.exists() == (first == used)
     assert second.exists() == (second == used)
@@ -406,8 +539,8 @@ def test_of_two_processes_that_convert_the_first_one_writes(graphs, monkeypatch)
     check(converted(Toy()))
     (folder,) = graphs.iterdir()
     before = (folder / "graph.xml").stat().st_ino
-    read = runtime._read
-    monkeypatch.setattr(runtime, "_read", lambda path: None)  # it was not there when we looked
+    read = runtime.read
+    monkeypatch.setattr(runtime, "read", lambda path: None)  # it was not there when we looked
     check(converted(Toy()))
     assert (folder / "graph.xml").stat().st_ino == before
     assert list(graphs.iterdir()) == [folder]
@@ -440,11 +573,11 @@ class Flattened(Toy):
 
 def test_a_graph_of_convolutions_is_traced_at_one_size_and_holds_for_all(graphs, monkeypatch):
     sizes = []
-    convert = runtime._convert
+    convert = runtime.convert
     monkeypatch.setattr(
-        runtime, "_convert", lambda *given: sizes.append(given[-1]) or convert(*given)
+        runtime, "convert", lambda *given: sizes.append(given[-1]) or convert(*given)
     )
-    network = converted(Toy(), of_convolutions=True)
+    network = converted(Toy(), sizes="free")
     for number in range(8):
         check(network, height=4 + number, width=20 - number, batch=1 + number % 3)
     assert sizes == [None]
@@ -455,12 +588,11 @@ def test_of_backbones_those_of_convolutions_are_traced_so():
     networks = networks_of("lite")
     _, weights = resolve("lite")
     own = networks.pyramid("lite", weights).features.network
-    assert own._of_convolutions
-    assert not own._of_one_size
+    assert own._sizes == "free"
 
 
 def test_what_only_seems_to_be_convolutions_stays_in_torch(graphs):
-    network = converted(Flattened(), of_convolutions=True)
+    network = converted(Flattened(), sizes="free")
     check(network, height=12, width=6)
     assert network._in_torch
     assert not graphs.exists()
@@ -501,7 +633,7 @@ def test_threads_are_those_of_torch(graphs):
         check(network)
     finally:
         torch.set_num_threads(before)
-    (request,) = network._requests.values()
+    request = next(iter(network._requests.values())).get()
     threads = request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
     assert threads == 1
 

@@ -6,13 +6,13 @@ from queue import SimpleQueue
 
 import pytest
 
-from masa_cli.sources.prefetch import live, prefetch
+from masa_cli.sources.prefetch import done_ahead, live, prefetch
 
 LONG = 10  # seconds; only a hang takes that long
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    return [each for each in threading.enumerate() if each.name.startswith(("prefetch", "ahead"))]
 
 
 @pytest.fixture(autouse=True)
@@ -203,3 +203,73 @@ class TestLive:
         rest = list(items)
         assert rest[-1] == "last"
         assert len(rest) <= 2
+
+
+def doubled_ahead(items, number, function=lambda x: 2 * x):
+    return done_ahead(function, (x for x in items), number)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 5])
+@pytest.mark.parametrize("num_items", [0, 1, 2, 30])
+def test_what_is_done_ahead_comes_in_order(number, num_items):
+    assert list(doubled_ahead(range(num_items), number)) == [2 * x for x in range(num_items)]
+
+
+def test_so_many_are_done_at_a_time_beside_the_one_in_use():
+    meeting, others = threading.Barrier(2), []
+
+    def meet(item):
+        others.append(threading.current_thread())
+        if item:  # the first is alone
+            meeting.wait(timeout=LONG)
+        return item
+
+    assert list(doubled_ahead(range(9), 2, meet)) == list(range(9))
+    assert others[0] is threading.current_thread()
+    assert threading.current_thread() not in others[1:]
+
+
+def test_nothing_is_begun_before_the_first_is_done():
+    """It may convert networks that all of them need."""
+    begun = []
+
+    def slow(item):
+        begun.append(item)
+        if item == 0:
+            threading.Event().wait(0.05)
+            assert begun == [0]
+        return item
+
+    assert list(doubled_ahead(range(3), 2, slow)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("broken", ["function", "items"])
+def test_an_error_comes_after_what_was_made_of_the_items_before(number, broken):
+    def items():
+        yield from (1, 2)
+        if broken == "items":
+            raise ValueError("broken")
+        yield from (3, 4)
+
+    def function(item):
+        if item == 3:
+            raise ValueError("broken")
+        return item
+
+    given = []
+    with pytest.raises(ValueError, match="broken"):
+        given.extend(done_ahead(function, items(), number))
+    assert given == [1, 2]
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize("num_used", [0, 1, 4])
+def test_items_are_closed_here_when_no_more_is_wanted(number, num_used):
+    recorded = Recorded()
+    ahead = done_ahead(str, recorded.items(), number)
+    for _ in range(num_used):
+        next(ahead)
+    ahead.close()
+    assert threads() == []
+    assert recorded.closed_in is (threading.current_thread() if num_used else None)
