@@ -482,7 +482,7 @@ def test_two_frames_at_once_are_seen_as_one_after_the_other(two_threads):
                 looks.extend([1, 1])  # those of the first frame
             seen.append((boxes, adapter.embed([x], [boxes.boxes])[0]))
             assert len(segmenter.segment(x, boxes.boxes)) == len(boxes)
-        assert abs(len(looks) - 2 * len(frames)) <= 2 * ahead  # of those that were begun before
+        assert len(looks) <= 2 * len(frames)  # fewer, as some were begun before
         results.append(seen)
     for (one, embedded), (other, other_embedded) in zip(*results, strict=True):
         assert len(one) > 1
