@@ -67,6 +67,10 @@ class Embedder(Protocol):
         """That dot products of its embeddings are divided by."""
         ...
 
+    def look(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> None:
+        """Have ready what `embed` will need of these frames; threads may do so for several."""
+        ...
+
     def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """(N, D) float32 per frame, for (N, 4) boxes xyxy in source pixels."""
         ...
@@ -80,6 +84,9 @@ class NoEmbeddings:
     """The embedder of trackers that do not need appearance: embeddings without numbers."""
 
     temperature = 1.0
+
+    def look(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> None:
+        """Nothing is needed."""
 
     def embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """(N, 0) float32 per frame."""
@@ -118,7 +125,7 @@ def observe(
         camera: finds how it moved; None where nobody asks.
         progress: is told of the stages.
         batch_size: frames that networks are given at a time.
-        ahead: batches that are detected, in threads of their own, while others go through what
+        ahead: batches that networks look at, in threads of their own, while others go through what
             follows; 0 for a detector that waits for what comes of the frame before.
         after_batch: called when all frames of a batch have gone through what follows, so that no
             state is ahead of another.
@@ -126,7 +133,11 @@ def observe(
 
     def detect(batch: list[Frame]) -> tuple[list[Frame], list[Detections]]:
         with progress.stage("detect"):
-            return batch, detector.detect(batch)
+            detected = detector.detect(batch)
+        if ahead:
+            with progress.stage("embed"):
+                embedder.look(batch, [each.boxes for each in detected])
+        return batch, detected
 
     batches = done_ahead(detect, _batches(frames, batch_size), ahead)
     if ahead:

@@ -97,6 +97,7 @@ class DetectorRow:
         needs_accelerator: whether it is slow on a processor.
         automatic: whether "auto" may choose it.
         runtime: what computes it.
+        frames_at_once: that threads may look at, and are quicker to, on a CPU.
         packages: that it needs beside those of every network, for `masa doctor`.
     """
 
@@ -120,6 +121,7 @@ class DetectorRow:
     needs_accelerator: bool = False
     automatic: bool = True
     runtime: str = "torch or OpenVINO"
+    frames_at_once: int = 1
     packages: tuple[str, ...] = ()
 
     @property
@@ -182,6 +184,7 @@ GIVEN = DetectorRow(
     "boxes of a file, or of a detector of one's own",
     takes=("boxes",),
     build="masa_cli.detectors.filter:build_given",
+    frames_at_once=2,
 )
 # In the order in which "auto" prefers them.
 _ROWS = (
@@ -227,6 +230,7 @@ _ROWS = (
         adapter=OWN_WEIGHTS,
         settings=BoxSettings(max_overlap=0.5),
         has_masks=True,
+        frames_at_once=2,
         packages=("safetensors",),
     ),
     DetectorRow(
@@ -239,6 +243,7 @@ _ROWS = (
         form="FILE.onnx",
         automatic=False,
         runtime="OpenVINO",
+        frames_at_once=2,
         packages=("openvino",),
     ),
     DetectorRow(

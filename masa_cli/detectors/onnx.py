@@ -10,7 +10,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from masa_cli.detectors.onnx_images import Placement, normalised, place, shrunk
 from masa_cli.errors import SettingsError, WeightsError
 from masa_cli.models import SharedNetworks
 from masa_cli.structures import Detections, FloatArray, Frame
+
+if TYPE_CHECKING:
+    from masa_cli.models.graphs import Requests
 
 _STRIDE = 32  # that sides of an input of any size are multiples of
 _MOST_SIZES = 4  # of inputs, each compiled by itself
@@ -70,16 +74,26 @@ class Computed:
     """
 
     def __init__(self, graph: Graph, networks: SharedNetworks) -> None:
-        import torch
-
         self._graph, self._networks = graph, networks
-        self._threads = torch.get_num_threads()
-        self._requests: dict[tuple[int, int, int], Any] = {}
+        self._share = networks.share_of_cores
+        self._requests: dict[tuple[int, int, int], Requests] = {}
+        self._lock = Lock()  # of all that is made for all callers
 
     def __call__(self, images: Sequence[FloatArray], frame: tuple[int, int]) -> list[FloatArray]:
         """The outputs for (H, W, 3) images of one size, of frames of (height, width)."""
         size = (images[0].shape[0], images[0].shape[1])
-        request = self._request(len(images), size)
+        with self._lock:
+            requests = self._compiled(len(images), size)
+        with requests.lent() as request:
+            return self._computed(request, images, frame)
+
+    def _computed(
+        self,
+        request: Any,  # noqa: ANN401 - of OpenVINO
+        images: Sequence[FloatArray],
+        frame: tuple[int, int],
+    ) -> list[FloatArray]:
+        size = (images[0].shape[0], images[0].shape[1])
         for index, port in enumerate(request.model_inputs):
             if index == self._graph.input:
                 given = self._as_input(images)
@@ -100,23 +114,24 @@ class Computed:
             batch = batch.transpose(0, 3, 1, 2)
         return batch[0] if self._graph.rank == 3 else batch
 
-    def _request(self, batch: int, size: tuple[int, int]) -> Any:  # noqa: ANN401
+    def _compiled(self, batch: int, size: tuple[int, int]) -> Requests:
         key = (batch, *size)
         if key not in self._requests:
             if len(self._requests) >= _MOST_SIZES:
                 self._requests.clear()
             with self._networks.preparing():
-                self._requests[key] = self._compiled(batch, size)
+                self._requests[key] = self._compile(batch, size)
         return self._requests[key]
 
-    def _compiled(self, batch: int, size: tuple[int, int]) -> Any:  # noqa: ANN401
+    def _compile(self, batch: int, size: tuple[int, int]) -> Requests:
         from masa_cli.models.graphs import compiled
 
         model = read_graph(self._graph.file)
         fix_sizes(model, self._graph, batch, size)
         try:
-            program = compiled(model, self._networks.precision, self._threads)
-            return program.create_infer_request()
+            return compiled(
+                model, self._networks.precision, self._share.threads, self._share.callers
+            )
         except RuntimeError as error:
             logger.debug("%s: %s", self._graph.file, error)
             raise WeightsError(
@@ -146,7 +161,7 @@ class OnnxDetector:
         named = len(self._own.names) - graph.layout.first_label
         self._num_classes, self._num_further = named, graph.num_further
         if not keeps_size and not graph.layout.input.shrinks:
-            network._request(graph.batch or 1, graph.size)
+            network._compiled(graph.batch or 1, graph.size)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Boxes in source pixels, the best first; frames of one size share a pass, if they may."""

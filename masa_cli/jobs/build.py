@@ -87,7 +87,7 @@ def _batches_ahead(job: TrackJob) -> int:
     from masa_cli.models.device import batches_ahead
 
     seen = job.perception
-    return batches_ahead(job.networks, seen.runtime, seen.device)
+    return batches_ahead(job.frames_at_once, seen.runtime, seen.device)
 
 
 def _adapter(seen: Perception, shared: SharedNetworks, state: State | None) -> Adapter:

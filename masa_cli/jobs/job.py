@@ -18,7 +18,7 @@ from masa_cli.formats.files import fingerprint
 from masa_cli.formats.preset import OF_LINKING, is_of_linking
 from masa_cli.formats.tables import DetectionTable
 from masa_cli.jobs.outputs import Outputs
-from masa_cli.models.variants import find_variant
+from masa_cli.models.variants import VARIANTS, find_variant
 from masa_cli.pipeline import Refinement
 from masa_cli.segmenters import SegmenterRequest
 from masa_cli.settings import with_changes
@@ -212,11 +212,25 @@ class TrackJob:
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of variants or detectors: what looks at frames, beside what a plug-in does."""
-        seen, row = self.perception, self.perception.detector.row
-        networks = [] if row is GIVEN else [row.weights or row.name]
-        networks += [seen.find_adapter()[0]] if self.uses_adapter else []
-        networks += [seen.segmenter.name] if seen.segmenter and seen.segmenter.weights else []
-        return tuple(networks)
+        row = self.perception.detector.row
+        return (*(() if row is GIVEN else (row.weights or row.name,)), *self._beside_detector)
+
+    @property
+    def frames_at_once(self) -> int:
+        """That all who look at frames are quick to look at side by side, on cores of a CPU."""
+        row = self.perception.detector.row
+        # A detector of one's own may not be made for several threads.
+        detector = row.frames_at_once if row is not GIVEN or self.input.table else 1
+        others = [VARIANTS.get(name) for name in self._beside_detector]
+        return min([detector, *(other.frames_at_once if other else 1 for other in others)])
+
+    @property
+    def _beside_detector(self) -> tuple[str, ...]:
+        """Names of the networks of adapter and segmenter."""
+        seen = self.perception
+        adapter = (seen.find_adapter()[0],) if self.uses_adapter else ()
+        segmenter = (seen.segmenter.name,) if seen.segmenter and seen.segmenter.weights else ()
+        return (*adapter, *segmenter)
 
     @property
     def conditions(self) -> dict[str, str]:

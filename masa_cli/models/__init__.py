@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from masa_cli.models.variants import SAM_SIDE, SAM_VARIANTS, VARIANTS, find_variant
 
@@ -99,11 +99,15 @@ class SharedNetworks:
 
         Some are built when they are needed, by those who work on fewer threads.
         """
+        return _Conversion(self.precision, self.preparing, self.share_of_cores)
+
+    @property
+    def share_of_cores(self) -> ShareOfCores:
+        """Of those who look at frames at a time, by the threads that torch has now."""
         import torch
 
         callers = max(1, self.ahead)
-        threads = max(1, torch.get_num_threads() // callers)
-        return _Conversion(self.precision, self.preparing, callers, threads)
+        return ShareOfCores(callers, max(1, torch.get_num_threads() // callers))
 
     def backbone(self, name: str, weights: Path | None) -> FrameFeatures:
         """Of a variant of the adapter or of Segment Anything."""
@@ -172,6 +176,13 @@ class SharedNetworks:
         )
 
 
+class ShareOfCores(NamedTuple):
+    """How networks are computed for several who ask at a time."""
+
+    callers: int
+    threads: int  # for each of them
+
+
 @dataclass(frozen=True, slots=True)
 class _Conversion:
     """How OpenVINO computes networks.
@@ -182,8 +193,7 @@ class _Conversion:
 
     precision: str
     preparing: Callable[[], AbstractContextManager[None]]
-    callers: int
-    threads: int
+    share: ShareOfCores
 
     def of(
         self,
@@ -202,8 +212,8 @@ class _Conversion:
             example,
             precision or self.precision,
             preparing=self.preparing,
-            callers=self.callers,
-            threads=self.threads,
+            callers=self.share.callers,
+            threads=self.share.threads,
             **more,
         )
 

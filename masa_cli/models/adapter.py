@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -282,16 +282,19 @@ class Adapter:
             (N, dim) float32 for each frame.
         """
         embeddings = [np.empty((0, self.dim), np.float32)] * len(frames)
-        with_boxes = [index for index, rows in enumerate(boxes) if len(rows)]
-        for _, run in groupby(with_boxes, lambda index: frames[index].image.shape):
-            indices = list(run)
-            same_size = [frames[index] for index in indices], [boxes[index] for index in indices]
+        for indices in _of_one_size_with_boxes(frames, boxes):
             network = self._pyramid.features.network
             with one_thread_beside(network) if self._is_small else nullcontext():
-                embedded = self._embed(*same_size)
+                embedded = self._embed([frames[k] for k in indices], [boxes[k] for k in indices])
             for index, rows in zip(indices, embedded, strict=True):
                 embeddings[index] = rows
         return embeddings
+
+    def look(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> None:
+        """Have the maps ready that `embed` reads; frames may come in any order, to any thread."""
+        with one_thread_beside(self._pyramid.features.network), torch.inference_mode():
+            for indices in _of_one_size_with_boxes(frames, boxes):
+                self._maps([frames[k] for k in indices], [boxes[k] for k in indices])
 
     def state(self) -> State:
         """What `restore` needs."""
@@ -304,6 +307,14 @@ class Adapter:
     @torch.inference_mode()
     def _embed(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         """For frames of one size, each with boxes."""
+        maps, strides, rois = self._maps(frames, boxes)
+        cells = box_features(maps, strides, rois, self._variant.points)
+        return self._head.embed(cells, maps, [len(rows) for rows in boxes])
+
+    def _maps(
+        self, frames: Sequence[Frame], boxes: Sequence[FloatArray]
+    ) -> tuple[dict[int, Tensor], Sequence[int], list[Tensor]]:
+        """Maps by level, strides of all levels, and the boxes in pixels of the network's input."""
         if not frames[0].image.size:
             raise ValueError(f"frame {frames[0].index} has boxes to embed, but no image")
         variant = self._variant
@@ -316,6 +327,13 @@ class Adapter:
         ]
         strides = variant.strides if variant.reads == "fused" else variant.strides[:1]
         levels = set(box_levels(torch.cat(rois), len(strides)).tolist())
-        maps = self._pyramid.of(frames, levels)
-        cells = box_features(maps, strides, rois, variant.points)
-        return self._head.embed(cells, maps, [len(rows) for rows in boxes])
+        return self._pyramid.of(frames, levels), strides, rois
+
+
+def _of_one_size_with_boxes(
+    frames: Sequence[Frame], boxes: Sequence[FloatArray]
+) -> Iterator[list[int]]:
+    """Indices of frames that have boxes, neighbours of one size together."""
+    with_boxes = [index for index, rows in enumerate(boxes) if len(rows)]
+    for _, run in groupby(with_boxes, lambda index: frames[index].image.shape):
+        yield list(run)

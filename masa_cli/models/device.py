@@ -94,14 +94,14 @@ def quickest_precision(networks: Iterable[str], runtime: str, device: str) -> st
     return "bfloat16" if is_quicker else "float32"
 
 
-def batches_ahead(networks: Iterable[str], runtime: str, device: str) -> int:
+def batches_ahead(at_once: int, runtime: str, device: str) -> int:
     """Batches that are best looked at while those before them go through what follows.
 
     A GPU has the next one ready meanwhile. Two cores of a CPU are quicker with a frame each than
     with one after the other, in which they wait for each other, if a frame is small work.
 
     Args:
-        networks: names of variants, or of others, of which nothing is known.
+        at_once: as many as that on a CPU, where what looks can do so.
         runtime: auto, torch or openvino; torch has one pool of threads for all.
         device: auto, cpu, cuda or mps.
 
@@ -109,10 +109,8 @@ def batches_ahead(networks: Iterable[str], runtime: str, device: str) -> int:
         SettingsError: the device or the runtime is unknown, or cannot work here.
     """
     kind = choose_device(device)
-    rows = [VARIANTS.get(name) for name in networks]
     if kind.type != "cpu":
-        return int(any(rows))
-    at_once = min((row.frames_at_once if row else 1 for row in rows), default=1)
+        return 1
     is_able = choose_runtime(runtime, kind) == "openvino" and at_once <= torch.get_num_threads()
     return at_once if at_once > 1 and is_able else 0
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 import torch
@@ -50,17 +51,41 @@ def core() -> Any:  # noqa: ANN401
     return openvino().Core()
 
 
-def compiled(graph: Any, precision: str, threads: int, callers: int = 1) -> Any:  # noqa: ANN401
-    """What computes an openvino.Model on the CPU, an openvino.CompiledModel.
+class Requests:
+    """What computes a compiled graph: as many requests as callers may ask at a time.
+
+    Args:
+        program: an openvino.CompiledModel.
+        callers: how many.
+    """
+
+    def __init__(self, program: Any, callers: int) -> None:  # noqa: ANN401
+        # The last one used is the first one lent: a caller alone needs the memory of one alone.
+        self._free: LifoQueue[Any] = LifoQueue()
+        for _ in range(callers):
+            self._free.put(program.create_infer_request())
+
+    @contextmanager
+    def lent(self) -> Iterator[Any]:
+        """An openvino.InferRequest for nobody else, as it computes one thing at a time."""
+        request = self._free.get()
+        try:
+            yield request
+        finally:
+            self._free.put(request)
+
+
+def compiled(graph: Any, precision: str, threads: int, callers: int = 1) -> Requests:  # noqa: ANN401
+    """What computes an openvino.Model on the CPU.
 
     Args:
         graph: the model.
         precision: bfloat16, or else float32.
-        threads: that compute what one request asks for.
-        callers: requests that are computed at a time.
+        threads: that compute what one caller asks for.
+        callers: that may ask at a time.
     """
     hint = openvino().properties.hint
-    return core().compile_model(
+    program = core().compile_model(
         graph,
         "CPU",
         {
@@ -72,6 +97,7 @@ def compiled(graph: Any, precision: str, threads: int, callers: int = 1) -> Any:
             hint.enable_cpu_pinning(): False,
         },
     )
+    return Requests(program, callers)
 
 
 def convert(network: nn.Module, example: Sequence[Any], sizes: Any) -> Any:  # noqa: ANN401

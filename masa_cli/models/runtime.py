@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import cache
 from importlib.util import find_spec
-from queue import LifoQueue
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from masa_cli.errors import SettingsError
 from masa_cli.models.graphs import (
+    Requests,
     cache_folder,
     compiled,
     convert,
@@ -55,7 +55,6 @@ class _Form(NamedTuple):
 
 
 _Forms: TypeAlias = tuple[_Form, ...]
-_Requests: TypeAlias = "LifoQueue[Any]"  # of one program, those that nobody uses
 
 _MOST_SIZES = 4  # of inputs, each compiled by itself; further ones share a slower, flexible graph
 _TOLERANCE = 1e-3  # share of the largest number; float noise is a hundred times less
@@ -138,7 +137,7 @@ class Converted(nn.Module):
         self._callers, self._threads = callers, threads or torch.get_num_threads()
         self._graph: Any = None  # an openvino.Model; None: not asked for yet
         self._in_torch = False
-        self._requests: dict[_Forms | None, _Requests] = {}
+        self._requests: dict[_Forms | None, Requests] = {}
         self._lock = Lock()  # of all that is made for all callers
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as in every module
@@ -165,14 +164,11 @@ class Converted(nn.Module):
         with self._lock:
             requests, is_fixed = self._ready(flat, inputs)
         arrays = [_array(x, as_it_lies=is_fixed) for x in flat]
-        request = requests.get()  # it computes one thing at a time
-        try:
+        with requests.lent() as request:
             found = _infer(request, arrays, is_fixed=is_fixed)
-        finally:
-            requests.put(request)
         return found[0] if self._is_one else found
 
-    def _ready(self, flat: list[Tensor], inputs: Sequence[Any]) -> tuple[_Requests, bool]:
+    def _ready(self, flat: list[Tensor], inputs: Sequence[Any]) -> tuple[Requests, bool]:
         """What computes inputs like these, and whether it computes no others."""
         forms = tuple(_Form(tuple(x.shape), _is_channels_last(x)) for x in flat)
         if self._sizes == "constants" and forms not in self._requests:
@@ -190,17 +186,13 @@ class Converted(nn.Module):
                 self._requests[key] = self._compiled(self._graph, key, self._precision)
         return self._requests[key], key is not None
 
-    def _compiled(self, graph: Any, forms: _Forms | None, precision: str) -> _Requests:  # noqa: ANN401
+    def _compiled(self, graph: Any, forms: _Forms | None, precision: str) -> Requests:  # noqa: ANN401
         """Requests of a graph, for inputs of some forms or of any."""
         if forms is not None:
             graph = graph.clone()
             graph.reshape({index: list(form.shape) for index, form in enumerate(forms)})
             graph = with_channels_last(graph, [x.is_channels_last for x in forms])
-        program = compiled(graph, precision, self._threads, self._callers)
-        requests: _Requests = LifoQueue()  # one caller alone needs the memory of one alone
-        for _ in range(self._callers):
-            requests.put(program.create_infer_request())
-        return requests
+        return compiled(graph, precision, self._threads, self._callers)
 
     def _load_or_convert(self, flat: list[Tensor], inputs: Sequence[Any]) -> Any:  # noqa: ANN401
         is_float = self._precision == "float32"
@@ -217,8 +209,8 @@ class Converted(nn.Module):
         if self._sizes == "free":
             graph.reshape({index: _loose(x) for index, x in enumerate(_flat(example))})
         own = None if self._varies or is_constant else tuple(_Form(shape) for shape in shapes)
-        request = self._compiled(graph, own, "float32").get()
-        found = _infer(request, [_array(x) for x in flat], is_fixed=False)
+        with self._compiled(graph, own, "float32").lent() as request:
+            found = _infer(request, [_array(x) for x in flat], is_fixed=False)
         _check_same(_flat([network(*_cast(inputs, torch.float32))]), found)
         keep(graph, folder)
         return graph
@@ -293,8 +285,8 @@ def _infer(request: Any, inputs: Sequence[NDArray[Any]], *, is_fixed: bool) -> l
         found = [request.get_output_tensor(index).data for index in range(len(outputs))]
         return [torch.from_numpy(x.copy()) for x in found]
     own = [torch.empty(tuple(each.shape)) for each in outputs]
-    for index, x in enumerate(own):
-        request.set_output_tensor(index, ov.Tensor(x.numpy(), shared_memory=True))
+    for index, output in enumerate(own):
+        request.set_output_tensor(index, ov.Tensor(output.numpy(), shared_memory=True))
     request.infer()
     return own
 

@@ -59,7 +59,7 @@ class Variant:
     frozen_blocks: int = 0  # of its first blocks that it does not change even so
     trained: bool = True  # whether it has weights to learn; the backbone's own are not meant
     quick_precision: str = "float32"  # the quickest in which its results are as good
-    frames_at_once: int = 1  # that are quicker looked at side by side, by one core each
+    frames_at_once: int = 1  # that are quicker looked at side by side, on cores of a CPU
     temperature: float = (
         1.0  # dot products of embeddings are divided by it before a softmax; no unit
     )
@@ -171,6 +171,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             weights=None,
             trained=False,
             quick_precision="bfloat16",
+            frames_at_once=2,
             # Logits of cosine times 20. Less leaves a crowd's softmax flat; from 20 to 50 nothing
             # changes beyond noise (tests/benchmarks/embedding_choice.py).
             temperature=1 / 20,

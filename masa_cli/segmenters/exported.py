@@ -291,15 +291,16 @@ _Call = Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]
 def _call(graph: Any, precision: str, threads: int) -> _Call:  # noqa: ANN401 - an openvino.Model
     """What gives all outputs of a graph for inputs by name."""
     names = [port.name for port in _ports(graph.inputs)]  # once compiled, they have others, too
-    request = compiled(graph, precision, threads).create_infer_request()
+    requests = compiled(graph, precision, threads)
     num_outputs = len(graph.outputs)
 
     def run(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        for index, name in enumerate(names):
-            tensor = openvino().Tensor(np.ascontiguousarray(inputs[name]))
-            request.set_input_tensor(index, tensor)
-        request.infer()
-        return [np.array(request.get_output_tensor(index).data) for index in range(num_outputs)]
+        with requests.lent() as request:
+            for index, name in enumerate(names):
+                tensor = openvino().Tensor(np.ascontiguousarray(inputs[name]))
+                request.set_input_tensor(index, tensor)
+            request.infer()
+            return [np.array(request.get_output_tensor(index).data) for index in range(num_outputs)]
 
     return run
 

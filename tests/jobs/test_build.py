@@ -135,6 +135,31 @@ def test_where_one_frame_tells_where_to_look_in_the_next_none_is_looked_at_ahead
     assert build_networks(pointed, looks_ahead=True).ahead == 0
 
 
+@pytest.mark.parametrize(
+    ("detector", "options", "expected"),
+    [
+        ("lite", {"adapter": "lite"}, 2),
+        ("lite", {"adapter": "lite", "segmenter": SegmenterRequest("lite", FILE)}, 2),
+        ("lite", {"association": "motion"}, 2),
+        ("onnx", {"adapter": "raw"}, 2),
+        ("lite", {"adapter": "r50"}, 1),  # all threads are quicker, and a frame alone
+        ("lite", {"adapter": "lite", "segmenter": SegmenterRequest("sam-vit-h", FILE)}, 1),
+        ("sam-b", {"adapter": "lite"}, 1),
+        ("plug-in", {"adapter": "raw"}, 1),
+    ],
+)
+def test_small_networks_look_at_two_frames_at_once(job, monkeypatch, detector, options, expected):
+    monkeypatch.setattr("masa_cli.models.adapter.resolve", lambda name, folder: (name, FILE))
+    assert changed(job, detector=objects_by(detector), **options).frames_at_once == expected
+
+
+def test_boxes_of_a_file_may_be_asked_for_by_two_but_no_detector_of_ones_own(job, monkeypatch):
+    monkeypatch.setattr("masa_cli.models.adapter.resolve", lambda name, folder: (name, FILE))
+    own = changed(job, adapter="raw")
+    assert own.frames_at_once == 1
+    assert changed(own, table=FromFile).frames_at_once == 2
+
+
 def test_motion_and_grabcut_need_no_network(job, built):
     networks = build_networks(
         changed(job, association="motion", segmenter=SegmenterRequest("grabcut"), fits_boxes=True)
