@@ -67,7 +67,7 @@ class SharedNetworks:
                 sizes="free" if is_convolutional else "constants",
             )
             features.dtype = torch.float32  # which it takes, whatever it computes in
-        features.remember(self.ahead + 1)
+        features.remember(self._num_runs)
         self._backbones[name, weights] = features
 
     @property
@@ -102,6 +102,11 @@ class SharedNetworks:
         return _Conversion(self.precision, self.preparing, self.share_of_cores)
 
     @property
+    def _num_runs(self) -> int:
+        """Of which what networks made is kept: those that are looked at, and the one in use."""
+        return max(2, self.ahead + 1)
+
+    @property
     def share_of_cores(self) -> ShareOfCores:
         """Of those who look at frames at a time, by the threads that torch has now."""
         import torch
@@ -126,7 +131,7 @@ class SharedNetworks:
             )
             if self.converts and find_variant(name).fusion != "none":
                 pyramid.convert_with(partial(self._conversion.of_fused, name))
-            pyramid.remember(self.ahead + 1)
+            pyramid.remember(self._num_runs)
             self._pyramids[name, weights] = pyramid
         return self._pyramids[name, weights]
 
@@ -140,7 +145,7 @@ class SharedNetworks:
             self._pyramids[key] = build_detic_pyramid(
                 name, features, weights, device=self.device, precision=self.precision
             )
-            self._pyramids[key].remember(self.ahead + 1)
+            self._pyramids[key].remember(self._num_runs)
         return self._pyramids[key]
 
     def described(self, name: str, weights: Path | None) -> Pyramid:

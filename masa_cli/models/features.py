@@ -181,7 +181,7 @@ class _Made(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self.num_runs = 1
+        self.num_runs = 2  # that of a GPU, or of frames of two sizes in one batch
         self._lock = Lock()
         self._runs: tuple[Mapping[int, T], ...] = ()  # is replaced, never changed
 
@@ -207,8 +207,8 @@ class FrameFeatures:
     """A backbone and what it made last, by the index of the frame.
 
     Detector and adapter are given the same one; neither knows the other. Only the frames of the
-    last run are remembered, or of as many as `remember` says, so a run must not be followed by one
-    for earlier frames.
+    last two runs are remembered, or of as many as `remember` says, so a run must not be followed by
+    one for earlier frames.
 
     Args:
         network: (B, 3, H, W) to maps; evaluates only, and is where `prepare` puts its tensors.
@@ -267,7 +267,7 @@ class FrameFeatures:
 class Pyramid:
     """A neck and a fusion behind a backbone, and what they made last, by the index of the frame.
 
-    As with `FrameFeatures`, only the frames of the last run or runs are remembered.
+    As with `FrameFeatures`, only the frames of the last runs are remembered.
 
     Args:
         features: of the backbone.

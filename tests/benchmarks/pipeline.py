@@ -9,8 +9,9 @@ Each case is `masa track` (or `segment-track`) in a process of its own, the vide
 more run of each case, not counted, does it for the others. An engine is a runtime, in float32
 unless a precision follows. Cases and engines take turns, so that what else the machine does meets
 all alike. Prints the median and the range of frames/s, each ratio to torch in the same run, time
-outside networks as a share of the whole, milliseconds and share of each stage (decoding and
-encoding have threads of their own), and the most memory (Linux). --heights
+in which no network works as a share of the whole, milliseconds and share of each stage (decoding,
+encoding, and networks that look at frames ahead have threads of their own), and the most memory
+(Linux). --heights
 does all of it with copies of the video that are so many pixels high. --peers, a Python that has
 `trackers`, times its trackers on the same boxes after each turn: what association alone takes, of
 BoT-SORT with the camera's motion.
@@ -47,6 +48,10 @@ CASES = {
 WITHOUT_NETWORKS = ("motion",)
 IN_NETWORKS = ("detect", "embed", "segment")
 ALONE = ("associate", "camera")
+AHEAD = (
+    "wait for boxes"  # a stage of runs whose networks work all the while until boxes are tracked
+)
+AFTER_NETWORKS = ("refine", "draw", "write results")
 BESIDE = ("decode", "encode")  # in threads of their own
 
 # Runs a command in this process; the last line on stderr is the most memory that it held, kB.
@@ -142,6 +147,14 @@ def rate(summary):
     return summary["frames"] / (summary["seconds"] - summary["stages"].get("load", 0))
 
 
+def outside_networks(summary):
+    """Share of that time in which no network works."""
+    stages, seconds = summary["stages"], summary["frames"] / rate(summary)
+    if AHEAD in stages:
+        return sum(stages.get(name, 0) for name in AFTER_NETWORKS) / seconds
+    return 1 - sum(stages.get(name, 0) for name in IN_NETWORKS) / seconds
+
+
 def scaled(video, height, end, folder):
     """A copy of the video, or of its beginning, that is so many pixels high."""
     source = open_source(video)
@@ -165,10 +178,7 @@ def print_runs(found):
         others = [rate(summary) for summary, _ in found.get((case, "torch"), [])]
         ratios = [a / b for a, b in zip(rates, others, strict=False)]
         ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
-        outside = statistics.median(
-            1 - sum(s["stages"].get(n, 0) for n in IN_NETWORKS) * rate(s) / s["frames"]
-            for s, _ in runs
-        )
+        outside = statistics.median(outside_networks(s) for s, _ in runs)
         load = statistics.median(s["stages"].get("load", 0) for s, _ in runs)
         span = f"{min(rates):.1f} to {max(rates):.1f}"
         print(
@@ -186,7 +196,8 @@ def print_stages(found):
             spent = [s["stages"].get(name, 0) / s["frames"] * 1e3 for s, _ in runs]
             share = [ms * rate(s) / 1e3 for ms, (s, _) in zip(spent, runs, strict=True)]
             if name != "load" and any(spent):
-                beside = ", beside" if name in BESIDE else ""
+                is_beside = name in BESIDE or (name == "detect" and AHEAD in runs[0][0]["stages"])
+                beside = ", beside" if is_beside else ""
                 part = f"{statistics.median(share):.1%}{beside}"
                 cells.append(f"{name} {statistics.median(spent):.2f} ({part})")
         print(f"{case}, {engine}: {'; '.join(cells)}")

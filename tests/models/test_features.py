@@ -86,6 +86,14 @@ def test_as_many_runs_are_remembered_as_are_asked_for(network, num_runs):
     assert len(network.calls) == 8
 
 
+def test_frames_of_two_sizes_in_one_batch_are_looked_at_once(network):
+    features = FrameFeatures(network, prepare)
+    large, small = [frame(0), frame(1)], [frame(2)]
+    for run in (large, small, large, small):
+        features.of(run)
+    assert network.calls == [2, 1]
+
+
 def test_what_is_let_go_is_of_the_earliest_frame_not_what_was_made_first(network):
     features = FrameFeatures(network, prepare)
     features.remember(3)
